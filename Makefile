@@ -1,0 +1,55 @@
+# `make demo`: video files -> pre-training -> fine-tuning -> retrieval, in one go.
+# `make test`: tests, lint and types. Both make their own virtual environment in .venv.
+
+PYTHON ?= python3
+DEMO ?= demo-run
+
+BIN := .venv/bin
+DATA := $(DEMO)/data
+RECIPE := --config.data.dir=$(DATA)
+SHARDS := $(DATA)/demo/default/1.0.0/dataset_info.json
+COMPARED := $(DEMO)/from-scratch/test/metrics.json $(DEMO)/pre-trained/test/metrics.json
+
+export JAX_PLATFORMS ?= cpu
+
+.PHONY: demo test clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+demo: $(COMPARED)
+	@$(BIN)/python -m vtmask.evaluation.compare $^
+
+test: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(DEMO)
+
+.venv/runtime: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/dev: .venv/runtime pyproject.toml
+	$(BIN)/pip install --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+$(SHARDS): | .venv/runtime
+	$(BIN)/tfds build data/demo --data_dir=$(DATA)
+
+$(DEMO)/pretrain/export/model.json: $(SHARDS)
+	$(BIN)/python train.py --config=configs/demo.py $(RECIPE) --workdir=$(DEMO)/pretrain
+
+$(DEMO)/from-scratch/export/model.json: $(SHARDS)
+	$(BIN)/python train.py --config=configs/demo_retrieval.py $(RECIPE) --workdir=$(DEMO)/from-scratch
+
+$(DEMO)/pre-trained/export/model.json: $(SHARDS) $(DEMO)/pretrain/export/model.json
+	$(BIN)/python train.py --config=configs/demo_retrieval.py $(RECIPE) --workdir=$(DEMO)/pre-trained \
+		--config.init_from=$(DEMO)/pretrain/export
+
+$(DEMO)/%/test/metrics.json: $(DEMO)/%/export/model.json
+	$(BIN)/python evaluate.py --config=configs/demo_retrieval.py $(RECIPE) \
+		--model=$(DEMO)/$*/export --out=$(DEMO)/$*/test

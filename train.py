@@ -1,0 +1,69 @@
+"""Pre-trains or fine-tunes a model.
+
+    python train.py --config=configs/demo.py --workdir=runs/pretrain
+    python train.py --config=configs/demo.py --config.optim.lr=1e-4 --workdir=runs/lower_lr
+
+A workdir that holds a checkpoint of the same config is resumed. The finished model is exported to
+WORKDIR/export.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from vtmask import cli, export, tasks
+from vtmask.errors import UserError
+from vtmask.export import Model
+from vtmask.inputs import clips
+from vtmask.inputs.dataset import Dataset
+from vtmask.inputs.pipeline import TrainingBatches
+from vtmask.models import VLM, VLMSizes
+from vtmask.training import initial_params, train
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: configs/demo.py, …")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main() -> None:
+    config, workdir = CONFIG.value, Path(WORKDIR.value)
+    dataset = Dataset(config.data.name, config.data.split, config.data.dir or None)
+    sizes = model_sizes(config, dataset)
+    batches = TrainingBatches(dataset, make_sampler(config, sizes), config.batch_size, config.seed)
+    model = VLM(sizes)
+    if config.init_from:
+        start = export.load(config.init_from)
+        start.require_same_inputs(str(dataset.path), dataset.tokenizer, dataset.feature_extractor)
+        if start.module.sizes != sizes:
+            raise UserError(
+                f"config.init_from={config.init_from}: sizes {start.module.sizes} differ from "
+                f"config.model {sizes}"
+            )
+        params = start.params
+    else:
+        params = initial_params(model, config.seed)
+    params = train(config, workdir, model, tasks.create(config.task), batches, params)
+    export.save(
+        workdir / "export",
+        Model(model, params, dataset.tokenizer, dataset.feature_extractor, config.to_dict()),
+    )
+    print(f"Exported to {workdir / 'export'}")
+
+
+def model_sizes(config: ConfigDict, dataset: Dataset) -> VLMSizes:
+    return VLMSizes(
+        **config.model,
+        vocab_size=dataset.tokenizer.vocab_size,
+        feature_size=dataset.feature_size,
+    )
+
+
+def make_sampler(config: ConfigDict, sizes: VLMSizes) -> clips.Sampler:
+    if config.task.name == "pretrain":
+        return clips.CaptionWindows(sizes, **config.sampler)
+    return clips.Descriptions(sizes, random=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)

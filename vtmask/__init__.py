@@ -1,0 +1,1 @@
+"""vtmask: masked-modality video-text pre-training in JAX."""

@@ -1,0 +1,41 @@
+"""Starts a command: flags in, one line out where something is wrong."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+
+from vtmask.errors import UserError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses flags and runs `main`.
+
+    A `UserError`, a file that can't be read or written, and a flag or config field that does not
+    exist or has the wrong type end the command with one line and exit code 1.
+    VTMASK_TRACEBACK=1 shows the traceback instead.
+    """
+
+    def run_main(_: list[str]) -> None:
+        try:
+            main()
+        except (UserError, OSError) as error:
+            _exit(error)
+
+    app.run(run_main, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _exit(error)
+    except AttributeError as error:  # ml_collections, on an override of a field that is not there
+        _exit(UserError(f"no such config field: {str(error).strip(chr(34) + chr(39))}"))
+
+
+def _exit(error: Exception) -> None:
+    if os.environ.get("VTMASK_TRACEBACK"):
+        raise error
+    sys.exit("error: " + " ".join(str(error).replace("\\n", " ").split()))

@@ -1,0 +1,93 @@
+"""Models on disk: parameters and all that is needed to use them, in one folder.
+
+    params/          Orbax checkpoint
+    model.json       sizes, name of the feature extractor, hash of the tokenizer, the config
+    tokenizer.model  SentencePiece model
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from vtmask.errors import UserError
+from vtmask.models.vlm import VLM, VLMSizes
+from vtmask.tokenizers import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model with its parameters.
+
+    Attributes:
+      module: the Flax module; `module.sizes` has its sizes.
+      params: its parameters, a pytree.
+      tokenizer: what text goes through.
+      feature_extractor: name of what video goes through.
+      config: of the training run that made it.
+    """
+
+    module: VLM
+    params: Any
+    tokenizer: Tokenizer
+    feature_extractor: str
+    config: dict[str, Any]
+
+    def require_same_inputs(self, where: str, tokenizer: Tokenizer, feature_extractor: str) -> None:
+        """UserError unless data `where` were made with this model's tokenizer and extractor."""
+        if feature_extractor != self.feature_extractor:
+            raise UserError(
+                f"{where}: its features are from {feature_extractor!r}, the model was trained on "
+                f"{self.feature_extractor!r}; extract them again with the model's extractor"
+            )
+        if tokenizer.sha256 != self.tokenizer.sha256:
+            raise UserError(
+                f"{where}: its captions were tokenised with another tokenizer (sha256 "
+                f"{tokenizer.sha256[:12]}…) than the model's ({self.tokenizer.sha256[:12]}…); "
+                "build the data set again with the model's tokenizer.model"
+            )
+
+
+def save(folder: str | Path, model: Model) -> None:
+    """Writes a model; an older one there is replaced when the new one is complete."""
+    folder = Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "params", model.params, force=True)
+    model.tokenizer.save(folder / "tokenizer.model")
+    card = {
+        "sizes": dataclasses.asdict(model.module.sizes),
+        "feature_extractor": model.feature_extractor,
+        "tokenizer_sha256": model.tokenizer.sha256,
+        "config": model.config,
+    }
+    unfinished = folder / "model.json.tmp"
+    unfinished.write_text(json.dumps(card, indent=2))
+    os.replace(unfinished, folder / "model.json")
+
+
+def load(folder: str | Path) -> Model:
+    """Reads a model on any device; a UserError where the folder holds none."""
+    folder = Path(folder).absolute()
+    try:
+        card = json.loads((folder / "model.json").read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: no model.json, so no exported model; training writes one to WORKDIR/export"
+        ) from None
+    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    if tokenizer.sha256 != card["tokenizer_sha256"]:
+        raise UserError(f"{folder}/tokenizer.model: is not the one this model was trained with")
+    module = VLM(VLMSizes(**card["sizes"]))
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with ocp.StandardCheckpointer() as checkpointer:
+        shapes = checkpointer.metadata(folder / "params").item_metadata.tree
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+        )
+        params = checkpointer.restore(folder / "params", like)
+    return Model(module, params, tokenizer, card["feature_extractor"], card["config"])

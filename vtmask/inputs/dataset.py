@@ -1,0 +1,98 @@
+"""A prepared data set on disk: where its shards are, and what made its features and tokens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import tensorflow_datasets as tfds
+from array_record.python import array_record_data_source
+
+from vtmask.errors import UserError
+from vtmask.tokenizers import Tokenizer
+
+
+class Dataset:
+    """One split of a data set that `tfds build` wrote, read by index.
+
+    Attributes:
+      name: as TFDS has it, "demo/default".
+      split: "train", or a part of a split as in TFDS, "train[:10%]".
+      path: folder of the prepared data set.
+      tokenizer: the one its captions were tokenised with.
+      feature_extractor: name of what made its features.
+      feature_size: their width.
+      num_records: videos in the split.
+    """
+
+    def __init__(self, name: str, split: str, data_dir: str | None = None):
+        """Opens and checks all shards; a UserError names one that is missing or damaged."""
+        try:
+            builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
+        except tfds.core.DatasetNotFoundError:
+            folder = data_dir or tfds.core.constants.DATA_DIR
+            raise UserError(
+                f"data set {name} is not in {folder}; build it with "
+                f"`tfds build data/{name.split('/')[0]} --data_dir={folder}`"
+            ) from None
+        self.name, self.split, self.path = name, split, Path(builder.data_path)
+        try:
+            info = builder.info.splits[split]
+        except (ValueError, KeyError):
+            known = ", ".join(builder.info.splits)
+            raise UserError(f"data set {name} has no split {split!r}; it has {known}") from None
+        self.num_records: int = info.num_examples
+        if not self.num_records:
+            raise UserError(f"data set {name}: split {split!r} is empty")
+        self._source = self._open(info.file_instructions)
+        self._features = builder.info.features
+        self.feature_size: int = self._features["features"].shape[1]
+        metadata = builder.info.metadata
+        self.feature_extractor: str = metadata["feature_extractor"]
+        self.tokenizer = Tokenizer.load(self.path / metadata["tokenizer"])
+        if self.tokenizer.sha256 != metadata["tokenizer_sha256"]:
+            raise UserError(
+                f"{self.path / metadata['tokenizer']}: is not the tokenizer these captions were "
+                "tokenised with (its hash differs from metadata.json); build the data set again"
+            )
+
+    def _open(self, shards: Sequence[Any]) -> array_record_data_source.ArrayRecordDataSource:
+        for shard in shards:
+            if not Path(shard.filename).exists():
+                raise UserError(f"{shard.filename}: shard is missing; build the data set again")
+            try:
+                found = len(array_record_data_source.ArrayRecordDataSource(shard.filename))
+            except RuntimeError as error:
+                raise UserError(
+                    f"{shard.filename}: shard is truncated or damaged "
+                    f"({_first_line(error)}); build the data set again"
+                ) from None
+            if found != shard.examples_in_shard:
+                raise UserError(
+                    f"{shard.filename}: shard has {found} records, dataset_info.json says "
+                    f"{shard.examples_in_shard}; build the data set again"
+                )
+        return array_record_data_source.ArrayRecordDataSource(shards)
+
+    def read(self, indices: Sequence[int]) -> list[bytes]:
+        """Serialised records; a UserError where a shard is damaged."""
+        try:
+            return self._source.__getitems__([int(i) for i in indices])
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise UserError(
+                f"{self.path}: records {list(indices)} of split {self.split!r} can't be read "
+                f"({_first_line(error)}); build the data set again"
+            ) from error
+
+    def deserialize(self, serialized: Any) -> dict[str, Any]:
+        """Fields of a serialised record as tensors, for use inside tf.data."""
+        return self._features.deserialize_example(serialized)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Fields of one record: NumPy arrays, lists and strings."""
+        record = self._features.deserialize_example_np(self.read([index])[0])
+        return jax.tree.map(lambda x: x.decode() if isinstance(x, bytes) else x, record)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,95 @@
+"""What a record holds: one whole video, its features, captions and descriptions.
+
+Every data set under `data/` builds its records from these fields and adds annotations of its own
+beside them, so that one reader serves all.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from vtmask.errors import UserError
+from vtmask.tokenizers import Tokenizer
+
+BYTES = tfds.features.Encoding.BYTES
+
+
+def texts() -> dict[str, Any]:
+    """A list of n texts: `text` [n], `tokens` int32 [sum of lengths], `num_tokens` int32 [n]."""
+    return {
+        "text": tfds.features.Sequence(tfds.features.Text()),
+        "tokens": tfds.features.Tensor(shape=(None,), dtype=np.int32),
+        "num_tokens": tfds.features.Tensor(shape=(None,), dtype=np.int32),
+    }
+
+
+def timed_texts() -> dict[str, Any]:
+    """Texts with `start` and `end` float32 [n], in seconds from the video's first frame."""
+    return texts() | {
+        "start": tfds.features.Tensor(shape=(None,), dtype=np.float32),
+        "end": tfds.features.Tensor(shape=(None,), dtype=np.float32),
+    }
+
+
+def features(feature_size: int, **annotations: Any) -> tfds.features.FeaturesDict:
+    """The record's fields.
+
+    - `video_id`: unique in the data set; `video`: the file, relative to the data set's folder, or "".
+    - `features`: float16 [seconds, feature_size].
+    - `captions`: the narration, `timed_texts` in order of their start.
+    - `descriptions`: `texts` that describe the whole video, none or many.
+    - `annotations`: what this data set adds.
+    """
+    return tfds.features.FeaturesDict(
+        {
+            "video_id": tfds.features.Text(),
+            "video": tfds.features.Text(),
+            "features": tfds.features.Tensor(
+                shape=(None, feature_size), dtype=np.float16, encoding=BYTES
+            ),
+            "captions": timed_texts(),
+            "descriptions": texts(),
+            **annotations,
+        }
+    )
+
+
+def encode_texts(tokenizer: Tokenizer, lines: Sequence[str]) -> dict[str, Any]:
+    """The fields of `texts` for these lines."""
+    ids = tokenizer.encode(lines)
+    return {
+        "text": list(lines),
+        "tokens": np.asarray([i for line in ids for i in line], np.int32),
+        "num_tokens": np.asarray([len(line) for line in ids], np.int32),
+    }
+
+
+def encode_timed_texts(
+    tokenizer: Tokenizer, timed: Sequence[tuple[float, float, str]]
+) -> dict[str, Any]:
+    """The fields of `timed_texts` for (start, end, text) triples, sorted by their start."""
+    timed = sorted(timed)
+    return encode_texts(tokenizer, [text for _, _, text in timed]) | {
+        "start": np.asarray([start for start, _, _ in timed], np.float32),
+        "end": np.asarray([end for _, end, _ in timed], np.float32),
+    }
+
+
+def check(video_id: str, record: dict[str, Any]) -> None:
+    """Raises a UserError, naming video and field, for a record no model should see."""
+    values = record["features"]
+    if values.ndim != 2 or not len(values):
+        raise UserError(f"video {video_id}: features have shape {values.shape}, expected [seconds, size]")
+    if not np.isfinite(values).all():
+        second = int(np.argwhere(~np.isfinite(values))[0, 0])
+        raise UserError(
+            f"video {video_id}: features of second {second} are not finite; extract this video again"
+        )
+    start, end = record["captions"]["start"], record["captions"]["end"]
+    for index in np.flatnonzero(~(end >= start)):
+        raise UserError(
+            f"video {video_id}: caption {index} ends at {end[index]} s before it starts at "
+            f"{start[index]} s; mend or drop it"
+        )

@@ -1,0 +1,5 @@
+"""Models: `VLM` and its sizes."""
+
+from vtmask.models.vlm import VLM, VLMSizes
+
+__all__ = ["VLM", "VLMSizes"]

@@ -1,0 +1,97 @@
+"""A post-norm BERT encoder (Devlin et al., 2019) under a mask that may differ from layer to layer."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+LAYER_NORM_EPSILON = 1e-12
+CLOSED = -10000.0  # added to closed scores, as published: a row with every key closed stays finite
+
+initializer = nn.initializers.normal(0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderSizes:
+    """Sizes of an encoder; the defaults are BERT-base.
+
+    Attributes:
+      dtype: of activations; parameters, softmax and normalisation stay float32.
+    """
+
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_size: int = 3072
+    dropout_rate: float = 0.1
+    dtype: str = "float32"
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention: [B, L, H] and a mask that broadcasts to [B, L, L] -> [B, L, H]."""
+
+    sizes: EncoderSizes
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, deterministic: bool) -> Array:
+        sizes = self.sizes
+        heads = (*x.shape[:-1], sizes.num_heads, sizes.hidden_size // sizes.num_heads)
+
+        def project(name: str) -> Array:
+            return dense(sizes.hidden_size, sizes.dtype, name)(x).reshape(heads)
+
+        query, key, value = project("query"), project("key"), project("value")
+        scores = jnp.einsum("bqnd,bknd->bnqk", query, key, preferred_element_type=jnp.float32)
+        scores = scores / heads[-1] ** 0.5 + jnp.where(mask, 0.0, CLOSED)[:, None]
+        weights = jax.nn.softmax(scores).astype(x.dtype)
+        weights = nn.Dropout(sizes.dropout_rate)(weights, deterministic)
+        mixed = jnp.einsum("bnqk,bknd->bqnd", weights, value).reshape(x.shape)
+        return dense(sizes.hidden_size, sizes.dtype, "output")(mixed)
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each followed by dropout, the residual and a LayerNorm."""
+
+    sizes: EncoderSizes
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, deterministic: bool) -> Array:
+        sizes = self.sizes
+        dropout = nn.Dropout(sizes.dropout_rate)
+        attended = SelfAttention(sizes, name="attention")(x, mask, deterministic)
+        x = layer_norm(sizes.dtype, "attention_norm")(x + dropout(attended, deterministic))
+        inner = nn.gelu(dense(sizes.mlp_size, sizes.dtype, "mlp_in")(x), approximate=False)
+        outer = dense(sizes.hidden_size, sizes.dtype, "mlp_out")(inner)
+        return layer_norm(sizes.dtype, "mlp_norm")(x + dropout(outer, deterministic))
+
+
+class Encoder(nn.Module):
+    """A stack of layers."""
+
+    sizes: EncoderSizes
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, deterministic: bool = True) -> list[Array]:
+        """Returns the hidden states, the input first: num_layers + 1 arrays [B, L, H].
+
+        Args:
+          x: embedded sequence, [B, L, H].
+          mask: True where a key is open; broadcasts to [B, num_layers, L, L]. See
+            `vtmask.attention`.
+          deterministic: no dropout; otherwise an rng "dropout" is needed.
+        """
+        states = [x]
+        for i in range(self.sizes.num_layers):
+            layer_mask = mask[:, min(i, mask.shape[1] - 1)]
+            states.append(Layer(self.sizes, name=f"layer_{i}")(states[-1], layer_mask, deterministic))
+        return states
+
+
+def dense(size: int, dtype: str, name: str) -> nn.Dense:
+    return nn.Dense(size, dtype=dtype, kernel_init=initializer, name=name)
+
+
+def layer_norm(dtype: str, name: str, epsilon: float = LAYER_NORM_EPSILON) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)

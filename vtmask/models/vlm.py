@@ -1,0 +1,135 @@
+"""VLM: one encoder for video, text or both (Xu et al., 2021, section 3).
+
+The model embeds and encodes; masks (`vtmask.attention`, `vtmask.masking`) and losses make a task
+of it (`vtmask.tasks`). A batch is a dict of
+
+- `video`: features, float [B, V, feature_size], zero where absent; one vector a second;
+- `video_mask`: bool [B, V];
+- `text`: token ids, int [B, T]: the text, [SEP], then [PAD];
+- `text_mask`: bool [B, T], True for the text and its [SEP].
+
+Positions as published: [CLS] 0, frames from 1, the video's [SEP] V + 1, text from V + 2. Segment 0
+up to and including the video's [SEP], 1 after it.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from vtmask import attention
+from vtmask.models.transformer import Encoder, EncoderSizes, dense, initializer, layer_norm
+
+VIDEO_MLP_EPSILON = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class VLMSizes(EncoderSizes):
+    """Sizes and special tokens of a VLM.
+
+    Attributes:
+      max_video_len: V, frames (seconds) a clip.
+      max_len: L, positions a sequence; T = max_len - max_video_len - 2 of them are text.
+      num_positions: rows of the position table.
+    """
+
+    vocab_size: int = 30522
+    feature_size: int = 512
+    max_video_len: int = 32
+    max_len: int = 96
+    num_positions: int = 512
+    pad_id: int = 0
+    cls_id: int = 2
+    sep_id: int = 3
+    mask_id: int = 4
+
+    @property
+    def max_text_len(self) -> int:
+        """T: text tokens a sequence, the closing [SEP] included."""
+        return self.max_len - self.max_video_len - 2
+
+
+class VideoMLP(nn.Module):
+    """Features to video tokens: [..., feature_size] -> [..., H]."""
+
+    sizes: VLMSizes
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        sizes = self.sizes
+        x = dense(sizes.hidden_size, sizes.dtype, "in")(features.astype(sizes.dtype))
+        x = nn.gelu(x, approximate=False)
+        x = layer_norm(sizes.dtype, "norm", VIDEO_MLP_EPSILON)(x)
+        return dense(sizes.hidden_size, sizes.dtype, "out")(x)
+
+
+class PredictionHead(nn.Module):
+    """Hidden states to where tokens and frames are scored: [..., H] -> [..., H]."""
+
+    sizes: VLMSizes
+
+    @nn.compact
+    def __call__(self, hidden: Array) -> Array:
+        sizes = self.sizes
+        x = nn.gelu(dense(sizes.hidden_size, sizes.dtype, "dense")(hidden), approximate=False)
+        return layer_norm(sizes.dtype, "norm")(x)
+
+
+class VLM(nn.Module):
+    """The model. `vtmask.tasks` calls its methods through `flax.linen.apply`."""
+
+    sizes: VLMSizes
+
+    def setup(self) -> None:
+        sizes = self.sizes
+
+        def table(rows: int) -> nn.Embed:
+            return nn.Embed(rows, sizes.hidden_size, embedding_init=initializer, dtype=sizes.dtype)
+
+        self.video_mlp = VideoMLP(sizes)
+        self.words = table(sizes.vocab_size)
+        self.positions = table(sizes.num_positions)
+        self.segments = table(2)
+        self.embedding_norm = layer_norm(sizes.dtype, "embedding_norm")
+        self.embedding_dropout = nn.Dropout(sizes.dropout_rate)
+        self.encoder = Encoder(sizes)
+        self.head = PredictionHead(sizes)
+        self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (sizes.vocab_size,))
+
+    def __call__(self, batch: dict[str, Array]) -> Array:
+        """Hidden states of the whole sequence after the last layer and the head: [B, L, H]."""
+        mask = attention.padding(batch["video_mask"], batch["text_mask"])
+        embedded = self.embed(self.video_tokens(batch["video"]), batch["text"])
+        return self.head(self.encode(embedded, mask)[-1])
+
+    def video_tokens(self, features: Array) -> Array:
+        """Video tokens of features [..., feature_size], before positions: [..., H]."""
+        return self.video_mlp(features)
+
+    def masked_video_token(self) -> Array:
+        """The token that stands for a masked frame, that of a zero feature: [H]."""
+        return self.video_mlp(jnp.zeros(self.sizes.feature_size))
+
+    def embed(self, video_tokens: Array, text: Array, deterministic: bool = True) -> Array:
+        """`[CLS] video [SEP] text` with positions and segments: [B, V, H], [B, T] -> [B, L, H]."""
+        sizes = self.sizes
+        special = self.words(jnp.array([[[sizes.cls_id]], [[sizes.sep_id]]]))
+        cls, sep = jnp.broadcast_to(special, (2, len(text), 1, sizes.hidden_size))
+        tokens = jnp.concatenate([cls, video_tokens, sep, self.words(text)], axis=1)
+        position = jnp.arange(tokens.shape[1])
+        segment = (position > video_tokens.shape[1] + 1).astype(jnp.int32)
+        x = self.embedding_norm(tokens + self.positions(position) + self.segments(segment))
+        return self.embedding_dropout(x, deterministic)
+
+    def encode(self, embedded: Array, mask: Array, deterministic: bool = True) -> list[Array]:
+        """Hidden states of an embedded sequence, or a part of one; see `Encoder`."""
+        return self.encoder(embedded, mask, deterministic)
+
+    def vocabulary(self) -> Array:
+        """The word embeddings, which score masked tokens too: [vocab_size, H]."""
+        return self.words.embedding
+
+    def vocabulary_bias(self) -> Array:
+        """Bias of the vocabulary's scores in MFM+MLM and captioning: [vocab_size]."""
+        return self.decoder_bias

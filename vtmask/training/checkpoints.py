@@ -1,0 +1,98 @@
+"""Checkpoints of a run, and the workdir they belong to."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from vtmask.errors import UserError
+from vtmask.training.step import TrainState
+
+CHANGEABLE = ("log_every", "checkpoint")  # fields with no effect on the parameters
+
+
+class Checkpoints:
+    """Saves a run's state in the background, keeps the last few, finds the newest.
+
+    A checkpoint is written beside its final place and renamed when complete, so a kill or a full
+    disk leaves the earlier ones as they were.
+    """
+
+    def __init__(self, workdir: Path, every: int, keep: int):
+        self._folder = workdir.absolute() / "checkpoints"
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(save_interval_steps=every, max_to_keep=keep),
+        )
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def due(self, step: int) -> bool:
+        """Whether `save` would write this step."""
+        return self._manager.should_save(step)
+
+    def save(self, step: int, state: TrainState, force: bool = False) -> None:
+        """Starts saving; a UserError if this or the save before it can't be written."""
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(state), force=force)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._write_error(error) from error
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state saved at a step, placed as `like` is."""
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{self._folder / str(step)}: checkpoint can't be read ({_first_line(error)}); "
+                "delete this folder to resume from the one before it"
+            ) from error
+
+    def close(self) -> None:
+        """Waits for saves under way; a UserError where one can't be written."""
+        try:
+            self._manager.wait_until_finished()
+            self._manager.close()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._write_error(error) from error
+
+    def _write_error(self, error: Exception) -> UserError:
+        kept = [int(p.name) for p in self._folder.iterdir() if p.name.isdigit()]
+        state = f"step {max(kept)} is safe" if kept else "none was written before"
+        return UserError(
+            f"{self._folder}: checkpoint can't be written ({_first_line(error)}); {state}; make "
+            "room and run the same command again"
+        )
+
+
+def claim_workdir(workdir: Path, config: ConfigDict) -> None:
+    """Writes `config.json` into a new workdir; a UserError if another config's run is there."""
+    path = workdir / "config.json"
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        path.write_text(config.to_json(indent=2, sort_keys=True))
+        return
+    theirs, ours = _flatten(json.loads(path.read_text())), _flatten(json.loads(config.to_json()))
+    for name in sorted(theirs.keys() | ours.keys()):
+        if name.split(".")[0] not in CHANGEABLE and theirs.get(name) != ours.get(name):
+            raise UserError(
+                f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, the config "
+                f"now says {ours.get(name)!r}; use another --workdir or the old value"
+            )
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        flat |= _flatten(value, path + ".") if isinstance(value, dict) else {path: value}
+    return flat
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

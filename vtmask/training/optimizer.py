@@ -1,0 +1,40 @@
+"""Adam with warm-up and polynomial decay, as the published recipes train."""
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+
+def make_schedule(optim: ConfigDict, num_steps: int) -> optax.Schedule:
+    """Learning rate of update n (from 0): linear warm-up, then polynomial decay to 0.
+
+    Update n of the warm-up has `lr * (n + 1) / warmup_steps`, as in fairseq's
+    `polynomial_decay` scheduler, so the first update is not lost.
+
+    Args:
+      optim: `lr`, `warmup_steps` and `power` of the decay.
+      num_steps: updates in all.
+    """
+    warmup = max(optim.warmup_steps, 1)
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(optim.lr / warmup, optim.lr, warmup - 1),
+            optax.polynomial_schedule(optim.lr, 0.0, optim.power, max(num_steps - warmup, 1)),
+        ],
+        [warmup - 1],
+    )
+
+
+def make_optimizer(optim: ConfigDict, num_steps: int) -> optax.GradientTransformation:
+    """Clips the global gradient norm, then Adam, then (where asked) decoupled weight decay.
+
+    Weight decay leaves biases and normalisations alone.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(optim.clip_norm),
+        optax.scale_by_adam(b1=optim.b1, b2=optim.b2, eps=optim.eps),
+        optax.add_decayed_weights(
+            optim.weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+        ),
+        optax.scale_by_learning_rate(make_schedule(optim, num_steps)),
+    )
