@@ -1,10 +1,17 @@
 """Fixtures for all tests."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-import golden
+# Tests compile the same small programs again and again.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+import golden  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,3 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def golden_dir(request: pytest.FixtureRequest) -> Path:
     return request.config.getoption("--golden-dir")
+
+
+@pytest.fixture(scope="session")
+def demo_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """TFDS data folder with demo/tiny, made as a user makes it. Tests that damage it copy it."""
+    folder = tmp_path_factory.mktemp("data")
+    tfds = Path(sys.executable).with_name("tfds")
+    command = [tfds, "build", "data/demo", "--config=tiny", f"--data_dir={folder}"]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    return folder

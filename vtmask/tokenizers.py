@@ -37,7 +37,9 @@ class Tokenizer:
         except FileNotFoundError:
             raise UserError(f"{path}: no such tokenizer file") from None
         except RuntimeError:
-            raise UserError(f"{path}: not a SentencePiece model, or a damaged one") from None
+            tokenizer = None
+        if tokenizer is None or not tokenizer.vocab_size:
+            raise UserError(f"{path}: not a SentencePiece model, or a damaged one")
         pieces = [tokenizer._processor.id_to_piece(i) for i in range(min(5, tokenizer.vocab_size))]
         if pieces != CONTROL_PIECES:
             raise UserError(

@@ -12,34 +12,40 @@ from vtmask.errors import UserError
 from vtmask.training.step import TrainState
 
 CHANGEABLE = ("log_every", "checkpoint")  # fields with no effect on the parameters
+_WRITE_ERRORS = (OSError, ValueError, RuntimeError)  # a full disk, as Orbax and TensorStore say it
 
 
 class Checkpoints:
     """Saves a run's state in the background, keeps the last few, finds the newest.
 
     A checkpoint is written beside its final place and renamed when complete, so a kill or a full
-    disk leaves the earlier ones as they were.
+    disk leaves the earlier ones as they were. Leaving the context waits for a save under way.
     """
 
-    def __init__(self, workdir: Path, every: int, keep: int):
+    def __init__(self, workdir: Path, keep: int):
         self._folder = workdir.absolute() / "checkpoints"
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(save_interval_steps=every, max_to_keep=keep),
-        )
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._manager.wait_until_finished()
+            self._manager.close()
+        except _WRITE_ERRORS as error:
+            if kind is None:
+                raise self._write_error(error) from error
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
-    def due(self, step: int) -> bool:
-        """Whether `save` would write this step."""
-        return self._manager.should_save(step)
-
-    def save(self, step: int, state: TrainState, force: bool = False) -> None:
-        """Starts saving; a UserError if this or the save before it can't be written."""
+    def save(self, step: int, state: TrainState) -> None:
+        """Starts saving; a UserError if this save or the one before it can't be written."""
         try:
-            self._manager.save(step, args=ocp.args.StandardSave(state), force=force)
-        except (OSError, ValueError, RuntimeError) as error:
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+        except _WRITE_ERRORS as error:
             raise self._write_error(error) from error
 
     def restore(self, step: int, like: TrainState) -> TrainState:
@@ -52,14 +58,6 @@ class Checkpoints:
                 f"{self._folder / str(step)}: checkpoint can't be read ({_first_line(error)}); "
                 "delete this folder to resume from the one before it"
             ) from error
-
-    def close(self) -> None:
-        """Waits for saves under way; a UserError where one can't be written."""
-        try:
-            self._manager.wait_until_finished()
-            self._manager.close()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise self._write_error(error) from error
 
     def _write_error(self, error: Exception) -> UserError:
         kept = [int(p.name) for p in self._folder.iterdir() if p.name.isdigit()]

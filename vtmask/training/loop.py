@@ -53,24 +53,22 @@ def train(
     train_step = make_train_step(model, task, optimizer, schedule, config.seed, mesh)
     state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
     state = jax.device_put(state, sharding.replicated(mesh))
-    checkpoints = Checkpoints(workdir, config.checkpoint.every, config.checkpoint.keep)
-    start = checkpoints.latest_step() or 0
-    if start:
-        state = checkpoints.restore(start, state)
-    curves = Curves(MetricWriter(workdir, start), batches, config.batch_size)
-
-    steps = tqdm(range(start, config.num_steps), "train", config.num_steps, initial=start)
-    for step, batch in zip(steps, batches.from_step(start), strict=False):
-        state, metrics = train_step(state, sharding.put_batch(batch, mesh))
-        curves.add(step, metrics)
-        done = step + 1
-        last = done == config.num_steps
-        if done % config.log_every == 0 or last or checkpoints.due(done):
-            steps.set_postfix(loss=f"{curves.write(done)['loss']:.3f}")
-        if checkpoints.due(done) or last:
-            checkpoints.save(done, state, force=last)
-    checkpoints.close()
-    curves.close()
+    with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+        start = checkpoints.latest_step() or 0
+        if start:
+            state = checkpoints.restore(start, state)
+        curves = Curves(MetricWriter(workdir, start), batches, config.batch_size)
+        steps = tqdm(range(start, config.num_steps), "train", config.num_steps, initial=start)
+        for step, batch in zip(steps, batches.from_step(start), strict=False):
+            state, metrics = train_step(state, sharding.put_batch(batch, mesh))
+            curves.add(step, metrics)
+            done = step + 1
+            save = done % config.checkpoint.every == 0 or done == config.num_steps
+            if save or done % config.log_every == 0:
+                steps.set_postfix(loss=f"{curves.write(done)['loss']:.3f}", refresh=False)
+            if save:
+                checkpoints.save(done, state)
+        curves.close()
     return state.params
 
 

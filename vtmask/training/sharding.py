@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vtmask.errors import UserError
 
@@ -14,7 +14,7 @@ def make_mesh(batch_size: int) -> Mesh:
     devices = jax.device_count()
     if batch_size % devices:
         raise UserError(f"batch_size is {batch_size}, expected a multiple of {devices} devices")
-    return jax.make_mesh((devices, 1), ("data", "model"))
+    return jax.make_mesh((devices, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,0 +1,155 @@
+"""TFDS builder of the demo data set; README.md says what is in it."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from vtmask import features as video_features
+from vtmask import tokenizers
+from vtmask.inputs import records
+
+from . import language, rendering, world
+
+_TOKENIZER = "tokenizer.model"
+_VIDEOS = "videos"
+_CLASSES = ("background", *world.ACTIONS)
+# The folder that this package was imported from; worker processes import it from there too.
+_IMPORT_ROOT = Path(__file__).parents[__name__.count(".")]
+
+
+@dataclass(eq=False, kw_only=True)
+class DemoConfig(tfds.core.BuilderConfig):
+    """How many videos each split has, and what is made of them.
+
+    Attributes:
+      train: number of videos; so are `validation` and `test`.
+      seed: everything random follows from it.
+      feature_extractor: name of one in `vtmask.features`.
+      vocab_size: upper limit of the tokenizer's vocabulary.
+    """
+
+    train: int
+    validation: int
+    test: int
+    seed: int = 0
+    feature_extractor: str = "pixel-statistics-v1"
+    vocab_size: int = 400
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Rendered how-to videos with narration and annotations for every task."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [
+        DemoConfig(name="default", description="For the demo.", train=600, validation=60, test=200),
+        DemoConfig(name="tiny", description="For tests.", train=24, validation=8, test=8),
+        DemoConfig(
+            name="large", description="For benchmarks.", train=6000, validation=300, test=1000
+        ),
+    ]
+    builder_config: DemoConfig
+    # TFDS would work this out with importlib_resources, which it does not install.
+    code_path = tfds.core.Path(__file__)
+    pkg_dir_path = code_path.parent
+
+    def __init__(self, *, file_format: Any = None, **kwargs: Any):
+        super().__init__(file_format=file_format or "array_record", **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        extractor = video_features.create(config.feature_extractor)
+        return self.dataset_info_from_configs(
+            features=records.features(
+                extractor.size,
+                steps=records.timed_texts() | {"label": _integers()},
+                clips=records.timed_texts(),
+                choices=records.texts() | {"correct": np.int32},
+                labels=_integers(),
+            ),
+            license="Apache-2.0",
+            metadata=tfds.core.MetadataDict(
+                feature_extractor=extractor.name,
+                feature_size=extractor.size,
+                seconds_per_feature=1.0,
+                tokenizer=_TOKENIZER,
+                class_names=list(_CLASSES),
+                seed=config.seed,
+            ),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+        config = self.builder_config
+        stories = {
+            split: world.stories(config.seed, split, getattr(config, split))
+            for split in world.SPLITS
+        }
+        told = [language.write(story) for story in stories["train"]]
+        tokenizer = tokenizers.train(
+            (line for texts in told for line in (*_captions(texts), texts.description)),
+            config.vocab_size,
+        )
+        tokenizer.save(self.data_path / _TOKENIZER)
+        self.info.metadata["tokenizer_sha256"] = tokenizer.sha256
+        return {
+            split: self._generate_examples(split, stories[split], tokenizer)
+            for split in world.SPLITS
+        }
+
+    def _generate_examples(
+        self, split: str, stories: list[world.Story], tokenizer: tokenizers.Tokenizer
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yields id and record of each story; worker processes make its video and features."""
+        folder = Path(self.data_path) / _VIDEOS
+        folder.mkdir(exist_ok=True)
+        paths = [folder / f"{story.video_id}.mp4" for story in stories]
+        names = [self.builder_config.feature_extractor] * len(stories)
+        workers = min(len(stories), os.cpu_count() or 1)
+        # Workers start afresh ("spawn") and never import TensorFlow, which does not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        with (
+            tfds.core.utils.add_sys_path(_IMPORT_ROOT),
+            ProcessPoolExecutor(workers, mp_context=context) as pool,
+        ):
+            made = pool.map(rendering.make_video, stories, paths, names)
+            pairs = zip(stories, made, strict=True)
+            for story, features in tqdm(pairs, f"{split} videos", len(stories), unit="video"):
+                yield story.video_id, _record(story, features, tokenizer)
+
+
+def _integers() -> tfds.features.Tensor:
+    return tfds.features.Tensor(shape=(None,), dtype=np.int32)
+
+
+def _captions(texts: language.Texts) -> list[str]:
+    return [text for _, _, text in texts.captions]
+
+
+def _record(
+    story: world.Story, features: np.ndarray, tokenizer: tokenizers.Tokenizer
+) -> dict[str, Any]:
+    texts = language.write(story)
+    actions = [world.ACTIONS.index(step.composition.action) for step in story.steps]
+    record = {
+        "video_id": story.video_id,
+        "video": f"{_VIDEOS}/{story.video_id}.mp4",
+        "features": features,
+        "captions": records.encode_timed_texts(tokenizer, texts.captions),
+        "descriptions": records.encode_texts(tokenizer, [texts.description]),
+        "steps": records.encode_timed_texts(tokenizer, texts.steps)
+        | {"label": np.array(actions, np.int32) + 1},
+        "clips": records.encode_timed_texts(tokenizer, texts.clips),
+        "choices": records.encode_texts(tokenizer, texts.choices.answers)
+        | {"correct": np.int32(texts.choices.correct)},
+        "labels": story.labels(),
+    }
+    records.check(story.video_id, record)
+    return record

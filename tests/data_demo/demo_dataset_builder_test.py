@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.demo import rendering, world
+from data.demo.demo_dataset_builder import Builder
+from vtmask.features import create, extract
+from vtmask.inputs.dataset import Dataset
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The data folders of two builds of `tiny`."""
+    folders = [tmp_path_factory.mktemp("data") for _ in range(2)]
+    for folder in folders:
+        Builder(config="tiny", data_dir=folder).download_and_prepare()
+    return folders
+
+
+def test_two_builds_agree_to_the_bit(built: list[Path]) -> None:
+    first, second = ([*Path(folder).rglob("*.*")] for folder in built)
+    assert len(first) == len(second)
+    for split in world.SPLITS:
+        one, other = (Dataset("demo/tiny", split, str(folder)) for folder in built)
+        indices = range(one.num_records)
+        assert one.read(indices) == other.read(indices)
+
+
+def test_shards_are_array_records(built: list[Path]) -> None:
+    names = sorted(path.name for path in built[0].rglob("*-of-*"))
+    assert names == [
+        f"demo-{s}.array_record-00000-of-00001" for s in ("test", "train", "validation")
+    ]
+
+
+def test_records_are_whole(built: list[Path]) -> None:
+    dataset = Dataset("demo/tiny", "train", str(built[0]))
+    assert dataset.num_records == 24
+    assert dataset.feature_extractor == "pixel-statistics-v1"
+    for index in range(dataset.num_records):
+        record = dataset[index]
+        seconds = len(record["features"])
+        assert 12 <= seconds <= 20
+        assert len(record["labels"]) == seconds
+        assert len(record["steps"]["label"]) == len(record["steps"]["text"]) in (3, 4)
+        assert len(record["choices"]["text"]) == 5
+        assert sum(record["captions"]["num_tokens"]) == len(record["captions"]["tokens"])
+
+
+def test_features_are_those_of_the_video_files(built: list[Path]) -> None:
+    dataset = Dataset("demo/tiny", "test", str(built[0]))
+    record = dataset[0]
+    features = extract(dataset.path / record["video"], create(dataset.feature_extractor))
+    np.testing.assert_array_equal(features, record["features"])
+
+
+def test_only_the_steps_show_objects() -> None:
+    (story,) = world.stories(0, "train", 1)
+    frames = np.stack(list(rendering.render(story))).astype(int)
+    assert frames.shape == (story.seconds * world.FRAME_RATE, rendering.SIZE, rendering.SIZE, 3)
+    saturation = np.ptp(frames, axis=-1).max((1, 2))
+    times = np.arange(len(frames)) / world.FRAME_RATE
+    empty = ~np.any([(s.start <= times) & (times < s.end) for s in story.steps], axis=0)
+    assert empty.any()
+    for step in story.steps:
+        if step.composition.colour != "white":
+            here = (step.start <= times) & (times < step.end)
+            assert saturation[here].min() > saturation[empty].max()

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from data.demo import language, world
+
+Told = list[tuple[world.Story, language.Texts]]
+
+
+@pytest.fixture(scope="module")
+def told() -> Told:
+    return [(story, language.write(story)) for story in world.stories(0, "train", 300)]
+
+
+def test_descriptions_name_every_step_in_order(told: Told) -> None:
+    for story, texts in told:
+        colours = [word for word in texts.description.split() if word in world.COLOURS]
+        assert colours == [step.composition.colour for step in story.steps]
+
+
+def test_wrong_answers_are_other_combinations_of_the_same_words(told: Told) -> None:
+    for _, texts in told:
+        answers = texts.choices.answers
+        assert len(set(answers)) == 5
+        assert answers[texts.choices.correct] == texts.description
+        assert len({tuple(sorted(answer.split())) for answer in answers}) == 1
+    places = np.bincount([texts.choices.correct for _, texts in told], minlength=5)
+    assert places.min() > 300 / 5 / 2
+
+
+def test_captions_are_within_the_video_and_about_it(told: Told) -> None:
+    apart, named, overlapping, count = [], 0, 0, 0
+    for story, texts in told:
+        for start, end, text in texts.captions:
+            assert 0 <= start < end <= story.seconds
+            assert text == text.lower() and text.replace(" ", "").isalpha()
+        starts = sorted(texts.captions)
+        overlapping += sum(a[1] > b[0] for a, b in zip(starts, starts[1:], strict=False))
+        count += len(texts.captions)
+        apart += [min(abs(c[0] - s.start) for c in texts.captions) for s in story.steps]
+        words = {word for _, _, text in texts.captions for word in text.split()}
+        named += sum(step.composition.colour in words for step in story.steps)
+    assert 0.3 < np.mean(apart) < 2.0  # early or late
+    assert overlapping > 0.1 * count
+    assert named > 0.6 * sum(len(story.steps) for story, _ in told)
+
+
+def test_steps_and_clips_have_exact_times(told: Told) -> None:
+    for story, texts in told:
+        times = [(step.start, step.end) for step in story.steps]
+        assert [timed[:2] for timed in texts.steps] == times
+        assert [timed[:2] for timed in texts.clips] == times

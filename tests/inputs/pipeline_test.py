@@ -1,0 +1,162 @@
+"""Batches are a function of (seed, step), for any number of hosts; bad data is a clear error."""
+
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vtmask.errors import UserError
+from vtmask.inputs import clips
+from vtmask.inputs.dataset import Dataset
+from vtmask.inputs.pipeline import Batch, TrainingBatches, evaluation_batches
+from vtmask.models import VLMSizes
+
+
+@pytest.fixture
+def dataset(demo_dir: Path) -> Dataset:
+    return Dataset("demo/tiny", "train", str(demo_dir))
+
+
+def batches(dataset: Dataset, **options: Any) -> TrainingBatches:
+    sizes = VLMSizes(feature_size=dataset.feature_size)
+    sampler = clips.CaptionWindows(sizes, clips_per_record=2)
+    return TrainingBatches(dataset, sampler, **{"batch_size": 16, "seed": 7} | options)
+
+
+def take(source: TrainingBatches, start: int, count: int) -> list[Batch]:
+    return list(islice(source.from_step(start), count))
+
+
+def assert_equal(one: Batch, other: Batch) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_a_batch_has_the_form_the_model_takes(dataset: Dataset) -> None:
+    [batch] = take(batches(dataset), 0, 1)
+    assert {name: (value.shape, value.dtype) for name, value in batch.items()} == {
+        "video": ((16, 32, 512), np.float16),
+        "video_mask": ((16, 32), np.bool_),
+        "text": ((16, 62), np.int32),
+        "text_mask": ((16, 62), np.bool_),
+    }
+    lengths = np.linalg.norm(batch["video"].astype(np.float32), axis=-1)
+    np.testing.assert_allclose(lengths, batch["video_mask"], atol=2e-3)
+
+
+def test_a_resume_is_a_seek(dataset: Dataset) -> None:
+    whole = take(batches(dataset), 0, 8)
+    for one, other in zip(whole[5:], take(batches(dataset), 5, 3), strict=True):
+        assert_equal(one, other)
+    assert (take(batches(dataset, seed=8), 0, 1)[0]["text"] != whole[0]["text"]).any()
+
+
+@pytest.mark.parametrize("num_hosts", [2, 4])
+def test_hosts_share_the_same_global_batches(dataset: Dataset, num_hosts: int) -> None:
+    parts = [
+        take(batches(dataset, host=host, num_hosts=num_hosts), 3, 4) for host in range(num_hosts)
+    ]
+    for step, whole in enumerate(take(batches(dataset), 3, 4)):
+        joined = {k: np.concatenate([part[step][k] for part in parts]) for k in whole}
+        assert_equal(joined, whole)
+
+
+def test_an_epoch_has_every_video_once(dataset: Dataset) -> None:
+    source = batches(dataset, batch_size=2)
+    first, second = (
+        [source.video_ids(step)[0] for step in range(start, start + dataset.num_records)]
+        for start in (0, dataset.num_records)
+    )
+    assert len(set(first)) == dataset.num_records and set(first) == set(second)
+    assert first != second
+
+
+def test_evaluation_has_every_video_once_in_order(dataset: Dataset) -> None:
+    sampler = clips.Descriptions(VLMSizes(feature_size=dataset.feature_size), random=False)
+    found = [batch["text"][:count] for batch, count in evaluation_batches(dataset, sampler, 7)]
+    rows = np.concatenate(found)
+    assert len(rows) == dataset.num_records
+    for index in (0, dataset.num_records - 1):
+        tokens = dataset[index]["descriptions"]["tokens"]
+        np.testing.assert_array_equal(rows[index][: len(tokens)], tokens)
+
+
+def test_batch_size_must_fit(dataset: Dataset) -> None:
+    with pytest.raises(UserError, match="batch_size is 16, expected a multiple of 6"):
+        batches(dataset, num_hosts=3)
+
+
+@pytest.fixture
+def copy(demo_dir: Path, tmp_path: Path) -> Path:
+    shutil.copytree(demo_dir, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def shard(folder: Path) -> Path:
+    return next(folder.rglob("*train.array_record*"))
+
+
+def test_a_data_set_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="build it with `tfds build data/demo --data_dir="):
+        Dataset("demo/tiny", "train", str(tmp_path))
+
+
+def test_a_split_that_is_not_there(demo_dir: Path) -> None:
+    with pytest.raises(UserError, match="no split 'dev'; it has test, train, validation"):
+        Dataset("demo/tiny", "dev", str(demo_dir))
+
+
+def test_a_missing_shard(copy: Path) -> None:
+    shard(copy).unlink()
+    with pytest.raises(UserError, match="array_record.*: shard is missing"):
+        Dataset("demo/tiny", "train", str(copy))
+
+
+def test_a_truncated_shard(copy: Path) -> None:
+    path = shard(copy)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match="array_record.*: shard is truncated or damaged"):
+        Dataset("demo/tiny", "train", str(copy))
+
+
+def test_a_shard_with_damaged_bytes(copy: Path) -> None:
+    path = shard(copy)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4 : len(content) // 4 + 1000] = bytes(1000)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="array_record|records .* can't be read"):
+        take(batches(Dataset("demo/tiny", "train", str(copy))), 0, 4)
+
+
+def test_another_tokenizer(copy: Path) -> None:
+    path = next(copy.rglob("tokenizer.model"))
+    path.write_bytes(path.read_bytes() + b"\x00")
+    with pytest.raises(UserError, match="tokenizer.model: "):
+        Dataset("demo/tiny", "train", str(copy))
+
+
+@pytest.mark.parametrize(
+    ("field", "problem"),
+    [("features", "field features is not finite"), ("captions", "one ends before it starts")],
+)
+def test_a_record_no_model_should_see(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, field: str, problem: str
+) -> None:
+    deserialize = dataset.deserialize
+
+    def damaged(serialized: Any) -> dict[str, Any]:
+        record = deserialize(serialized)
+        if field == "features":
+            record["features"] = record["features"] * tf.constant(np.nan, tf.float16)
+        else:
+            record["captions"]["end"] = record["captions"]["start"] - 1
+        return record
+
+    monkeypatch.setattr(dataset, "deserialize", damaged)
+    with pytest.raises(UserError, match=f"video .*: field {field}.*{problem.split()[-1]}"):
+        take(batches(dataset), 0, 1)
