@@ -38,7 +38,7 @@ clean:
 	touch $@
 
 $(SHARDS): | .venv/runtime
-	$(BIN)/tfds build data/demo --data_dir=$(DATA)
+	$(BIN)/python -m data.build demo --config=default --data_dir=$(DATA)
 
 $(DEMO)/pretrain/export/model.json: $(SHARDS)
 	$(BIN)/python train.py --config=configs/demo.py $(RECIPE) --workdir=$(DEMO)/pretrain

@@ -18,9 +18,9 @@ from vtmask.inputs.pipeline import evaluation_batches
 from vtmask.tasks.retrieval import Retrieval
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe of the task and its data.")
-MODEL = flags.DEFINE_string("model", None, "Folder of an exported model.")
-OUT = flags.DEFINE_string("out", None, "Folder for metrics.json and report.html.")
-flags.mark_flags_as_required(["config", "model", "out"])
+MODEL = flags.DEFINE_string("model", None, "Folder of an exported model.", required=True)
+OUT = flags.DEFINE_string("out", None, "Folder of the report and metrics.json.", required=True)
+flags.mark_flag_as_required("config")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ A workdir that holds a checkpoint of the same config is resumed. The finished mo
 WORKDIR/export.
 """
 
+import dataclasses
 from pathlib import Path
 
 from absl import flags
@@ -19,11 +20,13 @@ from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
 from vtmask.models import VLM, VLMSizes
-from vtmask.training import initial_params, train
+from vtmask.training import Params, initial_params, train
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: configs/demo.py, …")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-flags.mark_flags_as_required(["config", "workdir"])
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+# Sizes that parameters do not depend on: a fine-tuning recipe may choose its own.
+FREE_SIZES = {"max_len", "dropout_rate", "initializer_range", "dtype"}
+flags.mark_flag_as_required("config")
 
 
 def main() -> None:
@@ -33,14 +36,7 @@ def main() -> None:
     batches = TrainingBatches(dataset, make_sampler(config, sizes), config.batch_size, config.seed)
     model = VLM(sizes)
     if config.init_from:
-        start = export.load(config.init_from)
-        start.require_same_inputs(str(dataset.path), dataset.tokenizer, dataset.feature_extractor)
-        if start.module.sizes != sizes:
-            raise UserError(
-                f"config.init_from={config.init_from}: sizes {start.module.sizes} differ from "
-                f"config.model {sizes}"
-            )
-        params = start.params
+        params = params_to_start_from(config.init_from, sizes, dataset)
     else:
         params = initial_params(model, config.seed)
     params = train(config, workdir, model, tasks.create(config.task), batches, params)
@@ -49,6 +45,20 @@ def main() -> None:
         Model(model, params, dataset.tokenizer, dataset.feature_extractor, config.to_dict()),
     )
     print(f"Exported to {workdir / 'export'}")
+
+
+def params_to_start_from(folder: str, sizes: VLMSizes, dataset: Dataset) -> Params:
+    """Parameters of an exported model, which must fit the recipe and the data."""
+    start = export.load(folder)
+    start.require_same_inputs(str(dataset.path), dataset.tokenizer, dataset.feature_extractor)
+    theirs, ours = dataclasses.asdict(start.module.sizes), dataclasses.asdict(sizes)
+    for name in ours.keys() - FREE_SIZES:
+        if theirs[name] != ours[name]:
+            raise UserError(
+                f"{folder}/model.json: {name} is {theirs[name]}, the config says {ours[name]}; "
+                f"set --config.model.{name}={theirs[name]}"
+            )
+    return start.params
 
 
 def model_sizes(config: ConfigDict, dataset: Dataset) -> VLMSizes:

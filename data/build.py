@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    known = sorted(path.parent.name for path in Path(__file__).parent.glob("*/*_dataset_builder.py"))
+    builders = Path(__file__).parent.glob("*/*_dataset_builder.py")
     parser = argparse.ArgumentParser(prog="python -m data.build", description=__doc__)
-    parser.add_argument("name", choices=known)
+    parser.add_argument("name", choices=sorted(path.parent.name for path in builders))
     parser.add_argument("--config", help="builder config; the data set's first by default")
     parser.add_argument("--data_dir", help="where to write; TFDS's own folder by default")
     options = parser.parse_args()

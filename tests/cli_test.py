@@ -26,14 +26,15 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--config=configs/demo.py", "--config.optim.lrr=1"], 'Did you mean "lr"'),
         (["--config=configs/demo.py", "--config.optim.lr=fast"], "config.optim.lr"),
         (["--config=configs/none.py"], "configs/none.py"),
-        (["--config=configs/demo.py", "--config.data.dir=/nowhere"], "tfds build data/demo"),
-        (["--config=configs/demo.py", "--config.init_from=/nowhere"], "/nowhere"),
+        (["--config=configs/demo.py", "--config.data.dir=/none"], "data.build demo"),
+        (["--config=configs/demo.py", "--config.init_from=/none"], "/none: no model.json"),
         ([], "config"),
     ],
 )
-def test_train_says_what_is_wrong(arguments: list[str], said: str, demo_dir: Path, tmp_path: Path) -> None:
-    data = [] if "data.dir" in str(arguments) else [f"--config.data.dir={demo_dir}", "--config.data.name=demo/tiny"]
-    data = data if arguments else []
+def test_train_says_what_is_wrong(
+    arguments: list[str], said: str, demo_dir: Path, tmp_path: Path
+) -> None:
+    data = ["--config.data.name=demo/tiny", f"--config.data.dir={demo_dir}"] if arguments else []
     done = command("train.py", *arguments[:1], *data, *arguments[1:], f"--workdir={tmp_path}/run")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

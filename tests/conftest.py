@@ -11,7 +11,7 @@ import pytest
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
-import golden  # noqa: E402
+import golden
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,7 +32,6 @@ def golden_dir(request: pytest.FixtureRequest) -> Path:
 def demo_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """TFDS data folder with demo/tiny, made as a user makes it. Tests that damage it copy it."""
     folder = tmp_path_factory.mktemp("data")
-    tfds = Path(sys.executable).with_name("tfds")
-    command = [tfds, "build", "data/demo", "--config=tiny", f"--data_dir={folder}"]
-    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    command = ["-m", "data.build", "demo", "--config=tiny", f"--data_dir={folder}"]
+    subprocess.run([sys.executable, *command], check=True, cwd=Path(__file__).parents[1])
     return folder

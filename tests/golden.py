@@ -124,5 +124,5 @@ def get(tree: dict[str, Any], published_name: str) -> np.ndarray | None:
     path = convert.published_name(published_name)
     if path is None:
         return None
-    value = functools.reduce(lambda node, key: node[key], path.split("/"), tree)
+    value: Any = functools.reduce(lambda node, key: node[key], path.split("/"), tree)
     return np.asarray(value.T if path.endswith("/kernel") else value)

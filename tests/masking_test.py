@@ -80,9 +80,7 @@ def test_a_sample_with_one_modality_masked_keeps_the_other_whole() -> None:
 def test_masks_depend_on_the_key_alone() -> None:
     clean = batch(np.random.default_rng(0), 64)
     scheme = masking.MaskingScheme()
-    one, same, other = (
-        masking.mask(jax.random.key(i), clean, scheme, SIZES) for i in (1, 1, 2)
-    )
+    one, same, other = (masking.mask(jax.random.key(i), clean, scheme, SIZES) for i in (1, 1, 2))
     np.testing.assert_array_equal(one.text, same.text)
     np.testing.assert_array_equal(one.video_masked, same.video_masked)
     assert (one.text_masked != other.text_masked).any()

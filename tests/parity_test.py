@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,6 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-import golden
 from vtmask import attention, losses
 from vtmask.evaluation import metrics
 from vtmask.models.vlm import VLM
@@ -58,7 +58,7 @@ def test_hidden_states(golden_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("objective", ["mtm", "mfm_mlm"])
-def test_pretraining_loss_and_gradients(golden_dir: Path, objective: str) -> None:
+def test_pretraining_loss_and_gradients(golden_dir: Path, objective: Any) -> None:
     case = np.load(golden_dir / "vlm_pretrain.npz")
     name = objective.replace("_", "")
     model, params = golden.vlm(case)

@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags
 
@@ -27,6 +29,10 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    for argument in argv[1:]:
+        path = argument.removeprefix("--config=")
+        if path != argument and not Path(path).is_file():
+            _exit(UserError(f"--config={path}: no such recipe; configs/ has them"))
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
@@ -35,7 +41,7 @@ def _parse(argv: list[str]) -> list[str]:
         _exit(UserError(f"no such config field: {str(error).strip(chr(34) + chr(39))}"))
 
 
-def _exit(error: Exception) -> None:
+def _exit(error: Exception) -> NoReturn:
     if os.environ.get("VTMASK_TRACEBACK"):
         raise error
     sys.exit("error: " + " ".join(str(error).replace("\\n", " ").split()))

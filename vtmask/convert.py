@@ -25,6 +25,7 @@ _RENAMES = [
     (r"cls\.predictions\.transform\.dense\.", "head/dense/"),
     (r"cls\.predictions\.transform\.LayerNorm\.", "head/norm/"),
 ]
+_TABLES = ("words", "positions", "segments")
 _PREFIX = "mm_encoder."
 _DECODER_BIAS = "cls.predictions.bias"
 
@@ -46,21 +47,16 @@ def published_name(name: str) -> str | None:
                 return path
             if parent.endswith("norm"):
                 return f"{parent}/scale"
-            return f"{parent}/{'embedding' if '/' not in parent and _is_table(parent) else 'kernel'}"
+            return f"{parent}/embedding" if parent in _TABLES else f"{parent}/kernel"
     return None
 
 
 def vlm_from_published(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Parameters of `VLM` from published ones; dense weights [out, in] become kernels [in, out]."""
-    parameters = {
-        "decoder_bias": np.zeros(weights[_PREFIX + "bert.embeddings.word_embeddings.weight"].shape[0], np.float32)
-    }
+    words = weights[_PREFIX + "bert.embeddings.word_embeddings.weight"]
+    parameters = {"decoder_bias": np.zeros(len(words), np.float32)}
     for name, value in weights.items():
         path = published_name(name)
         if path is not None:
             parameters[path] = value.T if path.endswith("/kernel") else value
     return traverse_util.unflatten_dict(parameters, sep="/")
-
-
-def _is_table(parent: str) -> bool:
-    return parent in ("words", "positions", "segments")

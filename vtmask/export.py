@@ -1,8 +1,8 @@
 """Models on disk: parameters and all that is needed to use them, in one folder.
 
-    params/          Orbax checkpoint
-    model.json       sizes, name of the feature extractor, hash of the tokenizer, the config
-    tokenizer.model  SentencePiece model
+params/          Orbax checkpoint
+model.json       sizes, name of the feature extractor, hash of the tokenizer, the config
+tokenizer.model  SentencePiece model
 """
 
 import dataclasses

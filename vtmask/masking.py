@@ -35,9 +35,7 @@ class Masked(NamedTuple):
     video_masked: Array
 
 
-def mask(
-    key: Array, batch: dict[str, Array], scheme: MaskingScheme, sizes: VLMSizes
-) -> Masked:
+def mask(key: Array, batch: dict[str, Array], scheme: MaskingScheme, sizes: VLMSizes) -> Masked:
     """Draws masks for a batch; special tokens and padding are never masked.
 
     Masked frames are always replaced; of masked tokens 80 % become [MASK], 10 % a random token and

@@ -47,11 +47,11 @@ def test_no_two_videos_have_the_same_steps(stories: Stories) -> None:
 
 def test_times(stories: Stories) -> None:
     for story in itertools.chain(*stories.values()):
-        assert 20 <= story.seconds <= 32
+        assert 12 <= story.seconds <= 20
         assert len({step.composition.object for step in story.steps}) == len(story.steps)
         assert [step.composition.order for step in story.steps] == [*range(len(story.steps))]
         for step in story.steps:
-            assert 5.8 <= step.end - step.start <= 9.2
+            assert 3.3 <= step.end - step.start <= 6.2
         edges = [0.0, *(t for step in story.steps for t in (step.start, step.end)), story.seconds]
         assert edges == sorted(edges)
 

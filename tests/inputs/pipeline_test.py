@@ -102,12 +102,12 @@ def shard(folder: Path) -> Path:
 
 
 def test_a_data_set_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="build it with `tfds build data/demo --data_dir="):
+    with pytest.raises(UserError, match="build demo --config=tiny --data_dir="):
         Dataset("demo/tiny", "train", str(tmp_path))
 
 
 def test_a_split_that_is_not_there(demo_dir: Path) -> None:
-    with pytest.raises(UserError, match="no split 'dev'; it has test, train, validation"):
+    with pytest.raises(UserError, match="no split 'dev'; it has train, validation, test"):
         Dataset("demo/tiny", "dev", str(demo_dir))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-
 import synthetic
+
 from vtmask import tasks
 from vtmask.errors import UserError
 from vtmask.models import VLM
@@ -97,7 +97,9 @@ def test_a_workdir_of_another_config_is_refused(tmp_path: Path) -> None:
     before = (tmp_path / "config.json").read_text()
     changed = synthetic.config()
     changed.optim.lr = 5e-5
-    with pytest.raises(UserError, match=r"config.json: .* optim.lr=0.001, the config now says 5e-05"):
+    with pytest.raises(
+        UserError, match="config.json: .* optim.lr=0.002, the config now says 5e-05"
+    ):
         run(tmp_path, optim=changed.optim)
     assert (tmp_path / "config.json").read_text() == before
     run(tmp_path, log_every=3)  # has no effect on parameters

@@ -18,7 +18,8 @@ Clips = dict[str, tf.Tensor]
 class Sampler(Protocol):
     """Draws `clips_per_record` clips of a record; the same clips for the same seed [2]."""
 
-    clips_per_record: int
+    @property
+    def clips_per_record(self) -> int: ...
 
     def __call__(self, record: Record, seed: tf.Tensor) -> Clips: ...
 
@@ -89,8 +90,9 @@ class Descriptions:
         limit = tf.maximum(count, 1) if self.random else 1
         chosen = tf.random.stateless_uniform([1], seed, 0, limit, tf.int32)
         seconds = tf.shape(record["features"])[:1]
+        start = tf.zeros_like(seconds)
         return _clips(
-            self.sizes, record["features"], tf.zeros_like(seconds), seconds, descriptions, chosen, chosen + 1
+            self.sizes, record["features"], start, seconds, descriptions, chosen, chosen + 1
         )
 
 

@@ -1,6 +1,6 @@
 """A prepared data set on disk: where its shards are, and what made its features and tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Dataset:
             folder = data_dir or tfds.core.constants.DATA_DIR
             raise UserError(
                 f"data set {name} is not in {folder}; build it with "
-                f"`tfds build data/{name.split('/')[0]} --data_dir={folder}`"
+                f"`python -m data.build {name.replace('/', ' --config=')} --data_dir={folder}`"
             ) from None
         self.name, self.split, self.path = name, split, Path(builder.data_path)
         try:
@@ -74,7 +74,7 @@ class Dataset:
                 )
         return array_record_data_source.ArrayRecordDataSource(shards)
 
-    def read(self, indices: Sequence[int]) -> list[bytes]:
+    def read(self, indices: Iterable[int]) -> list[bytes]:
         """Serialised records; a UserError where a shard is damaged."""
         try:
             return self._source.__getitems__([int(i) for i in indices])

@@ -62,7 +62,8 @@ class TrainingBatches:
         """The videos of a step's global batch, each once a record, for error messages."""
         records = self.batch_size // self.sampler.clips_per_record
         positions = range(step * records, (step + 1) * records)
-        return [self.dataset[int(self._record_index(tf.constant(p, tf.int64)))]["video_id"] for p in positions]
+        indices = [self._record_index(tf.constant(p, tf.int64)) for p in positions]
+        return [self.dataset[int(index)]["video_id"] for index in indices]
 
     def _record_index(self, position: tf.Tensor) -> tf.Tensor:
         count = self.dataset.num_records
@@ -103,9 +104,7 @@ def _batches(
     def draw(serialized: tf.Tensor, position: tf.Tensor) -> clips.Clips:
         record = dataset.deserialize(serialized)
         _check(record)
-        key = tf.random.experimental.stateless_fold_in(
-            tf.constant([seed, 0], tf.int64), position
-        )
+        key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), position)
         return sampler(record, key)
 
     def read_batch(indices: tf.Tensor, positions: tf.Tensor) -> tf.data.Dataset:

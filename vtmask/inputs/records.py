@@ -36,7 +36,8 @@ def timed_texts() -> dict[str, Any]:
 def features(feature_size: int, **annotations: Any) -> tfds.features.FeaturesDict:
     """The record's fields.
 
-    - `video_id`: unique in the data set; `video`: the file, relative to the data set's folder, or "".
+    - `video_id`: unique in the data set.
+    - `video`: the file, relative to the data set's folder, or "".
     - `features`: float16 [seconds, feature_size].
     - `captions`: the narration, `timed_texts` in order of their start.
     - `descriptions`: `texts` that describe the whole video, none or many.
@@ -81,11 +82,13 @@ def check(video_id: str, record: dict[str, Any]) -> None:
     """Raises a UserError, naming video and field, for a record no model should see."""
     values = record["features"]
     if values.ndim != 2 or not len(values):
-        raise UserError(f"video {video_id}: features have shape {values.shape}, expected [seconds, size]")
+        raise UserError(
+            f"video {video_id}: features have shape {values.shape}, expected [seconds, size]"
+        )
     if not np.isfinite(values).all():
         second = int(np.argwhere(~np.isfinite(values))[0, 0])
         raise UserError(
-            f"video {video_id}: features of second {second} are not finite; extract this video again"
+            f"video {video_id}: features of second {second} are not finite; extract them again"
         )
     start, end = record["captions"]["start"], record["captions"]["end"]
     for index in np.flatnonzero(~(end >= start)):

@@ -58,10 +58,10 @@ class VideoMLP(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> Array:
         sizes = self.sizes
-        x = dense(sizes.hidden_size, sizes.dtype, "in")(features.astype(sizes.dtype))
+        x = dense(sizes, sizes.hidden_size, "in")(features.astype(sizes.dtype))
         x = nn.gelu(x, approximate=False)
-        x = layer_norm(sizes.dtype, "norm", VIDEO_MLP_EPSILON)(x)
-        return dense(sizes.hidden_size, sizes.dtype, "out")(x)
+        x = layer_norm(sizes, "norm", VIDEO_MLP_EPSILON)(x)
+        return dense(sizes, sizes.hidden_size, "out")(x)
 
 
 class PredictionHead(nn.Module):
@@ -72,8 +72,8 @@ class PredictionHead(nn.Module):
     @nn.compact
     def __call__(self, hidden: Array) -> Array:
         sizes = self.sizes
-        x = nn.gelu(dense(sizes.hidden_size, sizes.dtype, "dense")(hidden), approximate=False)
-        return layer_norm(sizes.dtype, "norm")(x)
+        x = nn.gelu(dense(sizes, sizes.hidden_size, "dense")(hidden), approximate=False)
+        return layer_norm(sizes, "norm")(x)
 
 
 class VLM(nn.Module):
@@ -85,13 +85,15 @@ class VLM(nn.Module):
         sizes = self.sizes
 
         def table(rows: int) -> nn.Embed:
-            return nn.Embed(rows, sizes.hidden_size, embedding_init=initializer, dtype=sizes.dtype)
+            return nn.Embed(
+                rows, sizes.hidden_size, dtype=sizes.dtype, embedding_init=initializer(sizes)
+            )
 
         self.video_mlp = VideoMLP(sizes)
         self.words = table(sizes.vocab_size)
         self.positions = table(sizes.num_positions)
         self.segments = table(2)
-        self.embedding_norm = layer_norm(sizes.dtype, "embedding_norm")
+        self.embedding_norm = layer_norm(sizes, "embedding_norm")
         self.embedding_dropout = nn.Dropout(sizes.dropout_rate)
         self.encoder = Encoder(sizes)
         self.head = PredictionHead(sizes)

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from jax import Array
 import jax.numpy as jnp
+from jax import Array
 
 from vtmask import attention, losses, masking
 from vtmask.models.vlm import VLM

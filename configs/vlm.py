@@ -1,0 +1,54 @@
+"""Pre-training as published: BERT-base sizes and the optimizer of VLM, section 4.2.
+
+Name the data set: --config.data.name=… --config.data.dir=…
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 256
+    config.num_steps = 100_000
+    config.init_from = ""  # an exported model to start from; "" starts fresh
+
+    config.data = ConfigDict()
+    config.data.name = "demo/default"
+    config.data.dir = ""  # "" is TFDS's own default
+    config.data.split = "train"
+
+    config.task = ConfigDict()
+    config.task.name = "pretrain"
+    config.task.objective = "mtm"
+    config.task.masking = ConfigDict({"mm_prob": 0.5, "mask_prob": 0.15})
+
+    config.sampler = ConfigDict()
+    config.sampler.clips_per_record = 16
+    config.sampler.min_tokens = 8
+    config.sampler.max_tokens = 64
+
+    config.model = ConfigDict()
+    config.model.hidden_size = 768
+    config.model.num_layers = 12
+    config.model.num_heads = 12
+    config.model.mlp_size = 3072
+    config.model.dropout_rate = 0.1
+    config.model.initializer_range = 0.02
+    config.model.dtype = "float32"
+    config.model.max_video_len = 32
+    config.model.max_len = 96
+
+    config.optim = ConfigDict()
+    config.optim.lr = 5e-5
+    config.optim.warmup_steps = 1000
+    config.optim.power = 1.0
+    config.optim.clip_norm = 2.0
+    config.optim.b1 = 0.9
+    config.optim.b2 = 0.98
+    config.optim.eps = 1e-8
+    config.optim.weight_decay = 0.0
+
+    config.log_every = 100
+    config.checkpoint = ConfigDict({"every": 1000, "keep": 3})
+    return config
