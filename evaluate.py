@@ -58,8 +58,8 @@ def example(dataset: Dataset, index: int) -> report.Example:
     record = dataset[index]
     return report.Example(
         video_id=record["video_id"],
-        text=record["descriptions"]["text"][0].decode(),
-        captions=[text.decode() for text in record["captions"]["text"]],
+        text=record["descriptions"]["text"][0],
+        captions=record["captions"]["text"],
         video=dataset.path / record["video"] if record["video"] else None,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from vtmask.errors import UserError
 
@@ -20,6 +20,8 @@ def run(main: Callable[[], None]) -> None:
     """
 
     def run_main(_: list[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
         try:
             main()
         except (UserError, OSError) as error:
