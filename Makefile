@@ -28,13 +28,13 @@ test: .venv/dev
 clean:
 	rm -rf $(DEMO)
 
-.venv/runtime: requirements.txt
+.venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --disable-pip-version-check -q -e .
 	touch $@
 
-.venv/dev: .venv/runtime pyproject.toml
-	$(BIN)/pip install --disable-pip-version-check -e '.[dev]'
+.venv/dev: .venv/runtime
+	$(BIN)/pip install --disable-pip-version-check -q -e '.[dev]'
 	touch $@
 
 $(SHARDS): | .venv/runtime
