@@ -30,7 +30,7 @@ clean:
 
 .venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -q -e .
+	$(BIN)/pip install --disable-pip-version-check -e .
 	touch $@
 
 .venv/dev: .venv/runtime

@@ -1,0 +1,141 @@
+"""train.py and evaluate.py as a user runs them: results, resume, and one line for what is wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from vtmask import export
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu"}
+SMALL = [
+    "--config.batch_size=8",
+    "--config.model.hidden_size=32",
+    "--config.model.num_layers=2",
+    "--config.model.mlp_size=64",
+]
+PRETRAIN = ["train.py", "--config=configs/demo.py", *SMALL]
+PRETRAIN += ["--config.num_steps=40", "--config.checkpoint.every=10"]
+RETRIEVAL = ["--config=configs/demo_retrieval.py", *SMALL, "--config.task.isolated_layers=2"]
+RETRIEVAL += ["--config.data.split=train", "--config.num_steps=3"]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT
+    )
+
+
+def error(*arguments: str) -> str:
+    """The one line a command that has to fail ends with."""
+    done = command(*arguments)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    return last
+
+
+def data(folder: Path) -> list[str]:
+    return ["--config.data.name=demo/tiny", f"--config.data.dir={folder}"]
+
+
+@pytest.fixture(scope="module")
+def pretrained(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Workdir of a finished small pre-training run."""
+    workdir = tmp_path_factory.mktemp("pretrained")
+    done = command(*PRETRAIN, *data(demo_dir), f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def test_a_killed_run_ends_with_the_same_bits(
+    pretrained: Path, demo_dir: Path, tmp_path: Path
+) -> None:
+    arguments = [sys.executable, *PRETRAIN, *data(demo_dir), f"--workdir={tmp_path}"]
+    process = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "checkpoints" / "10").exists():
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "export").exists()
+
+    done = subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    whole, resumed = export.load(pretrained / "export"), export.load(tmp_path / "export")
+    jax.tree.map(np.testing.assert_array_equal, whole.params, resumed.params)
+
+
+def test_fine_tuning_and_evaluation(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+    init = f"--config.init_from={pretrained}/export"
+    done = command("train.py", *RETRIEVAL, *data(demo_dir), init, f"--workdir={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    arguments = [f"--model={tmp_path}/run/export", f"--out={tmp_path}/test"]
+    done = command("evaluate.py", *RETRIEVAL, *data(demo_dir), *arguments)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert found["videos"] == "8"
+    assert found["pre-trained"] == f"{pretrained}/export"
+    for direction in ("text to video", "video to text"):
+        metrics = found["metrics"][direction]
+        assert 0 <= metrics["R@1"] <= metrics["R@5"] <= metrics["R@10"] == 1
+        assert f"{metrics['R@5'] * 100:.1f}" in (tmp_path / "test" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"feature_extractor": "other-v1"}, "its features are from 'other-v1'"),
+        ({"tokenizer_sha256": "0"}, "is not the tokenizer these captions were tokenised with"),
+    ],
+)
+def test_data_of_another_extractor_or_tokenizer(
+    pretrained: Path, demo_dir: Path, tmp_path: Path, change: dict[str, str], said: str
+) -> None:
+    shutil.copytree(demo_dir, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "demo" / "tiny" / "1.0.0" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    init = f"--config.init_from={pretrained}/export"
+    assert said in error("train.py", *RETRIEVAL, *data(tmp_path), init, f"--workdir={tmp_path}/run")
+
+
+def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+    init = [f"--config.init_from={pretrained}/export", "--config.model.mlp_size=128"]
+    said = error("train.py", *RETRIEVAL, *data(demo_dir), *init, f"--workdir={tmp_path}")
+    assert "mlp_size is 64, the config says 128; set --config.model.mlp_size=64" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config=configs/demo.py", "--config.optim.lrr=1"], 'Did you mean "lr"'),
+        (["--config=configs/demo.py", "--config.optim.lr=fast"], "config.optim.lr"),
+        (["--config=configs/none.py"], "configs/none.py"),
+        (["--config=configs/demo.py", "--config.data.dir=/none"], "data.build demo"),
+        (["--config=configs/demo.py", "--config.init_from=/none"], "/none: no model.json"),
+        ([], "config"),
+    ],
+)
+def test_a_wrong_flag(arguments: list[str], said: str, demo_dir: Path, tmp_path: Path) -> None:
+    found = data(demo_dir) if arguments else []
+    workdir = f"--workdir={tmp_path}/run"
+    assert said in error("train.py", *arguments[:1], *found, *arguments[1:], workdir)
+
+
+def test_models_and_training_need_no_tensorflow() -> None:
+    script = (
+        "import sys; sys.modules['tensorflow'] = sys.modules['tensorflow_datasets'] = None; "
+        "import vtmask.models, vtmask.training, vtmask.tasks, vtmask.export"
+    )
+    done = command("-c", script)
+    assert done.returncode == 0, done.stderr
