@@ -10,6 +10,7 @@ WORKDIR/export.
 import dataclasses
 from pathlib import Path
 
+import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -33,7 +34,14 @@ def main() -> None:
     config, workdir = CONFIG.value, Path(WORKDIR.value)
     dataset = Dataset(config.data.name, config.data.split, config.data.dir or None)
     sizes = model_sizes(config, dataset)
-    batches = TrainingBatches(dataset, make_sampler(config, sizes), config.batch_size, config.seed)
+    batches = TrainingBatches(
+        dataset,
+        make_sampler(config, sizes),
+        config.batch_size,
+        config.seed,
+        host=jax.process_index(),
+        num_hosts=jax.process_count(),
+    )
     model = VLM(sizes)
     if config.init_from:
         params = params_to_start_from(config.init_from, sizes, dataset)

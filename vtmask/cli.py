@@ -22,6 +22,9 @@ def run(main: Callable[[], None]) -> None:
     def run_main(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
+        if not _wants_traceback():  # threads of Orbax print theirs before the error reaches `main`
+            logging.get_absl_handler().addFilter(lambda record: not record.exc_info)
+            sys.unraisablehook = lambda _: None
         try:
             main()
         except (UserError, OSError) as error:
@@ -43,7 +46,11 @@ def _parse(argv: list[str]) -> list[str]:
         _exit(UserError(f"no such config field: {str(error).strip(chr(34) + chr(39))}"))
 
 
+def _wants_traceback() -> bool:
+    return bool(os.environ.get("VTMASK_TRACEBACK"))
+
+
 def _exit(error: Exception) -> NoReturn:
-    if os.environ.get("VTMASK_TRACEBACK"):
+    if _wants_traceback():
         raise error
     sys.exit("error: " + " ".join(str(error).replace("\\n", " ").split()))

@@ -79,15 +79,31 @@ def load(folder: str | Path) -> Model:
         raise UserError(
             f"{folder}: no model.json, so no exported model; training writes one to WORKDIR/export"
         ) from None
+    except ValueError:
+        raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
     tokenizer = Tokenizer.load(folder / "tokenizer.model")
     if tokenizer.sha256 != card["tokenizer_sha256"]:
         raise UserError(f"{folder}/tokenizer.model: is not the one this model was trained with")
     module = VLM(VLMSizes(**card["sizes"]))
+    return Model(
+        module,
+        _read_params(folder / "params"),
+        tokenizer,
+        card["feature_extractor"],
+        card["config"],
+    )
+
+
+def _read_params(folder: Path) -> Any:
+    """Parameters on this process's first device, wherever they were saved from."""
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with ocp.StandardCheckpointer() as checkpointer:
-        shapes = checkpointer.metadata(folder / "params").item_metadata.tree
-        like = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
-        )
-        params = checkpointer.restore(folder / "params", like)
-    return Model(module, params, tokenizer, card["feature_extractor"], card["config"])
+        try:
+            saved = checkpointer.metadata(folder).item_metadata
+            like = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                saved.tree if saved else None,
+            )
+            return checkpointer.restore(folder, like)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{folder}: can't be read; export the model again") from error

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,13 @@ def test_a_workdir_of_another_config_is_refused(tmp_path: Path) -> None:
         run(tmp_path, optim=changed.optim)
     assert (tmp_path / "config.json").read_text() == before
     run(tmp_path, log_every=3)  # has no effect on parameters
+
+
+def test_too_little_room_is_told_before_writing(tmp_path: Path, monkeypatch: Any) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**16))
+    with pytest.raises(UserError, match=r"takes .* MiB, 0.1 MiB are free.*; none was written"):
+        run(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -1,6 +1,7 @@
 """Checkpoints of a run, and the workdir they belong to."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class Checkpoints:
 
     def save(self, step: int, state: TrainState) -> None:
         """Starts saving; a UserError if this save or the one before it can't be written."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            reason = f"it takes {needed / 2**20:,.1f} MiB, {free / 2**20:,.1f} MiB are free"
+            raise self._write_error(OSError(reason))
         try:
             self._manager.save(step, args=ocp.args.StandardSave(state))
         except _WRITE_ERRORS as error:
@@ -55,7 +61,7 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{self._folder / str(step)}: checkpoint can't be read ({_first_line(error)}); "
+                f"{self._folder / str(step)}: checkpoint can't be read ({_reason(error)}); "
                 "delete this folder to resume from the one before it"
             ) from error
 
@@ -63,8 +69,8 @@ class Checkpoints:
         kept = [int(p.name) for p in self._folder.iterdir() if p.name.isdigit()]
         state = f"step {max(kept)} is safe" if kept else "none was written before"
         return UserError(
-            f"{self._folder}: checkpoint can't be written ({_first_line(error)}); {state}; make "
-            "room and run the same command again"
+            f"{self._folder}: checkpoint can't be written ({_reason(error)}); {state}; make room "
+            "and run the same command again"
         )
 
 
@@ -92,5 +98,7 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    """The innermost cause: TensorStore strings causes together with colons."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].rsplit(": ", 1)[-1]

@@ -1,0 +1,61 @@
+"""Exported models load as they were saved, and refuse what does not fit."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import synthetic
+
+from vtmask import export, tokenizers
+from vtmask.errors import UserError
+from vtmask.export import Model
+from vtmask.models import VLM
+from vtmask.training import initial_params
+
+LINES = ["slide the red ball to the right", "now spin the blue box"] * 9
+
+
+@pytest.fixture
+def model() -> Model:
+    module = VLM(synthetic.SIZES)
+    tokenizer = tokenizers.train(LINES, 40)
+    return Model(module, initial_params(module, 3), tokenizer, "pixels-v1", {"seed": 3})
+
+
+def test_a_model_loads_as_it_was_saved(model: Model, tmp_path: Path) -> None:
+    export.save(tmp_path / "model", model)
+    loaded = export.load(tmp_path / "model")
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, model.params)
+    assert loaded.module.sizes == model.module.sizes
+    assert loaded.tokenizer.sha256 == model.tokenizer.sha256
+    assert (loaded.feature_extractor, loaded.config) == ("pixels-v1", {"seed": 3})
+
+
+def test_data_of_other_inputs_are_refused(model: Model) -> None:
+    model.require_same_inputs("data", model.tokenizer, "pixels-v1")
+    with pytest.raises(UserError, match="data: its features are from 's3d'"):
+        model.require_same_inputs("data", model.tokenizer, "s3d")
+    other = tokenizers.train(["lift a green star", "lower it"] * 9, 30)
+    with pytest.raises(UserError, match="data: its captions were tokenised with another"):
+        model.require_same_inputs("data", other, "pixels-v1")
+
+
+def test_a_damaged_export(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no exported model"):
+        export.load(tmp_path)
+    export.save(tmp_path, model)
+    (tmp_path / "model.json").write_text('{"sizes"')
+    with pytest.raises(UserError, match="model.json: is damaged"):
+        export.load(tmp_path)
+    export.save(tmp_path, model)
+    card = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(card | {"tokenizer_sha256": "0"}))
+    with pytest.raises(UserError, match="tokenizer.model: is not the one"):
+        export.load(tmp_path)
+    export.save(tmp_path, model)
+    for path in (tmp_path / "params").rglob("d/*"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="params: can't be read"):
+        export.load(tmp_path)

@@ -1,0 +1,93 @@
+"""The model in other precisions, with dropout, and where nothing can be predicted."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import synthetic
+
+from vtmask.masking import Masked, MaskingScheme
+from vtmask.models import VLM, VLMSizes
+from vtmask.tasks import Pretrain, Retrieval
+from vtmask.training import initial_params
+
+BATCH = jax.tree.map(jnp.asarray, synthetic.SyntheticBatches().batch(0))
+
+
+def loss(sizes: VLMSizes, task: Any, dropout_seed: int = 0) -> float:
+    model = VLM(sizes)
+    variables = {"params": initial_params(model, 0)}
+    rngs = {"dropout": jax.random.key(dropout_seed)}
+    value, _ = nn.apply(task.loss, model)(variables, BATCH, jax.random.key(1), rngs=rngs)
+    assert value.dtype == jnp.float32
+    return float(value)
+
+
+@pytest.mark.parametrize("task", [Pretrain(), Pretrain(objective="mfm_mlm"), Retrieval(2)])
+def test_bfloat16_activations_give_nearly_the_same_loss(task: Any) -> None:
+    sizes = dataclasses.replace(synthetic.SIZES, dropout_rate=0.0)
+    half = dataclasses.replace(sizes, dtype="bfloat16")
+    assert loss(half, task) == pytest.approx(loss(sizes, task), rel=0.01)
+    assert {leaf.dtype for leaf in jax.tree.leaves(initial_params(VLM(half), 0))} == {
+        jnp.dtype("float32")
+    }
+
+
+def test_dropout_follows_its_key() -> None:
+    sizes = dataclasses.replace(synthetic.SIZES, dropout_rate=0.5)
+    assert loss(sizes, Retrieval(2), 1) == loss(sizes, Retrieval(2), 1)
+    assert loss(sizes, Retrieval(2), 1) != loss(sizes, Retrieval(2), 2)
+
+
+def test_default_sizes_are_those_of_bert_base() -> None:
+    sizes = VLMSizes()
+    batch = {
+        "video": jnp.zeros((1, sizes.max_video_len, sizes.feature_size)),
+        "video_mask": jnp.ones((1, sizes.max_video_len), bool),
+        "text": jnp.zeros((1, sizes.max_text_len), jnp.int32),
+        "text_mask": jnp.ones((1, sizes.max_text_len), bool),
+    }
+    shapes = jax.eval_shape(VLM(sizes).init, jax.random.key(0), batch)["params"]
+    layers = shapes["encoder"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(layers)) == 85_054_464
+    assert shapes["words"]["embedding"].shape == (30522, 768)
+
+
+@pytest.mark.parametrize("masked_frames", [False, True])
+def test_gradients_are_finite_where_there_is_nothing_to_predict_or_no_negative(
+    masked_frames: bool,
+) -> None:
+    model = VLM(synthetic.SIZES)
+    params = initial_params(model, 0)
+    nothing = jnp.zeros_like(BATCH["text_mask"])
+    frames = BATCH["video_mask"] if masked_frames else jnp.zeros_like(BATCH["video_mask"])
+    masked = Masked(BATCH["text"], nothing, frames)
+    for task in (Pretrain(), Pretrain(objective="mfm_mlm")):
+
+        def loss_of(params: Any, task: Pretrain = task) -> jax.Array:
+            apply = nn.apply(task.masked_loss, model)
+            return apply({"params": params}, BATCH, masked, True)[0]
+
+        value, grads = jax.value_and_grad(loss_of)(params)
+        assert value == 0 or masked_frames
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_the_objective_sees_the_whole_batch() -> None:
+    """One more sample gives masked frames more negatives, so the others' loss grows."""
+    model = VLM(dataclasses.replace(synthetic.SIZES, dropout_rate=0.0))
+    variables = {"params": initial_params(model, 0)}
+    task = Pretrain(MaskingScheme(mm_prob=1.0))
+    few = {name: value[:2] for name, value in BATCH.items()}
+    masked = Masked(
+        BATCH["text"],
+        jnp.zeros_like(BATCH["text_mask"]),
+        BATCH["video_mask"].at[0].set(BATCH["video_mask"][0]).at[1:].set(False),
+    )
+    apply = nn.apply(task.masked_loss, model)
+    small = apply(variables, few, jax.tree.map(lambda x: x[:2], masked), True)[0]
+    assert apply(variables, BATCH, masked, True)[0] > small
