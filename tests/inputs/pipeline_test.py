@@ -66,6 +66,12 @@ def test_hosts_share_the_same_global_batches(dataset: Dataset, num_hosts: int) -
         assert_equal(joined, whole)
 
 
+def test_no_batch_has_a_video_twice(dataset: Dataset) -> None:
+    source = batches(dataset, batch_size=20)  # 10 of 24 videos: an epoch is 2 batches
+    assert all(len(set(source.video_ids(step))) == 10 for step in range(9))
+    assert len(set(source.video_ids(0) + source.video_ids(1))) == 20
+
+
 def test_an_epoch_has_every_video_once(dataset: Dataset) -> None:
     source = batches(dataset, batch_size=2)
     first, second = (

@@ -1,8 +1,9 @@
 """Batches of clips: a pure function of (seed, step), whatever the number of hosts.
 
 Step s reads the records at positions [s * R, (s + 1) * R) of an endless sequence, R records a
-batch. Position p is record `permutation of epoch p // N` at `p % N`, and its clips are drawn with
-random numbers keyed by (seed, p). A resume is a seek; a host reads its own part of R.
+batch. Every epoch of the sequence is a permutation of its own, cut to whole batches so that no
+batch has a video twice. The clips of position p are drawn with random numbers keyed by (seed, p). A
+resume is a seek; a host reads its own part of R.
 """
 
 import dataclasses
@@ -48,7 +49,7 @@ class TrainingBatches:
 
     def from_step(self, start_step: int) -> Iterator[Batch]:
         """This host's part of the batches of `start_step` and after."""
-        records = self.batch_size // self.sampler.clips_per_record
+        records = self._records_per_batch
         per_host = records // self.num_hosts
         ranks = tf.data.Dataset.counter(start_step).flat_map(
             lambda step: tf.data.Dataset.range(
@@ -60,16 +61,21 @@ class TrainingBatches:
 
     def video_ids(self, step: int) -> list[str]:
         """The videos of a step's global batch, each once a record, for error messages."""
-        records = self.batch_size // self.sampler.clips_per_record
+        records = self._records_per_batch
         positions = range(step * records, (step + 1) * records)
         indices = [self._record_index(tf.constant(p, tf.int64)) for p in positions]
         return [self.dataset[int(index)]["video_id"] for index in indices]
 
+    @property
+    def _records_per_batch(self) -> int:
+        return self.batch_size // self.sampler.clips_per_record
+
     def _record_index(self, position: tf.Tensor) -> tf.Tensor:
-        count = self.dataset.num_records
-        seed = tf.stack([tf.constant(self.seed, tf.int64), position // count])
+        count, records = self.dataset.num_records, self._records_per_batch
+        epoch = count - count % records if records <= count else count
+        seed = tf.stack([tf.constant(self.seed, tf.int64), position // epoch])
         return tf.random.experimental.index_shuffle(
-            position % count, seed, tf.constant(count - 1, tf.int64)
+            position % epoch, seed, tf.constant(count - 1, tf.int64)
         )
 
 
