@@ -52,4 +52,4 @@ $(DEMO)/pre-trained/export/model.json: $(SHARDS) $(DEMO)/pretrain/export/model.j
 
 $(DEMO)/%/test/metrics.json: $(DEMO)/%/export/model.json
 	$(BIN)/python evaluate.py --config=configs/demo_retrieval.py $(RECIPE) \
-		--model=$(DEMO)/$*/export --out=$(DEMO)/$*/test
+		--config.eval.split=test --model=$(DEMO)/$*/export --out=$(DEMO)/$*/test

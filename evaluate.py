@@ -5,6 +5,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -12,6 +13,7 @@ from ml_collections import config_flags
 from vtmask import cli, export, tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import report, retrieval
+from vtmask.export import Model
 from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import evaluation_batches
@@ -29,6 +31,7 @@ def main() -> None:
     if not isinstance(task, Retrieval):
         raise UserError(f"config.task.name is {config.task.name!r}; evaluate.py knows 'retrieval'")
     model = export.load(MODEL.value)
+    require_same_task(model, config.task.to_dict())
     dataset = Dataset(config.data.name, config.eval.split, config.data.dir or None)
     model.require_same_inputs(str(dataset.path), dataset.tokenizer, dataset.feature_extractor)
     sampler = clips.Descriptions(model.module.sizes, random=False)
@@ -37,20 +40,33 @@ def main() -> None:
     facts = {
         "model": MODEL.value,
         "pre-trained": model.config["init_from"] or "no",
-        "training steps": str(model.config["num_steps"]),
+        "training steps": model.config["num_steps"],
+        "isolated layers": task.isolated_layers,
         "data set": dataset.name,
         "split": config.eval.split,
-        "videos": str(dataset.num_records),
+        "videos": dataset.num_records,
         "features": dataset.feature_extractor,
     }
-    retrieval.write_metrics(out, found, facts)
     examples = [example(dataset, i) for i in range(dataset.num_records)]
+    out.mkdir(parents=True, exist_ok=True)
     report.write_retrieval_report(
         out / "report.html", f"Retrieval on {dataset.name}", scores, examples, found, facts
     )
+    retrieval.write_metrics(out / "metrics.json", found, facts)
     for direction, values in found.items():
         print(f"{direction}: " + "  ".join(f"{k} {v:.3g}" for k, v in values.items()))
     print(f"Report: {out / 'report.html'}")
+
+
+def require_same_task(model: Model, task: dict[str, Any]) -> None:
+    """UserError where a fine-tuned model is to be evaluated otherwise than it was trained."""
+    trained = model.config["task"]
+    for name, value in task.items():
+        if trained["name"] == task["name"] and trained[name] != value:
+            raise UserError(
+                f"config.task.{name} is {value!r}, but {MODEL.value} was trained with "
+                f"{trained[name]!r}"
+            )
 
 
 def example(dataset: Dataset, index: int) -> report.Example:

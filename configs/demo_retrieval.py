@@ -30,5 +30,5 @@ def get_config() -> ConfigDict:
 
     config.log_every = 20
     config.checkpoint.every = 60
-    config.eval = ConfigDict({"split": "test", "batch_size": 50})
+    config.eval = ConfigDict({"split": "validation", "batch_size": 50})
     return config

@@ -24,20 +24,25 @@ SMALL = [
     "--config.model.mlp_size=64",
 ]
 PRETRAIN = ["train.py", "--config=configs/demo.py", *SMALL]
-PRETRAIN += ["--config.num_steps=40", "--config.checkpoint.every=10"]
+PRETRAIN += ["--config.num_steps=200", "--config.checkpoint.every=10"]
 RETRIEVAL = ["--config=configs/demo_retrieval.py", *SMALL, "--config.task.isolated_layers=2"]
 RETRIEVAL += ["--config.data.split=train", "--config.num_steps=3"]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT
-    )
+    return run(sys.executable, *arguments)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
 
 
 def error(*arguments: str) -> str:
+    return error_of(command(*arguments))
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
     """The one line a command that has to fail ends with."""
-    done = command(*arguments)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
@@ -76,15 +81,43 @@ def test_a_killed_run_ends_with_the_same_bits(
     jax.tree.map(np.testing.assert_array_equal, whole.params, resumed.params)
 
 
+def test_a_full_disk_keeps_the_checkpoints_before(
+    pretrained: Path, demo_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(pretrained, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "200")
+    shutil.rmtree(tmp_path / "export")
+    resume = [*PRETRAIN, *data(demo_dir), f"--workdir={tmp_path}"]
+    limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]  # writes fail as on a full disk
+    said = error_of(run(*limited, sys.executable, *resume))
+    assert "checkpoints: checkpoint can't be written" in said and "step 190 is safe" in said
+
+    assert command(*resume).returncode == 0
+    whole, resumed = export.load(pretrained / "export"), export.load(tmp_path / "export")
+    jax.tree.map(np.testing.assert_array_equal, whole.params, resumed.params)
+
+
+def test_damaged_parameters(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(pretrained / "export", tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "params").rglob("d/*"):
+        path.write_bytes(b"")
+    arguments = [f"--model={tmp_path}", f"--out={tmp_path}/test"]
+    assert error("evaluate.py", *RETRIEVAL, *data(demo_dir), *arguments) == (
+        f"error: {tmp_path}/params: can't be read; export the model again"
+    )
+
+
 def test_fine_tuning_and_evaluation(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
     init = f"--config.init_from={pretrained}/export"
     done = command("train.py", *RETRIEVAL, *data(demo_dir), init, f"--workdir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     arguments = [f"--model={tmp_path}/run/export", f"--out={tmp_path}/test"]
+    other = error("evaluate.py", *RETRIEVAL, "--config.task.isolated_layers=1", *arguments)
+    assert "isolated_layers is 1, but" in other and other.endswith("was trained with 2")
     done = command("evaluate.py", *RETRIEVAL, *data(demo_dir), *arguments)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "test" / "metrics.json").read_text())
-    assert found["videos"] == "8"
+    assert found["videos"] == 8
     assert found["pre-trained"] == f"{pretrained}/export"
     for direction in ("text to video", "video to text"):
         metrics = found["metrics"][direction]
@@ -121,9 +154,14 @@ def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Pat
         (["--config=configs/demo.py", "--config.optim.lrr=1"], 'Did you mean "lr"'),
         (["--config=configs/demo.py", "--config.optim.lr=fast"], "config.optim.lr"),
         (["--config=configs/none.py"], "configs/none.py"),
+        (["--config=configs/demo.py", "--config.task.objective=MTM"], "expected 'mtm' or"),
+        (["--config=configs/demo.py", "--config.model.num_heads=5"], "multiple of num_heads 5"),
+        (["--config=configs/demo.py", "--config.model.max_len=600"], "max_len is 600"),
+        (["--config=configs/demo.py", "--config.model.dtype=bf16"], "expected 'float32' or"),
+        (["--config=configs/demo_retrieval.py"], "no split 'train[:200]'; it has train (24)"),
         (["--config=configs/demo.py", "--config.data.dir=/none"], "data.build demo"),
         (["--config=configs/demo.py", "--config.init_from=/none"], "/none: no model.json"),
-        ([], "config"),
+        ([], "--config"),
     ],
 )
 def test_a_wrong_flag(arguments: list[str], said: str, demo_dir: Path, tmp_path: Path) -> None:

@@ -63,5 +63,9 @@ class SyntheticBatches:
             "text_mask": position <= text_len[:, None],
         }
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {"feature_extractor": "made-up"}
+
     def video_ids(self, step: int) -> list[str]:
         return [f"video_{step}_{i}" for i in range(2)]

@@ -1,10 +1,11 @@
 """Starts a command: flags in, one line out where something is wrong."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -12,45 +13,48 @@ from vtmask.errors import UserError
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parses flags and runs `main`.
-
-    A `UserError`, a file that can't be read or written, and a flag or config field that does not
-    exist or has the wrong type end the command with one line and exit code 1.
-    VTMASK_TRACEBACK=1 shows the traceback instead.
-    """
+    """Parses flags and runs `main`, with errors as `one_line_errors` has them."""
 
     def run_main(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
-        if not _wants_traceback():  # threads of Orbax print theirs before the error reaches `main`
-            logging.get_absl_handler().addFilter(lambda record: not record.exc_info)
+        if not _wants_traceback():  # threads of Orbax print theirs before `main` hears of it
+            logging.get_absl_handler().addFilter(
+                lambda record: not (record.exc_info and "orbax" in record.pathname)
+            )
             sys.unraisablehook = lambda _: None
-        try:
+        with one_line_errors():
             main()
-        except (UserError, OSError) as error:
-            _exit(error)
 
     app.run(run_main, flags_parser=_parse)
 
 
-def _parse(argv: list[str]) -> list[str]:
-    for argument in argv[1:]:
-        path = argument.removeprefix("--config=")
-        if path != argument and not Path(path).is_file():
-            _exit(UserError(f"--config={path}: no such recipe; configs/ has them"))
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Ends the program with one line and exit code 1 where something is wrong a user can mend.
+
+    That is a `UserError`, a file that can't be read or written, a flag or config field that does
+    not exist or has the wrong type. VTMASK_TRACEBACK=1 shows the traceback instead.
+    """
     try:
+        yield
+    except (UserError, OSError, flags.Error, AttributeError) as error:
+        no_field = "Did you mean" in str(error)  # ml_collections, on an override of no field
+        if _wants_traceback() or (isinstance(error, AttributeError) and not no_field):
+            raise
+        said = " ".join(str(error).replace("\\n", " ").split())
+        sys.exit(f"error: {'config: ' if no_field else ''}{said}")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    recipes = [arg.removeprefix("--config=") for arg in argv if arg.startswith("--config=")]
+    recipes += [value for flag, value in pairwise(argv) if flag == "--config"]
+    with one_line_errors():
+        for recipe in recipes:
+            if not Path(recipe).is_file():
+                raise UserError(f"--config={recipe}: no such recipe; configs/ has them")
         return flags.FLAGS(argv)
-    except flags.Error as error:
-        _exit(error)
-    except AttributeError as error:  # ml_collections, on an override of a field that is not there
-        _exit(UserError(f"no such config field: {str(error).strip(chr(34) + chr(39))}"))
 
 
 def _wants_traceback() -> bool:
     return bool(os.environ.get("VTMASK_TRACEBACK"))
-
-
-def _exit(error: Exception) -> NoReturn:
-    if _wants_traceback():
-        raise error
-    sys.exit("error: " + " ".join(str(error).replace("\\n", " ").split()))

@@ -7,14 +7,14 @@ tokenizer.model  SentencePiece model
 
 import dataclasses
 import json
-import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from vtmask.errors import UserError
+from vtmask.errors import UserError, reason
 from vtmask.models.vlm import VLM, VLMSizes
 from vtmask.tokenizers import Tokenizer
 
@@ -55,19 +55,23 @@ class Model:
 def save(folder: str | Path, model: Model) -> None:
     """Writes a model; an older one there is replaced when the new one is complete."""
     folder = Path(folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder / "params", model.params, force=True)
-    model.tokenizer.save(folder / "tokenizer.model")
-    card = {
-        "sizes": dataclasses.asdict(model.module.sizes),
-        "feature_extractor": model.feature_extractor,
-        "tokenizer_sha256": model.tokenizer.sha256,
-        "config": model.config,
-    }
-    unfinished = folder / "model.json.tmp"
-    unfinished.write_text(json.dumps(card, indent=2))
-    os.replace(unfinished, folder / "model.json")
+    unfinished = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(unfinished / "params", model.params)
+        model.tokenizer.save(unfinished / "tokenizer.model")
+        card = {
+            "sizes": dataclasses.asdict(model.module.sizes),
+            "feature_extractor": model.feature_extractor,
+            "tokenizer_sha256": model.tokenizer.sha256,
+            "config": model.config,
+        }
+        (unfinished / "model.json").write_text(json.dumps(card, indent=2))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{unfinished}: model can't be written ({reason(error)})") from error
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
 
 
 def load(folder: str | Path) -> Model:

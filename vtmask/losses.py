@@ -40,22 +40,21 @@ def masked_token_model(
     Returns:
       The loss and its parts.
     """
-    size = video_hidden.shape[-1]
-    hidden = jnp.concatenate([video_hidden.reshape(-1, size), text_hidden.reshape(-1, size)])
-    own = _dot(video_hidden, video_tokens).reshape(-1)
-    words = _scores(hidden, vocabulary)
-    word = jnp.take_along_axis(words[len(own) :], text.reshape(-1, 1), axis=1)[:, 0]
-    target = jnp.concatenate([own, word])
-    extra = jnp.concatenate([own, jnp.zeros_like(word)])
-    frames = _frame_scores(hidden, video_tokens, negatives)
-    normalizer = jnp.logaddexp(jax.nn.logsumexp(words, axis=1), jax.nn.logsumexp(frames, axis=1))
+    num_frames = video_hidden.shape[1]
+    hidden = jnp.concatenate([video_hidden, text_hidden], axis=1)
+    own = _dot(video_hidden, video_tokens)
+    words = scores(hidden, vocabulary)
+    word = jnp.take_along_axis(words[:, num_frames:], text[..., None], axis=2)[..., 0]
+    target = jnp.concatenate([own, word], axis=1)
+    extra = jnp.concatenate([own, jnp.zeros_like(word)], axis=1)
+    frames = frame_scores(hidden, video_tokens, negatives)
+    normalizer = jnp.logaddexp(jax.nn.logsumexp(words, axis=2), jax.nn.logsumexp(frames, axis=2))
     losses = jnp.logaddexp(normalizer, extra) - target
 
-    masked = jnp.concatenate([video_masked.reshape(-1), text_masked.reshape(-1)])
-    frame_losses, word_losses = losses[: len(own)], losses[len(own) :]
+    masked = jnp.concatenate([video_masked, text_masked], axis=1)
     return _mean(losses, masked), {
-        "frame_loss": _mean(frame_losses, video_masked.reshape(-1)),
-        "word_loss": _mean(word_losses, text_masked.reshape(-1)),
+        "frame_loss": _mean(losses[:, :num_frames], video_masked),
+        "word_loss": _mean(losses[:, num_frames:], text_masked),
     }
 
 
@@ -74,15 +73,13 @@ def masked_frame_and_language_model(
 
     Arguments and result as in `masked_token_model`; `vocabulary_bias` is [vocab_size].
     """
-    size = video_hidden.shape[-1]
-    video_hidden, text_hidden = video_hidden.reshape(-1, size), text_hidden.reshape(-1, size)
-    own = _dot(video_hidden, video_tokens.reshape(-1, size))
-    frames = _frame_scores(video_hidden, video_tokens, negatives)
-    frame_losses = jnp.logaddexp(jax.nn.logsumexp(frames, axis=1), own) - own
-    words = _scores(text_hidden, vocabulary) + vocabulary_bias
-    word_losses = optax.softmax_cross_entropy_with_integer_labels(words, text.reshape(-1))
-    frame_loss = _mean(frame_losses, video_masked.reshape(-1))
-    word_loss = _mean(word_losses, text_masked.reshape(-1))
+    own = _dot(video_hidden, video_tokens)
+    frames = frame_scores(video_hidden, video_tokens, negatives)
+    frame_losses = jnp.logaddexp(jax.nn.logsumexp(frames, axis=2), own) - own
+    words = scores(text_hidden, vocabulary) + vocabulary_bias
+    word_losses = optax.softmax_cross_entropy_with_integer_labels(words, text)
+    frame_loss = _mean(frame_losses, video_masked)
+    word_loss = _mean(word_losses, text_masked)
     return frame_loss + word_loss, {"frame_loss": frame_loss, "word_loss": word_loss}
 
 
@@ -92,20 +89,23 @@ def contrastive(queries: Array, candidates: Array) -> Array:
     Scores are plain dot products, without temperature, as published. Text queries over video
     candidates is T2V, the reverse V2T.
     """
-    scores = _scores(queries, candidates)
-    return optax.softmax_cross_entropy_with_integer_labels(scores, jnp.arange(len(scores))).mean()
+    found = scores(queries, candidates)
+    return optax.softmax_cross_entropy_with_integer_labels(found, jnp.arange(len(found))).mean()
 
 
-def _frame_scores(hidden: Array, video_tokens: Array, negatives: Array) -> Array:
-    """[rows, frames of the batch], closed where a frame is no negative."""
-    scores = _scores(hidden, video_tokens.reshape(-1, hidden.shape[-1]))
-    return jnp.where(negatives.reshape(-1), scores, CLOSED)
+def frame_scores(hidden: Array, video_tokens: Array, negatives: Array) -> Array:
+    """Scores against every frame of the batch: [..., H], [B, V, H] -> [..., B * V].
+
+    Closed where a frame is no negative ([B, V]).
+    """
+    against_all = scores(hidden, video_tokens.reshape(-1, hidden.shape[-1]))
+    return jnp.where(negatives.reshape(-1), against_all, CLOSED)
 
 
-def _scores(rows: Array, columns: Array) -> Array:
-    return jnp.einsum(
-        "rh,ch->rc", rows, columns.astype(rows.dtype), preferred_element_type=jnp.float32
-    )
+def scores(hidden: Array, candidates: Array) -> Array:
+    """Dot products in float32: [..., H], [candidates, H] -> [..., candidates]."""
+    candidates = candidates.astype(hidden.dtype)
+    return jnp.einsum("...h,ch->...c", hidden, candidates, preferred_element_type=jnp.float32)
 
 
 def _dot(a: Array, b: Array) -> Array:
@@ -113,5 +113,5 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def _mean(values: Array, where: Array) -> Array:
-    """Mean over chosen rows; 0 where none is chosen."""
+    """Mean over chosen entries; 0 where none is chosen."""
     return jnp.where(where, values, 0.0).sum() / jnp.maximum(where.sum(), 1)

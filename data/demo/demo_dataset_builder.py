@@ -61,7 +61,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 
-    def __init__(self, *, file_format: Any = None, **kwargs: Any):
+    def __init__(self, *, tokenizer: str | None = None, file_format: Any = None, **kwargs: Any):
+        """`tokenizer` is a SentencePiece model to use; by default one is trained on train."""
+        self._given_tokenizer = tokenizer
         super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -92,17 +94,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             split: world.stories(config.seed, split, getattr(config, split))
             for split in world.SPLITS
         }
-        told = [language.write(story) for story in stories["train"]]
-        tokenizer = tokenizers.train(
-            (line for texts in told for line in (*_captions(texts), texts.description)),
-            config.vocab_size,
-        )
+        tokenizer = self._tokenizer(stories["train"])
         tokenizer.save(self.data_path / _TOKENIZER)
         self.info.metadata["tokenizer_sha256"] = tokenizer.sha256
         return {
             split: self._generate_examples(split, stories[split], tokenizer)
             for split in world.SPLITS
         }
+
+    def _tokenizer(self, train: list[world.Story]) -> tokenizers.Tokenizer:
+        if self._given_tokenizer is not None:
+            return tokenizers.Tokenizer.load(self._given_tokenizer)
+        told = [language.write(story) for story in train]
+        lines = (line for texts in told for line in (*_captions(texts), texts.description))
+        return tokenizers.train(lines, self.builder_config.vocab_size)
 
     def _generate_examples(
         self, split: str, stories: list[world.Story], tokenizer: tokenizers.Tokenizer

@@ -11,16 +11,20 @@ from vtmask.inputs.dataset import Dataset
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The data folders of two builds of `tiny`."""
-    folders = [tmp_path_factory.mktemp("data") for _ in range(2)]
-    for folder in folders:
-        Builder(config="tiny", data_dir=folder).download_and_prepare()
-    return folders
+    """The data folders of two builds of `tiny`, the second with the tokenizer of the first."""
+    one, other = (tmp_path_factory.mktemp("data") for _ in range(2))
+    Builder(config="tiny", data_dir=one).download_and_prepare()
+    tokenizer = str(one / "demo/tiny/1.0.0/tokenizer.model")
+    Builder(config="tiny", data_dir=other, tokenizer=tokenizer).download_and_prepare()
+    return [one, other]
 
 
 def test_two_builds_agree_to_the_bit(built: list[Path]) -> None:
-    first, second = ([*Path(folder).rglob("*.*")] for folder in built)
-    assert len(first) == len(second)
+    first, second = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.m*")}
+        for folder in built
+    )
+    assert len(first) == 24 + 8 + 8 + 1 and first == second  # videos and the tokenizer
     for split in world.SPLITS:
         one, other = (Dataset("demo/tiny", split, str(folder)) for folder in built)
         indices = range(one.num_records)

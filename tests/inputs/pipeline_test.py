@@ -113,7 +113,7 @@ def test_a_data_set_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_not_there(demo_dir: Path) -> None:
-    with pytest.raises(UserError, match="no split 'dev'; it has train, validation, test"):
+    with pytest.raises(UserError, match="no split 'dev'; it has train \\(24\\), validation"):
         Dataset("demo/tiny", "dev", str(demo_dir))
 
 

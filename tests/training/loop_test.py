@@ -1,8 +1,6 @@
 """Training resumes to the bit, agrees over devices, and stops with one clear line."""
 
-import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -13,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import synthetic
+from ml_collections import ConfigDict
 
 from vtmask import tasks
 from vtmask.errors import UserError
@@ -25,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 
 def run(workdir: Path, batches: Any = None, **overrides: Any) -> Any:
     config = synthetic.config()
-    config.update(overrides)
+    for name, value in overrides.items():
+        config[name] = value
     model = VLM(synthetic.SIZES)
     task = tasks.create(config.task)
     params = initial_params(model, config.seed)
@@ -56,13 +56,21 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert [line["loss"] for line in curves[0]] == [line["loss"] for line in curves[1]]
 
 
-def test_one_and_eight_devices_have_the_same_losses(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from training import loop_test; "
+RETRIEVAL = ConfigDict({"name": "retrieval", "isolated_layers": 2, "direction": "t2v"})
+
+
+@pytest.mark.parametrize("task", ["synthetic.config().task", "loop_test.RETRIEVAL"])
+def test_one_and_eight_devices_have_the_same_losses(tmp_path: Path, task: str) -> None:
     losses = []
     for devices in (1, 8):
         workdir = tmp_path / str(devices)
+        script = (
+            "import jax, synthetic; from pathlib import Path; from training import loop_test; "
+            f"assert jax.device_count() == {devices}; "
+            f"loop_test.run(Path({str(workdir)!r}), task={task})"
+        )
         subprocess.run(
-            [sys.executable, "-c", script + f"loop_test.run(Path({str(workdir)!r}))"],
+            [sys.executable, "-c", script],
             check=True,
             cwd=ROOT,
             env=os.environ
@@ -73,6 +81,7 @@ def test_one_and_eight_devices_have_the_same_losses(tmp_path: Path) -> None:
             },
         )
         losses.append([line["loss"] for line in read_metrics(workdir / "metrics.jsonl")])
+    assert len(losses[0]) == 6
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
@@ -81,9 +90,9 @@ def test_training_learns(tmp_path: Path) -> None:
         def batch(self, step: int) -> dict[str, np.ndarray]:
             return super().batch(0)
 
-    run(tmp_path, SameBatch(), num_steps=80)
+    run(tmp_path, SameBatch(), num_steps=60, task=RETRIEVAL)
     losses = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
-    assert np.mean(losses[-5:]) < 0.9 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_a_nan_names_step_and_videos_and_saves_nothing_after(tmp_path: Path) -> None:
@@ -98,12 +107,25 @@ def test_a_workdir_of_another_config_is_refused(tmp_path: Path) -> None:
     before = (tmp_path / "config.json").read_text()
     changed = synthetic.config()
     changed.optim.lr = 5e-5
-    with pytest.raises(
-        UserError, match="config.json: .* optim.lr=0.002, the config now says 5e-05"
-    ):
+    with pytest.raises(UserError, match="config.json: .* optim.lr=0.002, now it is 5e-05"):
         run(tmp_path, optim=changed.optim)
     assert (tmp_path / "config.json").read_text() == before
     run(tmp_path, log_every=3)  # has no effect on parameters
+
+
+def test_a_workdir_of_other_features_is_refused(tmp_path: Path) -> None:
+    class OtherFeatures(synthetic.SyntheticBatches):
+        inputs = {"feature_extractor": "other"}
+
+    run(tmp_path, num_steps=2)
+    with pytest.raises(UserError, match="inputs.feature_extractor='made-up', now it is 'other'"):
+        run(tmp_path, OtherFeatures(), num_steps=2)
+
+
+def test_a_damaged_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
+    with pytest.raises(UserError, match="config.json: is damaged"):
+        run(tmp_path)
 
 
 def test_too_little_room_is_told_before_writing(tmp_path: Path, monkeypatch: Any) -> None:
@@ -111,22 +133,6 @@ def test_too_little_room_is_told_before_writing(tmp_path: Path, monkeypatch: Any
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**16))
     with pytest.raises(UserError, match=r"takes .* MiB, 0.1 MiB are free.*; none was written"):
         run(tmp_path)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_full_disk_keeps_the_checkpoints_before(tmp_path: Path) -> None:
-    run(tmp_path, num_steps=2)
-    config = json.loads((tmp_path / "config.json").read_text()) | {"num_steps": 6}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # writes fail as on a full disk
-    try:
-        with pytest.raises(UserError, match=r"checkpoint can't be written .*; step 2 is safe"):
-            run(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    run(tmp_path)
-    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == 6
 
 
 def test_a_batch_that_does_not_divide_among_devices_is_refused(monkeypatch: Any) -> None:

@@ -31,7 +31,7 @@ def main(paths: Sequence[str]) -> None:
     for direction in first["metrics"]:
         found = {name: run["metrics"][direction] for name, run in runs.items()}
         print(f"\n{direction}, {first['videos']} videos of {first['data set']} {first['split']}")
-        print(table({"chance": chance(int(first["videos"]))} | found))
+        print(table({"chance": chance(first["videos"])} | found))
     print("\nReports: " + "  ".join(str(Path(path).with_name("report.html")) for path in paths))
 
 

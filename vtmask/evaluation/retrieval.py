@@ -44,7 +44,6 @@ def evaluate(videos: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, dict[st
     }
 
 
-def write_metrics(folder: Path, found: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Writes `metrics.json`: facts of the run and the metrics of each direction."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps({**facts, "metrics": found}, indent=2) + "\n")
+def write_metrics(path: Path, found: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Writes facts of the run and, under "metrics", the metrics of each direction."""
+    path.write_text(json.dumps({**facts, "metrics": found}, indent=2) + "\n")

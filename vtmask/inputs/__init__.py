@@ -11,4 +11,4 @@ import tensorflow as tf
 tf.config.set_visible_devices([], "GPU")  # the devices are JAX's
 
 # TFDS warns of a deprecated property that it reads itself.
-logging.getLogger("absl").addFilter(lambda record: "FeatureConnector.dtype" not in record.msg)
+logging.getLogger("absl").addFilter(lambda record: "FeatureConnector.dtype" not in str(record.msg))

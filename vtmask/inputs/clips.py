@@ -81,7 +81,7 @@ class Descriptions:
 
     sizes: VLMSizes
     random: bool
-    clips_per_record: int = 1
+    clips_per_record: int = dataclasses.field(default=1, init=False)
 
     def __call__(self, record: Record, seed: tf.Tensor) -> Clips:
         descriptions = record["descriptions"]

@@ -8,7 +8,7 @@ import jax
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
-from vtmask.errors import UserError
+from vtmask.errors import UserError, reason
 from vtmask.tokenizers import Tokenizer
 
 
@@ -38,8 +38,8 @@ class Dataset:
         self.name, self.split, self.path = name, split, Path(builder.data_path)
         try:
             info = builder.info.splits[split]
-        except (ValueError, KeyError):
-            known = ", ".join(builder.info.splits)
+        except (ValueError, KeyError, AssertionError):
+            known = ", ".join(f"{k} ({v.num_examples})" for k, v in builder.info.splits.items())
             raise UserError(f"data set {name} has no split {split!r}; it has {known}") from None
         self.num_records: int = info.num_examples
         if not self.num_records:
@@ -47,7 +47,10 @@ class Dataset:
         self._source = self._open(info.file_instructions)
         self._features = builder.info.features
         self.feature_size: int = self._features["features"].shape[1]
-        metadata = builder.info.metadata
+        metadata = builder.info.metadata or {}
+        for field in ("feature_extractor", "tokenizer", "tokenizer_sha256"):
+            if field not in metadata:
+                raise UserError(f"{self.path}/metadata.json: has no {field}; build it again")
         self.feature_extractor: str = metadata["feature_extractor"]
         self.tokenizer = Tokenizer.load(self.path / metadata["tokenizer"])
         if self.tokenizer.sha256 != metadata["tokenizer_sha256"]:
@@ -65,7 +68,7 @@ class Dataset:
             except RuntimeError as error:
                 raise UserError(
                     f"{shard.filename}: shard is truncated or damaged "
-                    f"({_first_line(error)}); build the data set again"
+                    f"({reason(error)}); build the data set again"
                 ) from None
             if found != shard.examples_in_shard:
                 raise UserError(
@@ -76,12 +79,13 @@ class Dataset:
 
     def read(self, indices: Iterable[int]) -> list[bytes]:
         """Serialised records; a UserError where a shard is damaged."""
+        wanted = [int(i) for i in indices]
         try:
-            return self._source.__getitems__([int(i) for i in indices])
+            return self._source.__getitems__(wanted)
         except (RuntimeError, IndexError, ValueError) as error:
             raise UserError(
-                f"{self.path}: records {list(indices)} of split {self.split!r} can't be read "
-                f"({_first_line(error)}); build the data set again"
+                f"{self.path}: records {wanted} of split {self.split!r} can't be read "
+                f"({reason(error)}); build the data set again"
             ) from error
 
     def deserialize(self, serialized: Any) -> dict[str, Any]:
@@ -92,7 +96,3 @@ class Dataset:
         """Fields of one record: NumPy arrays, lists and strings."""
         record = self._features.deserialize_example_np(self.read([index])[0])
         return jax.tree.map(lambda x: x.decode() if isinstance(x, bytes) else x, record)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

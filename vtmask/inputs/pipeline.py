@@ -18,7 +18,7 @@ from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
 
 Batch = dict[str, np.ndarray]
-MAX_PARALLEL_RECORDS = 64
+RECORDS_PER_READ = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,14 @@ class TrainingBatches:
         return [self.dataset[int(index)]["video_id"] for index in indices]
 
     @property
+    def inputs(self) -> dict[str, str]:
+        """What made features and tokens."""
+        return {
+            "feature_extractor": self.dataset.feature_extractor,
+            "tokenizer_sha256": self.dataset.tokenizer.sha256,
+        }
+
+    @property
     def _records_per_batch(self) -> int:
         return self.batch_size // self.sampler.clips_per_record
 
@@ -105,7 +113,7 @@ def _batches(
             return np.array(dataset.read(indices), object)
         except UserError as error:
             failures.append(error)
-            raise
+            return np.array([b""] * len(indices), object)  # which can't be parsed: it ends there
 
     def draw(serialized: tf.Tensor, position: tf.Tensor) -> clips.Clips:
         record = dataset.deserialize(serialized)
@@ -119,7 +127,7 @@ def _batches(
 
     size = records * sampler.clips_per_record
     batches = (
-        positions.batch(min(records, MAX_PARALLEL_RECORDS))
+        positions.batch(min(records, RECORDS_PER_READ))
         .flat_map(read_batch)
         .map(draw, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(records, drop_remainder=True)

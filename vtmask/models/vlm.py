@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from vtmask import attention
+from vtmask.errors import UserError, check_choice
 from vtmask.models.transformer import Encoder, EncoderSizes, dense, initializer, layer_norm
 
 VIDEO_MLP_EPSILON = 1e-5
@@ -43,6 +44,19 @@ class VLMSizes(EncoderSizes):
     cls_id: int = 2
     sep_id: int = 3
     mask_id: int = 4
+
+    def __post_init__(self) -> None:
+        check_choice("config.model.dtype", self.dtype, ("float32", "bfloat16"))
+        if self.hidden_size % self.num_heads:
+            raise UserError(
+                f"config.model.hidden_size is {self.hidden_size}, expected a multiple of "
+                f"num_heads {self.num_heads}"
+            )
+        if not self.max_video_len + 2 < self.max_len <= self.num_positions:
+            raise UserError(
+                f"config.model.max_len is {self.max_len}, expected more than max_video_len + 2 = "
+                f"{self.max_video_len + 2} and at most {self.num_positions}"
+            )
 
     @property
     def max_text_len(self) -> int:

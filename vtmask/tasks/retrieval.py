@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from vtmask import attention, losses
+from vtmask.errors import UserError, check_choice
 from vtmask.models.vlm import VLM
 
 
@@ -23,6 +24,9 @@ class Retrieval:
     isolated_layers: int
     direction: Literal["t2v", "v2t"] = "t2v"
 
+    def __post_init__(self) -> None:
+        check_choice("config.task.direction", self.direction, ("t2v", "v2t"))
+
     def loss(
         self, model: VLM, batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Array]]:
@@ -36,10 +40,10 @@ class Retrieval:
         self, model: VLM, batch: dict[str, Array], deterministic: bool
     ) -> tuple[Array, Array]:
         """Pooled video and text [B, H] from one call on the whole sequence, as in training."""
+        embedded = self._embed(model, batch, deterministic)
         mask = attention.isolated_layers(
             batch["video_mask"], batch["text_mask"], self.isolated_layers, model.sizes.num_layers
         )
-        embedded = self._embed(model, batch, deterministic)
         hidden = model.encode(embedded, mask, deterministic)[self._layer]
         start = batch["video"].shape[1] + 2
         return _pool_video(hidden[:, :start], batch), _pool_text(hidden[:, start:], batch)
@@ -61,6 +65,11 @@ class Retrieval:
         return self.isolated_layers or -1
 
     def _embed(self, model: VLM, batch: dict[str, Array], deterministic: bool) -> Array:
+        if self.isolated_layers > model.sizes.num_layers:
+            raise UserError(
+                f"config.task.isolated_layers is {self.isolated_layers}, but the model has "
+                f"{model.sizes.num_layers} layers"
+            )
         return model.embed(model.video_tokens(batch["video"]), batch["text"], deterministic)
 
 

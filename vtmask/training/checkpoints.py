@@ -1,18 +1,20 @@
 """Checkpoints of a run, and the workdir they belong to."""
 
 import json
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from ml_collections import ConfigDict
 
-from vtmask.errors import UserError
+from vtmask.errors import UserError, reason
 from vtmask.training.step import TrainState
 
-CHANGEABLE = ("log_every", "checkpoint")  # fields with no effect on the parameters
+# Fields with no effect on the parameters.
+CHANGEABLE = ("log_every", "checkpoint.", "eval.", "data.dir")
 _WRITE_ERRORS = (OSError, ValueError, RuntimeError)  # a full disk, as Orbax and TensorStore say it
 
 
@@ -47,8 +49,8 @@ class Checkpoints:
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < needed:
-            reason = f"it takes {needed / 2**20:,.1f} MiB, {free / 2**20:,.1f} MiB are free"
-            raise self._write_error(OSError(reason))
+            room = f"it takes {needed / 2**20:,.1f} MiB, {free / 2**20:,.1f} MiB are free"
+            raise self._write_error(OSError(room))
         try:
             self._manager.save(step, args=ocp.args.StandardSave(state))
         except _WRITE_ERRORS as error:
@@ -61,7 +63,7 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{self._folder / str(step)}: checkpoint can't be read ({_reason(error)}); "
+                f"{self._folder / str(step)}: checkpoint can't be read ({reason(error)}); "
                 "delete this folder to resume from the one before it"
             ) from error
 
@@ -69,25 +71,41 @@ class Checkpoints:
         kept = [int(p.name) for p in self._folder.iterdir() if p.name.isdigit()]
         state = f"step {max(kept)} is safe" if kept else "none was written before"
         return UserError(
-            f"{self._folder}: checkpoint can't be written ({_reason(error)}); {state}; make room "
+            f"{self._folder}: checkpoint can't be written ({reason(error)}); {state}; make room "
             "and run the same command again"
         )
 
 
-def claim_workdir(workdir: Path, config: ConfigDict) -> None:
-    """Writes `config.json` into a new workdir; a UserError if another config's run is there."""
+def claim_workdir(workdir: Path, run: Mapping[str, Any]) -> None:
+    """Writes `config.json` into a new workdir; a UserError if another run is there.
+
+    Args:
+      run: the config, and under "inputs" what made features and tokens.
+    """
     path = workdir / "config.json"
+    ours = json.dumps(run, indent=2, sort_keys=True)
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.to_json(indent=2, sort_keys=True))
+        write_whole(path, ours)
         return
-    theirs, ours = _flatten(json.loads(path.read_text())), _flatten(json.loads(config.to_json()))
-    for name in sorted(theirs.keys() | ours.keys()):
-        if name.split(".")[0] not in CHANGEABLE and theirs.get(name) != ours.get(name):
+    try:
+        theirs = _flatten(json.loads(path.read_text()))
+    except ValueError:
+        raise UserError(f"{path}: is damaged; delete it if the workdir is this run's") from None
+    mine = _flatten(json.loads(ours))
+    for name in sorted(theirs.keys() | mine.keys()):
+        if not name.startswith(CHANGEABLE) and theirs.get(name) != mine.get(name):
             raise UserError(
-                f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, the config "
-                f"now says {ours.get(name)!r}; use another --workdir or the old value"
+                f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, now it is "
+                f"{mine.get(name)!r}; use another --workdir or the old value"
             )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replaces a file at once: whoever reads it sees the old text or all of the new."""
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -96,9 +114,3 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         path = f"{prefix}{name}"
         flat |= _flatten(value, path + ".") if isinstance(value, dict) else {path: value}
     return flat
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause: TensorStore strings causes together with colons."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].rsplit(": ", 1)[-1]

@@ -1,7 +1,8 @@
 """The training loop: steps, curves, checkpoints, resume."""
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,14 @@ from vtmask.training.step import Metrics, Params, Task, TrainState, make_train_s
 
 
 class Batches(Protocol):
-    """Batches as a function of the step; see `vtmask.inputs.pipeline.TrainingBatches`."""
+    """Batches as a function of the step; see `vtmask.inputs.pipeline.TrainingBatches`.
+
+    Attributes:
+      inputs: names of what made features and tokens; a run resumes on the same only.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, str]: ...
 
     def from_step(self, start_step: int) -> Iterator[dict[str, np.ndarray]]: ...
 
@@ -46,18 +54,20 @@ def train(
       UserError: the workdir is another config's, a checkpoint can't be written, or the loss is not
         finite.
     """
-    claim_workdir(workdir, config)
+    claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
     mesh = sharding.make_mesh(config.batch_size)
     optimizer = make_optimizer(config.optim, config.num_steps)
     schedule = make_schedule(config.optim, config.num_steps)
     train_step = make_train_step(model, task, optimizer, schedule, config.seed, mesh)
     state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-    state = jax.device_put(state, sharding.replicated(mesh))
-    with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+    state = jax.device_put(state, sharding.replicated(mesh), may_alias=False)
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep))
         start = checkpoints.latest_step() or 0
         if start:
             state = checkpoints.restore(start, state)
-        curves = Curves(MetricWriter(workdir, start), batches, config.batch_size)
+        writer = stack.enter_context(MetricWriter(workdir, start))
+        curves = Curves(writer, batches, config.batch_size)
         steps = tqdm(range(start, config.num_steps), "train", config.num_steps, initial=start)
         for step, batch in zip(steps, batches.from_step(start), strict=False):
             state, metrics = train_step(state, sharding.put_batch(batch, mesh))
@@ -68,7 +78,6 @@ def train(
                 steps.set_postfix(loss=f"{curves.write(done)['loss']:.3f}", refresh=False)
             if save:
                 checkpoints.save(done, state)
-        curves.close()
     return state.params
 
 
@@ -101,6 +110,3 @@ class Curves:
         self._writer.write(done, scalars)
         self._pending, self._since = [], time.perf_counter()
         return scalars
-
-    def close(self) -> None:
-        self._writer.close()

@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 def make_schedule(optim: ConfigDict, num_steps: int) -> optax.Schedule:
     """Learning rate of update n (from 0): linear warm-up, then polynomial decay to 0.
 
-    Update n of the warm-up has `lr * (n + 1) / warmup_steps`, as in fairseq's
-    `polynomial_decay` scheduler, so the first update is not lost.
+    Update n of the warm-up has `lr * (n + 1) / warmup_steps`, as published, so the first update is
+    not lost.
 
     Args:
       optim: `lr`, `warmup_steps` and `power` of the decay.
