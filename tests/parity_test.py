@@ -127,7 +127,8 @@ def test_training_trajectory(golden_dir: Path) -> None:
             "weight_decay": 0.0,
         }
     )
-    optimizer, schedule = make_optimizer(optim, len(lrs)), make_schedule(optim, len(lrs))
+    schedule = make_schedule(optim, len(lrs))
+    optimizer = make_optimizer(optim, schedule)
     np.testing.assert_allclose([schedule(i) for i in range(len(lrs))], lrs, rtol=1e-6)
     opt_state = optimizer.init(params)
 

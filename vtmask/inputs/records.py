@@ -91,7 +91,8 @@ def check(video_id: str, record: dict[str, Any]) -> None:
             f"video {video_id}: features of second {second} are not finite; extract them again"
         )
     start, end = record["captions"]["start"], record["captions"]["end"]
-    for index in np.flatnonzero(~(end >= start)):
+    if not (end >= start).all():
+        index = int(np.argmin(end >= start))
         raise UserError(
             f"video {video_id}: caption {index} ends at {end[index]} s before it starts at "
             f"{start[index]} s; mend or drop it"

@@ -56,8 +56,8 @@ def train(
     """
     claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
     mesh = sharding.make_mesh(config.batch_size)
-    optimizer = make_optimizer(config.optim, config.num_steps)
     schedule = make_schedule(config.optim, config.num_steps)
+    optimizer = make_optimizer(config.optim, schedule)
     train_step = make_train_step(model, task, optimizer, schedule, config.seed, mesh)
     state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
     state = jax.device_put(state, sharding.replicated(mesh), may_alias=False)

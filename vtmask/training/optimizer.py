@@ -25,7 +25,7 @@ def make_schedule(optim: ConfigDict, num_steps: int) -> optax.Schedule:
     )
 
 
-def make_optimizer(optim: ConfigDict, num_steps: int) -> optax.GradientTransformation:
+def make_optimizer(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Clips the global gradient norm, then Adam, then (where asked) decoupled weight decay.
 
     Weight decay leaves biases and normalisations alone.
@@ -36,5 +36,5 @@ def make_optimizer(optim: ConfigDict, num_steps: int) -> optax.GradientTransform
         optax.add_decayed_weights(
             optim.weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
         ),
-        optax.scale_by_learning_rate(make_schedule(optim, num_steps)),
+        optax.scale_by_learning_rate(schedule),
     )

@@ -1,4 +1,7 @@
-"""Where arrays live: a mesh ("data", "model"), batches split over "data", the rest replicated."""
+"""Where arrays live: a mesh ("data", "model"), batches split over "data", the rest replicated.
+
+Nothing is split over "model" yet.
+"""
 
 from collections.abc import Mapping
 
