@@ -197,13 +197,13 @@ def test_text_is_cut_and_padded(golden_dir: Path) -> None:
     tokens = [token for case in cases for token in case["token_ids"]]
     ends = np.cumsum([len(case["token_ids"]) for case in cases])
     starts = ends - [len(case["token_ids"]) for case in cases]
-    (empty,) = (case["caps"] for case in cases if not case["token_ids"])
-    cls_id, sep_id, pad_id = empty[0], empty[1], empty[-1]
+    cls_id, sep_id = cases[0]["caps"][:2]
+    pad_id = next(case["caps"][-1] for case in cases if not case["cmasks"][-1])
     text, mask = clips.cut_text(
         tf.constant(tokens),
         tf.constant(starts, tf.int32),
         tf.constant(ends, tf.int32),
-        len(empty) - 2,
+        len(cases[0]["caps"]) - 2,
         sep_id,
         pad_id,
     )
