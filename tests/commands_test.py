@@ -155,6 +155,7 @@ def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Pat
         (["--config=configs/demo.py", "--config.optim.lr=fast"], "config.optim.lr"),
         (["--config=configs/none.py"], "configs/none.py"),
         (["--config=configs/demo.py", "--config.task.objective=MTM"], "expected 'mtm' or"),
+        (["--config=configs/demo.py", "--config.sampler.clips_per_record=3"], "multiple of 3"),
         (["--config=configs/demo.py", "--config.model.num_heads=5"], "multiple of num_heads 5"),
         (["--config=configs/demo.py", "--config.model.max_len=600"], "max_len is 600"),
         (["--config=configs/demo.py", "--config.model.dtype=bf16"], "expected 'float32' or"),

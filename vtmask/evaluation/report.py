@@ -85,7 +85,7 @@ def write_retrieval_report(
     scores: np.ndarray,
     examples: Sequence[Example],
     metrics: Mapping[str, Mapping[str, float]],
-    facts: Mapping[str, str],
+    facts: Mapping[str, str | int],
 ) -> None:
     """Writes one HTML file that needs no network, no script and no other file.
 

@@ -65,7 +65,7 @@ class Retrieval:
         return self.isolated_layers or -1
 
     def _embed(self, model: VLM, batch: dict[str, Array], deterministic: bool) -> Array:
-        if self.isolated_layers > model.sizes.num_layers:
+        if not 0 <= self.isolated_layers <= model.sizes.num_layers:
             raise UserError(
                 f"config.task.isolated_layers is {self.isolated_layers}, but the model has "
                 f"{model.sizes.num_layers} layers"
