@@ -70,10 +70,15 @@ def params_to_start_from(folder: str, sizes: VLMSizes, dataset: Dataset) -> Para
 
 
 def model_sizes(config: ConfigDict, dataset: Dataset) -> VLMSizes:
+    tokenizer = dataset.tokenizer
     return VLMSizes(
         **config.model,
-        vocab_size=dataset.tokenizer.vocab_size,
+        vocab_size=tokenizer.vocab_size,
         feature_size=dataset.feature_size,
+        pad_id=tokenizer.pad_id,
+        cls_id=tokenizer.cls_id,
+        sep_id=tokenizer.sep_id,
+        mask_id=tokenizer.mask_id,
     )
 
 

@@ -17,7 +17,9 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(path.parent.name for path in builders))
     parser.add_argument("--config", help="builder config; the data set's first by default")
     parser.add_argument("--data_dir", help="where to write; TFDS's own folder by default")
-    parser.add_argument("--tokenizer", help="SentencePiece model; by default one is trained")
+    parser.add_argument(
+        "--tokenizer", help="SentencePiece .model or vocab.txt; by default one is trained"
+    )
     options = parser.parse_args()
 
     module = importlib.import_module(f"data.{options.name}.{options.name}_dataset_builder")

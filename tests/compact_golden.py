@@ -2,6 +2,9 @@
 
 Leaves out weights (tests/golden.py rebuilds them), gradients but for their norms, and all hidden
 states but the last.
+
+`python tests/compact_golden.py --wordpiece FOLDER` makes tests/golden/wordpiece.json again, in an
+environment with transformers 3.4.0; FOLDER holds bert-base-uncased's vocab.txt and config.json.
 """
 
 import json
@@ -24,11 +27,35 @@ def main(full: Path, compact: Path) -> None:
         if "hidden_states" in kept:
             kept["hidden_states"] = kept["hidden_states"][-1:]
         np.savez_compressed(compact / name, **kept)
-    for name in ("clip_sampling.json", "sequences.json"):
+    for name in ("caption_dedup.json", "clip_sampling.json", "sequences.json"):
         shutil.copy(full / name, compact / name)
     metrics = json.loads((full / "metrics.json").read_text())
     (compact / "metrics.json").write_text(json.dumps({"retrieval": metrics["retrieval"]}))
 
 
+def wordpiece(published: str, path: Path) -> None:
+    """Cases [text, pieces, decoded] of the published tokenizer, and a vocabulary of their pieces.
+
+    Texts are those that the file has. Greedy matching takes the same pieces from so small a
+    vocabulary, as it lacks no piece that was taken and has none that was not.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(published, use_fast=True)
+    cases = []
+    for text, *_ in json.loads(path.read_text())["cases"]:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        pieces = " ".join(tokenizer.convert_ids_to_tokens(ids))
+        cases.append([text, pieces, tokenizer.decode(ids, skip_special_tokens=True)])
+    seen = {piece for _, pieces, _ in cases for piece in pieces.split()}
+    vocabulary = " ".join(sorted(seen.union(tokenizer.all_special_tokens)))
+    rows = ",\n".join(map(json.dumps, cases))
+    path.write_text(f'{{"vocabulary": {json.dumps(vocabulary)},\n"cases": [\n{rows}\n]}}\n')
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(__file__).parent / "golden")
+    COMPACT = Path(__file__).parent / "golden"
+    if sys.argv[1] == "--wordpiece":
+        wordpiece(sys.argv[2], COMPACT / "wordpiece.json")
+    else:
+        main(Path(sys.argv[1]), COMPACT)

@@ -21,6 +21,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=golden.COMPACT,
         help="Folder of golden numbers; the full set checks more than the compact one here.",
     )
+    parser.addoption(
+        "--reference-dir",
+        type=Path,
+        help="Folder of published files (bert-base-uncased-vocab.txt, …); tests of them skip else.",
+    )
+
+
+@pytest.fixture(scope="session")
+def reference_dir(request: pytest.FixtureRequest) -> Path:
+    folder = request.config.getoption("--reference-dir")
+    if folder is None:
+        pytest.skip("reads published files; --reference-dir=DIR has them")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,13 @@ from vtmask.training import initial_params
 LINES = ["slide the red ball to the right", "now spin the blue box"] * 9
 
 
-@pytest.fixture
-def model() -> Model:
-    module = VLM(synthetic.SIZES)
-    tokenizer = tokenizers.train(LINES, 40)
+SENTENCE_PIECE = tokenizers.train(LINES, 40)
+WORD_PIECE = tokenizers.WordPiece("\n".join((*tokenizers.CONTROL_SYMBOLS, "red")).encode())
+
+
+@pytest.fixture(params=[SENTENCE_PIECE, WORD_PIECE], ids=["SentencePiece", "WordPiece"])
+def model(request: pytest.FixtureRequest) -> Model:
+    module, tokenizer = VLM(synthetic.SIZES), request.param
     return Model(module, initial_params(module, 3), tokenizer, "pixels-v1", {"seed": 3})
 
 
@@ -29,6 +32,7 @@ def test_a_model_loads_as_it_was_saved(model: Model, tmp_path: Path) -> None:
     loaded = export.load(tmp_path / "model")
     jax.tree.map(np.testing.assert_array_equal, loaded.params, model.params)
     assert loaded.module.sizes == model.module.sizes
+    assert type(loaded.tokenizer) is type(model.tokenizer)
     assert loaded.tokenizer.sha256 == model.tokenizer.sha256
     assert (loaded.feature_extractor, loaded.config) == ("pixels-v1", {"seed": 3})
 
@@ -38,8 +42,9 @@ def test_data_of_other_inputs_are_refused(model: Model) -> None:
     with pytest.raises(UserError, match="data: its features are from 's3d'"):
         model.require_same_inputs("data", model.tokenizer, "s3d")
     other = tokenizers.train(["lift a green star", "lower it"] * 9, 30)
-    with pytest.raises(UserError, match="data: its captions were tokenised with another"):
+    with pytest.raises(UserError, match="data: its captions were tokenised with another") as said:
         model.require_same_inputs("data", other, "pixels-v1")
+    assert f"with the model's {model.tokenizer.file_name}" in str(said.value)
 
 
 def test_a_damaged_export(model: Model, tmp_path: Path) -> None:
@@ -52,5 +57,9 @@ def test_a_damaged_export(model: Model, tmp_path: Path) -> None:
     export.save(tmp_path, model)
     card = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps(card | {"tokenizer_sha256": "0"}))
-    with pytest.raises(UserError, match="tokenizer.model: is not the one"):
+    with pytest.raises(UserError, match=f"{model.tokenizer.file_name}: is not the one"):
+        export.load(tmp_path)
+    del card["tokenizer"]
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="model.json: has no tokenizer"):
         export.load(tmp_path)

@@ -1,8 +1,8 @@
 """Models on disk: parameters and all that is needed to use them, in one folder.
 
 params/          Orbax checkpoint
-model.json       sizes, name of the feature extractor, hash of the tokenizer, the config
-tokenizer.model  SentencePiece model
+model.json       sizes, name of the feature extractor, file and hash of the tokenizer, the config
+tokenizer.model  SentencePiece model, or vocab.txt, a WordPiece vocabulary
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from vtmask import tokenizers
 from vtmask.errors import UserError, reason
 from vtmask.models.vlm import VLM, VLMSizes
 from vtmask.tokenizers import Tokenizer
@@ -48,7 +49,7 @@ class Model:
             raise UserError(
                 f"{where}: its captions were tokenised with another tokenizer (sha256 "
                 f"{tokenizer.sha256[:12]}…) than the model's ({self.tokenizer.sha256[:12]}…); "
-                "build the data set again with the model's tokenizer.model"
+                f"build the data set again with the model's {self.tokenizer.file_name}"
             )
 
 
@@ -60,10 +61,11 @@ def save(folder: str | Path, model: Model) -> None:
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(unfinished / "params", model.params)
-        model.tokenizer.save(unfinished / "tokenizer.model")
+        model.tokenizer.save(unfinished)
         card = {
             "sizes": dataclasses.asdict(model.module.sizes),
             "feature_extractor": model.feature_extractor,
+            "tokenizer": model.tokenizer.file_name,
             "tokenizer_sha256": model.tokenizer.sha256,
             "config": model.config,
         }
@@ -85,9 +87,15 @@ def load(folder: str | Path) -> Model:
         ) from None
     except ValueError:
         raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
-    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    for field in ("sizes", "feature_extractor", "tokenizer", "tokenizer_sha256", "config"):
+        if field not in card:
+            raise UserError(f"{folder}/model.json: has no {field}; export the model again")
+    tokenizer = tokenizers.load(folder / card["tokenizer"])
     if tokenizer.sha256 != card["tokenizer_sha256"]:
-        raise UserError(f"{folder}/tokenizer.model: is not the one this model was trained with")
+        raise UserError(
+            f"{folder / card['tokenizer']}: is not the one this model was trained with; "
+            "export the model again"
+        )
     module = VLM(VLMSizes(**card["sizes"]))
     return Model(
         module,

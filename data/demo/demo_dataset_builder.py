@@ -18,7 +18,6 @@ from vtmask.inputs import records
 
 from . import language, rendering, world
 
-_TOKENIZER = "tokenizer.model"
 _VIDEOS = "videos"
 _CLASSES = ("background", *world.ACTIONS)
 # The folder that this package was imported from; worker processes import it from there too.
@@ -62,7 +61,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     pkg_dir_path = code_path.parent
 
     def __init__(self, *, tokenizer: str | None = None, file_format: Any = None, **kwargs: Any):
-        """`tokenizer` is a SentencePiece model to use; by default one is trained on train."""
+        """`tokenizer` is a file for `tokenizers.load`; by default one is trained on train."""
         self._given_tokenizer = tokenizer
         super().__init__(file_format=file_format or "array_record", **kwargs)
 
@@ -72,17 +71,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=records.features(
                 extractor.size,
-                steps=records.timed_texts() | {"label": _integers()},
+                steps=records.timed_texts() | {"label": records.integers()},
                 clips=records.timed_texts(),
                 choices=records.texts() | {"correct": np.int32},
-                labels=_integers(),
+                labels=records.integers(),
             ),
             license="Apache-2.0",
             metadata=tfds.core.MetadataDict(
                 feature_extractor=extractor.name,
                 feature_size=extractor.size,
                 seconds_per_feature=1.0,
-                tokenizer=_TOKENIZER,
                 class_names=list(_CLASSES),
                 seed=config.seed,
             ),
@@ -95,7 +93,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for split in world.SPLITS
         }
         tokenizer = self._tokenizer(stories["train"])
-        tokenizer.save(self.data_path / _TOKENIZER)
+        tokenizer.save(self.data_path)
+        self.info.metadata["tokenizer"] = tokenizer.file_name
         self.info.metadata["tokenizer_sha256"] = tokenizer.sha256
         return {
             split: self._generate_examples(split, stories[split], tokenizer)
@@ -104,7 +103,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _tokenizer(self, train: list[world.Story]) -> tokenizers.Tokenizer:
         if self._given_tokenizer is not None:
-            return tokenizers.Tokenizer.load(self._given_tokenizer)
+            return tokenizers.load(self._given_tokenizer)
         told = [language.write(story) for story in train]
         lines = (line for texts in told for line in (*_captions(texts), texts.description))
         return tokenizers.train(lines, self.builder_config.vocab_size)
@@ -128,10 +127,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             pairs = zip(stories, made, strict=True)
             for story, features in tqdm(pairs, f"{split} videos", len(stories), unit="video"):
                 yield story.video_id, _record(story, features, tokenizer)
-
-
-def _integers() -> tfds.features.Tensor:
-    return tfds.features.Tensor(shape=(None,), dtype=np.int32)
 
 
 def _captions(texts: language.Texts) -> list[str]:

@@ -1,7 +1,17 @@
 """Records to clips: which seconds and which words of a video a model sees, in TensorFlow ops.
 
-A sampler takes one record and a stateless seed and returns K clips at once, each a dict entry
-[K, …] in the form `vtmask.models.vlm` describes. No Python runs for a clip.
+A sampler takes R records at once and draws K clips of each, with random numbers it is given: no
+Python runs for a record or a clip. Records are dense, as `vtmask.inputs.dataset.Dataset.parse`
+makes them:
+
+- `video_id`, and `path` of its data set: string [R];
+- `features`: float16 [R, S, size], zero beyond each video's end and in the last row of all;
+- `seconds`: how long each video is, int32 [R];
+- for every field of texts a dict of `count` int32 [R], `num_tokens` int32 [R, N], `tokens` int32
+  [R, M] (all texts of a record, one after the other) and, for timed texts, `start` and `end`
+  float32 [R, N], in seconds; all zero beyond a record's last text.
+
+Clips are [R, K, …] in the form `vtmask.models.vlm` describes.
 """
 
 import dataclasses
@@ -9,19 +19,34 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from vtmask.errors import UserError, check_choice
 from vtmask.models.vlm import VLMSizes
 
-Record = dict[str, Any]
+Records = dict[str, Any]
 Clips = dict[str, tf.Tensor]
+MAX_STEPS = 62  # of a random walk: as many as a drawn int64 has bits to decide
 
 
 class Sampler(Protocol):
-    """Draws `clips_per_record` clips of a record; the same clips for the same seed [2]."""
+    """Draws clips of records.
+
+    Attributes:
+      field: the field of texts that it reads.
+      clips_per_record: K.
+      draws: random numbers a clip takes.
+    """
+
+    @property
+    def field(self) -> str: ...
 
     @property
     def clips_per_record(self) -> int: ...
 
-    def __call__(self, record: Record, seed: tf.Tensor) -> Clips: ...
+    @property
+    def draws(self) -> int: ...
+
+    def __call__(self, records: Records, random: tf.Tensor) -> Clips:
+        """Clips [R, K, …]; the same for the same `random`, int64 [R, K, draws] of all values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,34 +66,63 @@ class CaptionWindows:
     clips_per_record: int
     min_tokens: int = 8
     max_tokens: int = 64
+    field: str = dataclasses.field(default="captions", init=False)
+    draws: int = dataclasses.field(default=3, init=False)
 
-    def __call__(self, record: Record, seed: tf.Tensor) -> Clips:
-        seconds = tf.shape(record["features"])[0]
-        captions = record["captions"]
-        count = tf.maximum(tf.size(captions["num_tokens"]), 1)
-        num_tokens = tf.concat([captions["num_tokens"], [0]], 0)[:count]
-        starts = tf.concat([captions["start"], [0.0]], 0)[:count]
-        ends = tf.concat([captions["end"], [tf.cast(seconds, tf.float32)]], 0)[:count]
+    def __call__(self, records: Records, random: tf.Tensor) -> Clips:
+        first, last, begin, end = self.text_windows(records, random)
+        start, stop = whole_seconds(begin, end, records["seconds"])
+        return _clips(self.sizes, records, start, stop, records["captions"], first, last + 1)
 
-        center_seed, length_seed, side_seed = tf.unstack(
-            tf.random.experimental.stateless_split(seed, 3)
-        )
-        shape = [self.clips_per_record]
-        center = tf.random.stateless_uniform(shape, center_seed, 0, count, tf.int32)
-        wanted = tf.random.stateless_uniform(
-            shape, length_seed, self.min_tokens, self.max_tokens + 1, tf.int32
-        )
-        left = tf.random.stateless_uniform(
-            [self.clips_per_record, count], side_seed, 0, 2, tf.int32
-        )
+    def text_windows(
+        self, records: Records, random: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """First and last caption of each clip, and when they begin and end: [R, K] each."""
+        captions = records["captions"]
+        center, wanted, side = tf.unstack(random, axis=-1)
+        center = _below(center, captions["count"][:, None])
+        wanted = self.min_tokens + _below(wanted, self.max_tokens - self.min_tokens + 1)
         wanted = tf.minimum(wanted, self.sizes.max_text_len - 1)
-        first, last = text_windows(num_tokens, center, wanted, left)
-        video_start, video_end = video_windows(
-            tf.gather(starts, first), tf.gather(ends, last), seconds
-        )
-        return _clips(
-            self.sizes, record["features"], video_start, video_end, captions, first, last + 1
-        )
+        first, last = text_windows(captions["num_tokens"], captions["count"], center, wanted, side)
+        silent = captions["count"][:, None] == 0
+        seconds = tf.cast(records["seconds"][:, None], tf.float32)
+        begin = _pick(captions["start"], first)
+        end = tf.where(silent, seconds, _pick(captions["end"], last))
+        return first, last, begin, end
+
+
+@dataclasses.dataclass(frozen=True)
+class OverlappedClips(CaptionWindows):
+    """Clips for VideoCLIP (Xu et al., EMNLP 2021, section 3.3): video and text merely overlap.
+
+    The text is drawn as in `CaptionWindows`; the video is a stretch of random length around a point
+    drawn inside the text's time.
+
+    Attributes:
+      min_seconds, max_seconds: range, both ends included, of the video's length.
+    """
+
+    min_seconds: int = 3
+    max_seconds: int = 32
+    draws: int = dataclasses.field(default=6, init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_seconds <= self.max_seconds <= MAX_STEPS:
+            raise UserError(
+                f"config.sampler: min_seconds {self.min_seconds} and max_seconds "
+                f"{self.max_seconds}, expected 0 < min_seconds <= max_seconds <= {MAX_STEPS}"
+            )
+
+    def __call__(self, records: Records, random: tf.Tensor) -> Clips:
+        first, last, begin, end = self.text_windows(records, random[..., :3])
+        point, length, side = tf.unstack(random[..., 3:], axis=-1)
+        seconds = records["seconds"][:, None]
+        start, stop = whole_seconds(begin, end, records["seconds"])
+        center = tf.minimum(start + _below(point, stop - start), seconds - 1)
+        length = self.min_seconds + _below(length, self.max_seconds - self.min_seconds + 1)
+        length = tf.minimum(length, self.sizes.max_video_len)
+        start, stop = video_windows(seconds, center, length, side)
+        return _clips(self.sizes, records, start, stop, records["captions"], first, last + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,63 +134,123 @@ class Descriptions:
     """
 
     sizes: VLMSizes
-    random: bool
+    random: bool = True
     clips_per_record: int = dataclasses.field(default=1, init=False)
+    field: str = dataclasses.field(default="descriptions", init=False)
+    draws: int = dataclasses.field(default=1, init=False)
 
-    def __call__(self, record: Record, seed: tf.Tensor) -> Clips:
-        descriptions = record["descriptions"]
-        count = tf.size(descriptions["num_tokens"])
-        require(count > 0, record, "field descriptions is empty; retrieval needs one")
-        limit = tf.maximum(count, 1) if self.random else 1
-        chosen = tf.random.stateless_uniform([1], seed, 0, limit, tf.int32)
-        seconds = tf.shape(record["features"])[:1]
-        start = tf.zeros_like(seconds)
+    def __call__(self, records: Records, random: tf.Tensor) -> Clips:
+        texts = records["descriptions"]
+        require(texts["count"] > 0, records, "field descriptions is empty; retrieval needs one")
+        chosen = _below(random[..., 0], texts["count"][:, None] if self.random else 1)
+        stop = records["seconds"][:, None]
         return _clips(
-            self.sizes, record["features"], start, seconds, descriptions, chosen, chosen + 1
+            self.sizes, records, tf.zeros_like(stop), stop, texts, chosen, chosen + 1
         )
 
 
-def require(condition: tf.Tensor, record: Record, problem: str) -> None:
-    """Stops the pipeline with the record's video id and the problem, between << and >>."""
-    tf.debugging.Assert(
-        condition, [tf.strings.join(["<<video ", record["video_id"], ": ", problem, ">>"])]
-    )
+@dataclasses.dataclass(frozen=True)
+class TimedTexts:
+    """Clips for fine-tuning on annotated parts of videos: one timed text and its own seconds.
+
+    Attributes:
+      field: of timed texts: "clips" (YouCook2's sentences), "steps", …
+    """
+
+    sizes: VLMSizes
+    clips_per_record: int
+    field: str = "clips"
+    draws: int = dataclasses.field(default=1, init=False)
+
+    def __call__(self, records: Records, random: tf.Tensor) -> Clips:
+        texts = records[self.field]
+        require(texts["count"] > 0, records, f"field {self.field} is empty; expected timed texts")
+        chosen = _below(random[..., 0], texts["count"][:, None])
+        start, stop = whole_seconds(
+            _pick(texts["start"], chosen), _pick(texts["end"], chosen), records["seconds"]
+        )
+        return _clips(self.sizes, records, start, stop, texts, chosen, chosen + 1)
+
+
+SAMPLERS: dict[str, Any] = {
+    "caption_windows": CaptionWindows,
+    "overlapped_clips": OverlappedClips,
+    "descriptions": Descriptions,
+    "timed_texts": TimedTexts,
+}
+
+
+def create(name: str, sizes: VLMSizes, **options: Any) -> Sampler:
+    """The sampler of this name; UserError where there is none."""
+    check_choice("config.sampler.name", name, SAMPLERS)
+    return SAMPLERS[name](sizes, **options)
+
+
+def require(condition: tf.Tensor, records: Records, problem: str) -> None:
+    """Stops the pipeline, naming the first record where the condition [R] does not hold."""
+    first = tf.argmin(tf.cast(condition, tf.int8))
+    message = tf.strings.join(["<<", records["path"][first], ": video ", records["video_id"][first], ": ", problem, ">>"])
+    tf.debugging.Assert(tf.reduce_all(condition), [message])
 
 
 def text_windows(
-    num_tokens: tf.Tensor, center: tf.Tensor, wanted: tf.Tensor, left: tf.Tensor
+    num_tokens: tf.Tensor, count: tf.Tensor, center: tf.Tensor, wanted: tf.Tensor, side: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Grows text windows around captions: first and last caption, [K] each.
+    """Grows text windows around captions: first and last caption, [R, K] each.
 
     Every step adds the next caption on the left or the right, on the other side where one end is
-    reached, until there are `wanted` tokens or no captions left.
+    reached, until there are `wanted` tokens or no captions left, or `MAX_STEPS` are added.
 
     Args:
-      num_tokens: of each caption, [n].
-      center: where each window starts, [K].
-      wanted: number of tokens to reach, [K].
-      left: 1 where step j goes left, 0 where right, [K, n].
+      num_tokens: of each caption, [R, N], 0 beyond the last.
+      count: captions of each record, [R].
+      center: where each window starts, [R, K].
+      wanted: number of tokens to reach, [R, K].
+      side: random bits, int64 [R, K]: step j goes left where bit j is 1.
     """
-    count = tf.size(num_tokens)
-    ends = tf.cumsum(num_tokens)
-    step = tf.range(count)[None, :]
+    step = tf.range(MAX_STEPS + 1)
+    bits = tf.bitwise.right_shift(side[..., None], tf.cast(step, tf.int64)) & 1
     # Captions on the left after j steps: a side that is used up sends all further steps to the
     # other, so clipping the unbounded walk gives the bounded one.
-    lefts = tf.cumsum(left, axis=1, exclusive=True)
-    room_left, room_right = center[:, None], count - 1 - center[:, None]
-    lefts = tf.clip_by_value(lefts, step - room_right, room_left)
+    lefts = tf.cumsum(tf.cast(bits, tf.int32), axis=-1, exclusive=True)
+    most = tf.maximum(count[:, None, None] - 1, 0)
+    room_left, room_right = center[..., None], most - center[..., None]
+    step = tf.minimum(step, most)
+    lefts = tf.clip_by_value(lefts, step - room_right, tf.minimum(room_left, step))
     first, last = room_left - lefts, room_left + step - lefts
-    tokens = tf.gather(ends, last) - tf.gather(ends, first) + tf.gather(num_tokens, first)
-    enough = (tokens >= wanted[:, None]) | (step == count - 1)
-    grown = tf.argmax(tf.cast(enough, tf.int8), axis=1, output_type=tf.int32)
-    return tf.gather(first, grown, batch_dims=1), tf.gather(last, grown, batch_dims=1)
+    ends = tf.pad(tf.cumsum(num_tokens, axis=1), [[0, 0], [1, 1]])
+    tokens = tf.gather(ends, last + 1, batch_dims=1) - tf.gather(ends, first, batch_dims=1)
+    enough = (tokens >= wanted[..., None]) | (step == most)
+    grown = tf.argmax(tf.cast(enough, tf.int8), axis=-1, output_type=tf.int32)
+    return tf.gather(first, grown, batch_dims=2), tf.gather(last, grown, batch_dims=2)
 
 
 def video_windows(
+    seconds: tf.Tensor, center: tf.Tensor, length: tf.Tensor, side: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Grows stretches of video around points, a second at a time, left or right at random.
+
+    Args:
+      seconds: of each video, int32 [R, 1].
+      center: where each starts, [R, K], below `seconds`.
+      length: seconds to reach, at most `MAX_STEPS`, [R, K]; the whole video where it has fewer.
+      side: random bits, int64 [R, K].
+
+    Returns:
+      start and end of each, int32 [R, K].
+    """
+    length = tf.minimum(length, seconds)
+    taken = tf.bitwise.left_shift(tf.ones_like(side), tf.cast(length, tf.int64)) - 1
+    lefts = tf.cast(tf.raw_ops.PopulationCount(x=side & taken), tf.int32)
+    start = tf.clip_by_value(center - lefts, 0, seconds - length)
+    return start, start + length
+
+
+def whole_seconds(
     starts: tf.Tensor, ends: tf.Tensor, seconds: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whole seconds that cover [start, end) times, inside the video: int32 [K] each."""
-    last = tf.minimum(tf.cast(tf.math.ceil(ends), tf.int32), seconds)
+    """Whole seconds that cover [start, end) times inside videos of `seconds` [R]: int32 [R, K]."""
+    last = tf.minimum(tf.cast(tf.math.ceil(ends), tf.int32), seconds[:, None])
     first = tf.minimum(tf.cast(tf.floor(starts), tf.int32), last)
     return tf.maximum(first, 0), tf.maximum(last, 0)
 
@@ -144,54 +258,68 @@ def video_windows(
 def cut_video(
     features: tf.Tensor, start: tf.Tensor, end: tf.Tensor, max_video_len: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Seconds [start, end) of a video, cut and padded: [K, V, size] and a mask [K, V].
+    """Seconds [start, end) of videos, cut and padded: [R, K, V, size] and a mask [R, K, V].
 
     Args:
-      features: [seconds, size].
-      start, end: [K], inside the video.
+      features: [R, S, size], the last row of all zero.
+      start, end: [R, K], inside the video.
       max_video_len: V.
     """
-    index = start[:, None] + tf.range(max_video_len)[None, :]
-    mask = index < end[:, None]
-    padded = tf.pad(features, [[0, 1], [0, 0]])
-    return tf.gather(padded, tf.where(mask, index, tf.shape(features)[0])), mask
+    index = start[..., None] + tf.range(max_video_len)
+    mask = index < end[..., None]
+    records, rows = tf.unstack(tf.shape(features)[:2])
+    # One flat gather: with batch_dims it takes twice the time.
+    index = tf.where(mask, index, rows - 1) + rows * tf.range(records)[:, None, None]
+    return tf.gather(tf.reshape(features, [-1, features.shape[2]]), index), mask
 
 
 def cut_text(
     tokens: tf.Tensor, start: tf.Tensor, end: tf.Tensor, max_text_len: int, sep_id: int, pad_id: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Tokens [start, end), cut to T - 1, closed by [SEP] and padded: [K, T] and a mask [K, T].
+    """Tokens [start, end), cut to T - 1, closed by [SEP] and padded: [R, K, T] and a mask.
 
     Args:
-      tokens: all token ids of the record, one text after the other.
-      start, end: [K], into `tokens`.
+      tokens: all token ids of each record, one text after the other, [R, M].
+      start, end: [R, K], into `tokens`.
       max_text_len: T.
     """
-    length = tf.minimum(end - start, max_text_len - 1)[:, None]
-    offset = tf.range(max_text_len)[None, :]
-    padded = tf.pad(tokens, [[0, 1]], constant_values=pad_id)
-    index = tf.where(offset < length, start[:, None] + offset, tf.size(tokens))
-    return tf.where(offset == length, sep_id, tf.gather(padded, index)), offset <= length
+    length = tf.minimum(end - start, max_text_len - 1)[..., None]
+    offset = tf.range(max_text_len)
+    inside = offset < length
+    tokens = tf.pad(tokens, [[0, 0], [0, 1]])  # so that there is something to point at
+    found = tf.gather(tokens, tf.where(inside, start[..., None] + offset, 0), batch_dims=1)
+    return tf.where(inside, found, tf.where(offset == length, sep_id, pad_id)), offset <= length
 
 
 def _clips(
     sizes: VLMSizes,
-    features: tf.Tensor,
+    records: Records,
     video_start: tf.Tensor,
     video_end: tf.Tensor,
-    texts: Record,
+    texts: Records,
     first: tf.Tensor,
     end: tf.Tensor,
 ) -> Clips:
-    """Clips of seconds [video_start, video_end) and texts [first, end), [K] each."""
-    video, video_mask = cut_video(features, video_start, video_end, sizes.max_video_len)
-    token_ends = tf.concat([[0], tf.cumsum(texts["num_tokens"]), [0]], 0)
+    """Clips of seconds [video_start, video_end) and texts [first, end), [R, K] each."""
+    video, video_mask = cut_video(records["features"], video_start, video_end, sizes.max_video_len)
+    token_ends = tf.pad(tf.cumsum(texts["num_tokens"], axis=1), [[0, 0], [1, 1]])
     text, text_mask = cut_text(
         texts["tokens"],
-        tf.gather(token_ends, first),
-        tf.gather(token_ends, end),
+        _pick(token_ends, first),
+        _pick(token_ends, tf.minimum(end, texts["count"][:, None])),
         sizes.max_text_len,
         sizes.sep_id,
         sizes.pad_id,
     )
     return {"video": video, "video_mask": video_mask, "text": text, "text_mask": text_mask}
+
+
+def _below(random: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
+    """Random int64 of all values to int32 in [0, limit); 0 where the limit is 0."""
+    limit = tf.maximum(tf.cast(limit, tf.int64), 1)
+    return tf.cast(tf.math.floormod(random, limit), tf.int32)
+
+
+def _pick(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """Elements [R, K] of values [R, N] at [R, K]; 0 where a record has none at all."""
+    return tf.gather(tf.pad(values, [[0, 0], [0, 1]]), index, batch_dims=1)

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
+from vtmask import tokenizers
 from vtmask.errors import UserError, reason
-from vtmask.tokenizers import Tokenizer
+from vtmask.inputs import records
 
 
 class Dataset:
@@ -52,7 +54,7 @@ class Dataset:
             if field not in metadata:
                 raise UserError(f"{self.path}/metadata.json: has no {field}; build it again")
         self.feature_extractor: str = metadata["feature_extractor"]
-        self.tokenizer = Tokenizer.load(self.path / metadata["tokenizer"])
+        self.tokenizer = tokenizers.load(self.path / metadata["tokenizer"])
         if self.tokenizer.sha256 != metadata["tokenizer_sha256"]:
             raise UserError(
                 f"{self.path / metadata['tokenizer']}: is not the tokenizer these captions were "
@@ -88,9 +90,27 @@ class Dataset:
                 f"({reason(error)}); build the data set again"
             ) from error
 
-    def deserialize(self, serialized: Any) -> dict[str, Any]:
-        """Fields of a serialised record as tensors, for use inside tf.data."""
-        return self._features.deserialize_example(serialized)
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What made features and tokens."""
+        return {name: getattr(self, name) for name in ("feature_extractor", "tokenizer_sha256")}
+
+    def require_same_inputs(self, other: "Dataset") -> None:
+        """UserError unless both have features and tokens of the same making."""
+        for name in ("feature_extractor", "feature_size", "tokenizer_sha256"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                raise UserError(
+                    f"{self.path}: {name} is {ours}, but {theirs} in {other.path}; data sets of a "
+                    "mixture must have the same"
+                )
+
+    def parse(self, serialized: tf.Tensor, field: str) -> dict[str, Any]:
+        """Serialised records as tensors; see `vtmask.inputs.records.parse`."""
+        texts = self._features[field] if field in self._features else {}
+        if "num_tokens" not in texts:
+            raise UserError(f"data set {self.name}: has no field {field!r} of texts")
+        return records.parse(serialized, self.feature_size, field, timed="start" in texts)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Fields of one record: NumPy arrays, lists and strings."""

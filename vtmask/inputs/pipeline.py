@@ -1,14 +1,19 @@
 """Batches of clips: a pure function of (seed, step), whatever the number of hosts.
 
 Step s reads the records at positions [s * R, (s + 1) * R) of an endless sequence, R records a
-batch. Every epoch of the sequence is a permutation of its own, cut to whole batches so that no
-batch has a video twice. The clips of position p are drawn with random numbers keyed by (seed, p). A
-resume is a seek; a host reads its own part of R.
+batch. Every epoch of a data set is a permutation of its own; with one data set an epoch is cut to
+whole batches, so that no batch has a video twice. All clips of a step are drawn with random numbers
+keyed by (seed, step). A resume is a seek; a host reads its own part of R.
+
+Several data sets mix in fixed proportions: slots of a cycle of `CYCLE` positions are dealt out to
+them as evenly as their weights allow.
 """
 
 import dataclasses
+import functools
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +23,9 @@ from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
 
 Batch = dict[str, np.ndarray]
-RECORDS_PER_READ = 64
+CYCLE = 10_000
+_BATCHES_AHEAD = 2
+_PARALLEL_BATCHES = min(os.cpu_count() or 1, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,16 +33,19 @@ class TrainingBatches:
     """Shuffled batches without end.
 
     Attributes:
+      datasets: one or several of the same tokenizer and features.
       batch_size: clips of the global batch; a multiple of the sampler's clips per record times the
         number of hosts.
       seed: of order and clips.
+      weights: how often a record of each data set comes, relative to the others.
       host, num_hosts: which part of each batch to give.
     """
 
-    dataset: Dataset
+    datasets: Sequence[Dataset]
     sampler: clips.Sampler
     batch_size: int
     seed: int
+    weights: Sequence[float] = (1.0,)
     host: int = 0
     num_hosts: int = 1
 
@@ -46,45 +56,89 @@ class TrainingBatches:
                 f"batch_size is {self.batch_size}, expected a multiple of {share}: clips per "
                 f"record ({self.sampler.clips_per_record}) times hosts ({self.num_hosts})"
             )
+        for dataset in self.datasets[1:]:
+            dataset.require_same_inputs(self.datasets[0])
 
     def from_step(self, start_step: int) -> Iterator[Batch]:
         """This host's part of the batches of `start_step` and after."""
-        records = self._records_per_batch
-        per_host = records // self.num_hosts
-        ranks = tf.data.Dataset.counter(start_step).flat_map(
-            lambda step: tf.data.Dataset.range(
-                step * records + self.host * per_host, step * records + (self.host + 1) * per_host
-            )
-        )
-        positions = ranks.map(lambda p: (self._record_index(p), p))
-        return _batches(self.dataset, positions, self.sampler, self.seed, per_host)
+        share = self._records_per_batch // self.num_hosts
+        mine = slice(self.host * share, (self.host + 1) * share)
+
+        def plan(step: tf.Tensor) -> _Plan:
+            part, index = self._locate(step)
+            return part[mine], index[mine], self._random(step)[mine]
+
+        steps = tf.data.Dataset.counter(start_step, dtype=tf.int64)
+        return _batches(self.datasets, self.sampler, steps.map(plan))
 
     def video_ids(self, step: int) -> list[str]:
         """The videos of a step's global batch, each once a record, for error messages."""
-        records = self._records_per_batch
-        positions = range(step * records, (step + 1) * records)
-        indices = [self._record_index(tf.constant(p, tf.int64)) for p in positions]
-        return [self.dataset[int(index)]["video_id"] for index in indices]
+        part, index = self._locate(tf.constant(step, tf.int64))
+        where = zip(part.numpy(), index.numpy(), strict=True)
+        return [self.datasets[p][int(i)]["video_id"] for p, i in where]
 
     @property
-    def inputs(self) -> dict[str, str]:
+    def inputs(self) -> Mapping[str, str]:
         """What made features and tokens."""
-        return {
-            "feature_extractor": self.dataset.feature_extractor,
-            "tokenizer_sha256": self.dataset.tokenizer.sha256,
-        }
+        return self.datasets[0].inputs
 
     @property
     def _records_per_batch(self) -> int:
         return self.batch_size // self.sampler.clips_per_record
 
-    def _record_index(self, position: tf.Tensor) -> tf.Tensor:
-        count, records = self.dataset.num_records, self._records_per_batch
-        epoch = count - count % records if records <= count else count
-        seed = tf.stack([tf.constant(self.seed, tf.int64), position // epoch])
-        return tf.random.experimental.index_shuffle(
-            position % epoch, seed, tf.constant(count - 1, tf.int64)
+    @functools.cached_property
+    def _cycle(self) -> np.ndarray:
+        return cycle(self.weights, [dataset.name for dataset in self.datasets])
+
+    def _locate(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Data set and index in it of each record of a step's global batch, [R] each."""
+        records = self._records_per_batch
+        counts = np.array([dataset.num_records for dataset in self.datasets])
+        position = step * records + tf.range(records, dtype=tf.int64)
+        if len(counts) == 1:
+            part, rank = tf.zeros_like(position), position
+            epochs = counts - counts % records if records <= counts[0] else counts
+        else:
+            dealt = self._cycle == np.arange(len(counts))[:, None]
+            slot = position % CYCLE
+            part = tf.gather(tf.constant(self._cycle), slot)
+            before = np.cumsum(dealt, axis=1)[self._cycle, np.arange(CYCLE)] - 1
+            rank = (position // CYCLE) * tf.gather(dealt.sum(axis=1), part)
+            rank += tf.gather(before, slot)
+            epochs = counts
+        epoch = tf.gather(epochs, part)
+        seed = tf.stack([tf.fill([records], tf.cast(self.seed, tf.int64)), part, rank // epoch], 1)
+        last = tf.gather(counts, part) - 1
+        # The public tf.random.experimental.index_shuffle takes no seed for each index.
+        return part, tf.raw_ops.RandomIndexShuffle(index=rank % epoch, seed=seed, max_index=last)
+
+    def _random(self, step: tf.Tensor) -> tf.Tensor:
+        """Random int64 [R, K, draws] of a step's global batch."""
+        shape = [self._records_per_batch, self.sampler.clips_per_record, self.sampler.draws]
+        return tf.random.stateless_uniform(shape, [self.seed, step], None, None, tf.int64)
+
+
+def cycle(weights: Sequence[float], names: Sequence[str]) -> np.ndarray:
+    """Which data set each of `CYCLE` slots belongs to: int64, every prefix close to the weights.
+
+    Raises:
+      UserError: weights and names differ in number, or a weight is too small to get a slot.
+    """
+    if len(weights) != len(names) or not all(weight > 0 for weight in weights):
+        raise UserError(
+            f"config.data: weights {tuple(weights)} for {', '.join(names)}; expected one positive "
+            "number for each data set"
         )
+    share = np.array(weights) / np.sum(weights)
+    quota = np.floor(share * CYCLE).astype(int)
+    quota[np.argsort(quota - share * CYCLE, kind="stable")[: CYCLE - quota.sum()]] += 1
+    if not quota.all():
+        raise UserError(
+            f"config.data: the weight of {names[int(np.argmin(quota))]} is less than 1 in {CYCLE}"
+        )
+    # The i-th of a data set's q slots belongs at (i + 1/2) / q of the cycle.
+    due = np.concatenate([(np.arange(q) + 0.5) / q for q in quota])
+    return np.repeat(np.arange(len(quota)), quota)[np.argsort(due, kind="stable")]
 
 
 def evaluation_batches(
@@ -94,67 +148,70 @@ def evaluation_batches(
 
     The last batch is filled up by repeating its last record.
     """
-    padded = -(-dataset.num_records // batch_size) * batch_size
-    positions = tf.data.Dataset.range(padded).map(
-        lambda p: (tf.minimum(p, dataset.num_records - 1), p)
-    )
-    for i, batch in enumerate(_batches(dataset, positions, sampler, 0, batch_size)):
-        yield batch, min(batch_size, dataset.num_records - i * batch_size)
+    shape = [batch_size, sampler.clips_per_record, sampler.draws]
+
+    def plan(first: tf.Tensor) -> _Plan:
+        index = tf.minimum(first + tf.range(batch_size, dtype=tf.int64), dataset.num_records - 1)
+        random = tf.random.stateless_uniform(shape, [0, first], None, None, tf.int64)
+        return tf.zeros_like(index), index, random
+
+    firsts = range(0, dataset.num_records, batch_size)
+    plans = tf.data.Dataset.range(0, dataset.num_records, batch_size).map(plan)
+    for first, batch in zip(firsts, _batches([dataset], sampler, plans), strict=True):
+        yield batch, min(batch_size, dataset.num_records - first)
+
+
+_Plan = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # data set and index [R], random [R, K, draws]
 
 
 def _batches(
-    dataset: Dataset, positions: tf.data.Dataset, sampler: clips.Sampler, seed: int, records: int
+    datasets: Sequence[Dataset], sampler: clips.Sampler, plans: tf.data.Dataset
 ) -> Iterator[Batch]:
-    """Reads (record index, position) pairs, draws clips, and gathers `records` of them a batch."""
+    """Reads what each plan names and draws its clips."""
     failures: list[UserError] = []
+    paths = tf.constant([str(dataset.path) for dataset in datasets])
 
-    def read(indices: np.ndarray) -> np.ndarray:
+    def read(part: np.ndarray, index: np.ndarray) -> np.ndarray:
+        serialized = np.full(len(index), b"", object)
         try:
-            return np.array(dataset.read(indices), object)
+            for i, dataset in enumerate(datasets):
+                serialized[part == i] = dataset.read(index[part == i])
         except UserError as error:
             failures.append(error)
-            return np.array([b""] * len(indices), object)  # which can't be parsed: it ends there
+            return np.array([b""])  # which has no features: it ends there
+        return serialized
 
-    def draw(serialized: tf.Tensor, position: tf.Tensor) -> clips.Clips:
-        record = dataset.deserialize(serialized)
-        _check(record)
-        key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), position)
-        return sampler(record, key)
+    def draw(part: tf.Tensor, index: tf.Tensor, random: tf.Tensor) -> clips.Clips:
+        serialized = tf.numpy_function(read, [part, index], tf.string, stateful=False)
+        records = datasets[0].parse(tf.ensure_shape(serialized, [None]), sampler.field)
+        records["path"] = tf.gather(paths, part)
+        _check(records, sampler.field)
+        drawn = sampler(records, random)
+        size = random.shape[0] * random.shape[1]
+        return {k: tf.reshape(v, [size, *v.shape[2:]]) for k, v in drawn.items()}
 
-    def read_batch(indices: tf.Tensor, positions: tf.Tensor) -> tf.data.Dataset:
-        serialized = tf.numpy_function(read, [indices], tf.string, stateful=False)
-        return tf.data.Dataset.from_tensor_slices((tf.ensure_shape(serialized, [None]), positions))
-
-    size = records * sampler.clips_per_record
-    batches = (
-        positions.batch(min(records, RECORDS_PER_READ))
-        .flat_map(read_batch)
-        .map(draw, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(records, drop_remainder=True)
-        .map(lambda batch: {k: tf.reshape(v, [size, *v.shape[2:]]) for k, v in batch.items()})
-        .prefetch(tf.data.AUTOTUNE)
-    )
-    iterator = batches.as_numpy_iterator()
+    batches = plans.map(draw, num_parallel_calls=_PARALLEL_BATCHES, deterministic=True)
+    iterator = batches.prefetch(_BATCHES_AHEAD).as_numpy_iterator()
     while True:
         try:
             batch = next(iterator)
         except StopIteration:
             return
         except tf.errors.OpError as error:
-            raise failures[0] if failures else _user_error(dataset, error) from None
+            raise failures[0] if failures else _user_error(error) from None
         yield batch
 
 
-def _check(record: clips.Record) -> None:
+def _check(records: clips.Records, field: str) -> None:
     """Stops the pipeline at a record no model should see."""
-    finite = tf.reduce_all(tf.math.is_finite(record["features"]))
-    captions = record["captions"]
-    ordered = tf.reduce_all(captions["end"] >= captions["start"])
-    clips.require(finite, record, "field features is not finite; extract this video again")
-    clips.require(ordered, record, "field captions: one ends before it starts; mend or drop it")
+    finite = tf.reduce_all(tf.math.is_finite(records["features"]), axis=[1, 2])
+    clips.require(finite, records, "field features is not finite; extract this video again")
+    if "start" in records[field]:
+        ordered = tf.reduce_all(records[field]["end"] >= records[field]["start"], axis=1)
+        problem = f"field {field}: one ends before it starts; mend or drop it"
+        clips.require(ordered, records, problem)
 
 
-def _user_error(dataset: Dataset, error: tf.errors.OpError) -> UserError:
+def _user_error(error: tf.errors.OpError) -> UserError:
     found = re.search(r"<<(.*?)>>", error.message)
-    reason = found.group(1) if found else error.message.splitlines()[0]
-    return UserError(f"{dataset.path}: {reason}")
+    return UserError(found.group(1) if found else error.message.splitlines()[0])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from vtmask.errors import UserError
@@ -31,6 +32,11 @@ def timed_texts() -> dict[str, Any]:
         "start": tfds.features.Tensor(shape=(None,), dtype=np.float32),
         "end": tfds.features.Tensor(shape=(None,), dtype=np.float32),
     }
+
+
+def integers() -> tfds.features.Tensor:
+    """int32 [n]."""
+    return tfds.features.Tensor(shape=(None,), dtype=np.int32)
 
 
 def features(feature_size: int, **annotations: Any) -> tfds.features.FeaturesDict:
@@ -59,9 +65,12 @@ def features(feature_size: int, **annotations: Any) -> tfds.features.FeaturesDic
 
 def encode_texts(tokenizer: Tokenizer, lines: Sequence[str]) -> dict[str, Any]:
     """The fields of `texts` for these lines."""
-    ids = tokenizer.encode(lines)
+    return {"text": list(lines)} | join_tokens(tokenizer.encode(lines))
+
+
+def join_tokens(ids: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+    """`tokens` and `num_tokens` of texts whose ids are these."""
     return {
-        "text": list(lines),
         "tokens": np.asarray([i for line in ids for i in line], np.int32),
         "num_tokens": np.asarray([len(line) for line in ids], np.int32),
     }
@@ -75,6 +84,41 @@ def encode_timed_texts(
     return encode_texts(tokenizer, [text for _, _, text in timed]) | {
         "start": np.asarray([start for start, _, _ in timed], np.float32),
         "end": np.asarray([end for _, end, _ in timed], np.float32),
+    }
+
+
+def parse(serialized: tf.Tensor, feature_size: int, field: str, timed: bool) -> dict[str, Any]:
+    """Reads serialised records [R] into dense tensors; `vtmask.inputs.clips` says which.
+
+    Only what a sampler needs is read: video id, features and one field of texts.
+
+    Args:
+      field: name of the texts.
+      timed: whether they are `timed_texts`.
+    """
+    kinds = {"tokens": tf.int64, "num_tokens": tf.int64}
+    if timed:
+        kinds |= {"start": tf.float32, "end": tf.float32}
+    specs = {name: tf.io.FixedLenFeature([], tf.string) for name in ("video_id", "features")}
+    specs |= {f"{field}/{name}": tf.io.RaggedFeature(kind) for name, kind in kinds.items()}
+    found = tf.io.parse_example(serialized, specs)
+
+    row = feature_size * tf.float16.size
+    num_bytes = tf.strings.length(found["features"])
+    # uint16, as TensorFlow pads no float16; one more row than the longest video has.
+    features = tf.io.decode_raw(
+        found["features"], tf.uint16, fixed_length=tf.reduce_max(num_bytes) + row
+    )
+    texts = {name: found[f"{field}/{name}"].to_tensor() for name in kinds}
+    texts |= {name: tf.cast(texts[name], tf.int32) for name in ("tokens", "num_tokens")}
+    texts["count"] = tf.cast(found[f"{field}/num_tokens"].row_lengths(), tf.int32)
+    return {
+        "video_id": found["video_id"],
+        "seconds": num_bytes // row,
+        "features": tf.reshape(
+            tf.bitcast(features, tf.float16), [tf.size(num_bytes), -1, feature_size]
+        ),
+        field: texts,
     }
 
 

@@ -1,0 +1,1 @@
+"""What the data-set builders under `data/` share: reading foreign files and captions."""
