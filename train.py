@@ -10,16 +10,14 @@ WORKDIR/export.
 import dataclasses
 from pathlib import Path
 
-import jax
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from vtmask import cli, export, tasks
 from vtmask.errors import UserError
 from vtmask.export import Model
-from vtmask.inputs import clips
+from vtmask.inputs import recipe
 from vtmask.inputs.dataset import Dataset
-from vtmask.inputs.pipeline import TrainingBatches
 from vtmask.models import VLM, VLMSizes
 from vtmask.training import Params, initial_params, train
 
@@ -32,16 +30,10 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     config, workdir = CONFIG.value, Path(WORKDIR.value)
-    dataset = Dataset(config.data.name, config.data.split, config.data.dir or None)
-    sizes = model_sizes(config, dataset)
-    batches = TrainingBatches(
-        dataset,
-        make_sampler(config, sizes),
-        config.batch_size,
-        config.seed,
-        host=jax.process_index(),
-        num_hosts=jax.process_count(),
-    )
+    datasets = recipe.open_datasets(config)
+    dataset = datasets[0]
+    sizes = recipe.model_sizes(config, dataset)
+    batches = recipe.make_batches(config, datasets, sizes)
     model = VLM(sizes)
     if config.init_from:
         params = params_to_start_from(config.init_from, sizes, dataset)
@@ -67,25 +59,6 @@ def params_to_start_from(folder: str, sizes: VLMSizes, dataset: Dataset) -> Para
                 f"set --config.model.{name}={theirs[name]}"
             )
     return start.params
-
-
-def model_sizes(config: ConfigDict, dataset: Dataset) -> VLMSizes:
-    tokenizer = dataset.tokenizer
-    return VLMSizes(
-        **config.model,
-        vocab_size=tokenizer.vocab_size,
-        feature_size=dataset.feature_size,
-        pad_id=tokenizer.pad_id,
-        cls_id=tokenizer.cls_id,
-        sep_id=tokenizer.sep_id,
-        mask_id=tokenizer.mask_id,
-    )
-
-
-def make_sampler(config: ConfigDict, sizes: VLMSizes) -> clips.Sampler:
-    if config.task.name == "pretrain":
-        return clips.CaptionWindows(sizes, **config.sampler)
-    return clips.Descriptions(sizes, random=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.task.isolated_layers = config.model.num_layers
     config.task.direction = "t2v"
 
-    config.sampler = ConfigDict()  # one clip a record: the whole video and its description
+    config.sampler = ConfigDict({"name": "descriptions"})  # one clip a record, the whole video
 
     config.model.max_len = 84
 

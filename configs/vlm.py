@@ -15,7 +15,8 @@ def get_config() -> ConfigDict:
     config.init_from = ""  # an exported model to start from; "" starts fresh
 
     config.data = ConfigDict()
-    config.data.name = "demo/default"
+    config.data.name = "demo/default"  # or several, "howto100m,folder", mixed by their weights
+    config.data.weights = ()  # how often a video of each comes; () is equally often
     config.data.dir = ""  # "" is TFDS's own default
     config.data.split = "train"
 
@@ -25,6 +26,7 @@ def get_config() -> ConfigDict:
     config.task.masking = ConfigDict({"mm_prob": 0.5, "mask_prob": 0.15})
 
     config.sampler = ConfigDict()
+    config.sampler.name = "caption_windows"
     config.sampler.clips_per_record = 16
     config.sampler.min_tokens = 8
     config.sampler.max_tokens = 64

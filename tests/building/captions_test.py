@@ -1,12 +1,10 @@
 """Captions are de-duplicated as published; nothing is dropped without being counted."""
 
-import dataclasses
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,9 +145,4 @@ def test_statistics_of_parts_add_up(videos: list[tuple[list[Caption], int]], cut
         kept, _ = captions.clean(told, seconds)
         for part in (parts[0], parts[1 if i < cut else 2]):
             part.add(kept, seconds)
-    added = parts[1] + parts[2]
-    for name, figure in parts[0].figures.items():
-        together = dataclasses.asdict(added.figures[name])
-        assert together.pop("total") == pytest.approx(figure.total)
-        assert together == {k: v for k, v in dataclasses.asdict(figure).items() if k != "total"}
-        assert isinstance(figure.total, (int, float)) and not np.isnan(figure.total)
+    assert parts[0] == parts[1] + parts[2] == parts[2] + parts[1]

@@ -6,6 +6,7 @@ import pickle
 import re
 import struct
 import sys
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -300,10 +301,12 @@ def hostile(trap: Path) -> dict[str, bytes]:
         "state of a list": b"](tb.",
         "set of a string's state": b"c__builtin__\nset\n)R}V__class__\nI1\nsb.",
         "state of a name": b"c__builtin__\nset\n(tb.",
+        "attributes of a name": b"c_codecs\nencode\n(N}V__doc__\nI1\nstb.",
         "codec": b"c_codecs\nencode\n(V00\nVhex\ntR.",
         "a giant shape": array % (b"(L1000000000000L\nL1000000L\nt", floats, b"S''\n"),
         "a negative shape": array % (b"(I-1\nI-1\nt", floats, b"S'12345678'\n"),
         "a giant empty shape": array % (b"(I0\nL%d\nt" % 2**70, floats, b"S''\n"),
+        "many dimensions": array % (b"(" + b"I1\n" * 65 + b"t", floats, b"S'12345678'\n"),
         "no itemsize": array % (b"(I9\nt", dtype % (b"S0", 0), b"S''\n"),
         "a string with no data": array % (b"(I1\nt", dtype % (b"U99999999", 8), b"S'a'\n"),
         "characters that do not exist": array % (b"(I1\nt", dtype % (b"U1", 4), b"S'abcd'\n"),
@@ -349,6 +352,20 @@ def test_hostile_pickles_are_refused_and_run_nothing(tmp_path: Path) -> None:
     # The standard unpickler falls into the trap: these pickles are no harmless ones.
     pickle.loads(cases["in a list 4"])
     assert trap.exists()
+
+
+def test_hostile_pickles_take_little_memory(tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        for name, data in hostile(tmp_path / "trap").items():
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            with pytest.raises(pickles.BadPickle):
+                pickles.load(data)
+            _, peak = tracemalloc.get_traced_memory()
+            assert peak - before < 100_000 + 100 * len(data), name
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_was_refused_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Batches are a function of (seed, step), for any number of hosts; bad data is a clear error."""
 
 import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from vtmask.errors import UserError
-from vtmask.inputs import clips
+from vtmask.inputs import clips, pipeline
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import Batch, TrainingBatches, evaluation_batches
 from vtmask.models import VLMSizes
@@ -24,7 +27,7 @@ def dataset(demo_dir: Path) -> Dataset:
 def batches(dataset: Dataset, **options: Any) -> TrainingBatches:
     sizes = VLMSizes(feature_size=dataset.feature_size)
     sampler = clips.CaptionWindows(sizes, clips_per_record=2)
-    return TrainingBatches(dataset, sampler, **{"batch_size": 16, "seed": 7} | options)
+    return TrainingBatches([dataset], sampler, **{"batch_size": 16, "seed": 7} | options)
 
 
 def take(source: TrainingBatches, start: int, count: int) -> list[Batch]:
@@ -153,16 +156,128 @@ def test_another_tokenizer(copy: Path) -> None:
 def test_a_record_no_model_should_see(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, field: str, problem: str
 ) -> None:
-    deserialize = dataset.deserialize
+    parse = dataset.parse
 
-    def damaged(serialized: Any) -> dict[str, Any]:
-        record = deserialize(serialized)
+    def damaged(serialized: Any, texts: str) -> dict[str, Any]:
+        records = parse(serialized, texts)
+        last = tf.range(tf.size(records["seconds"])) == tf.size(records["seconds"]) - 1
         if field == "features":
-            record["features"] = record["features"] * tf.constant(np.nan, tf.float16)
+            bad = tf.where(last, np.nan, 1.0)[:, None, None]
+            records["features"] = records["features"] * tf.cast(bad, tf.float16)
         else:
-            record["captions"]["end"] = record["captions"]["start"] - 1
-        return record
+            start = records["captions"]["start"]
+            end = tf.where(last[:, None], start - 1, records["captions"]["end"])
+            records["captions"] = records["captions"] | {"end": end}
+        return records
 
-    monkeypatch.setattr(dataset, "deserialize", damaged)
-    with pytest.raises(UserError, match=f"video .*: field {field}.*{problem.split()[-1]}"):
+    monkeypatch.setattr(dataset, "parse", damaged)
+    source = batches(dataset)
+    name = source.video_ids(0)[-1]
+    with pytest.raises(
+        UserError, match=f"demo/tiny.*: video {name}: field {field}.*{problem[-9:]}"
+    ):
+        take(source, 0, 1)
+
+
+def test_a_failure_to_read_is_told_as_it_is(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(indices: Any) -> list[bytes]:
+        raise UserError("shard 3 can't be read")
+
+    monkeypatch.setattr(dataset, "read", read)
+    with pytest.raises(UserError, match="^shard 3 can't be read$"):
         take(batches(dataset), 0, 1)
+
+
+def test_python_ends_while_batches_are_read_ahead(demo_dir: Path) -> None:
+    """TensorFlow's threads must not be left waiting for a Python that is gone."""
+    program = f"""
+import time
+from vtmask.inputs import clips
+from vtmask.inputs.dataset import Dataset
+from vtmask.inputs.pipeline import TrainingBatches
+from vtmask.models import VLMSizes
+
+dataset = Dataset("demo/tiny", "train", {str(demo_dir)!r})
+read = dataset.read
+dataset.read = lambda indices: (time.sleep(0.3), read(indices))[1]
+sampler = clips.CaptionWindows(VLMSizes(feature_size=512), clips_per_record=2)
+batches = TrainingBatches([dataset], sampler, 16, 0).from_step(0)
+next(batches)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Exception" not in ended.stderr
+
+
+class Part:
+    """A data set without files, for the order of a mixture."""
+
+    def __init__(self, name: str, num_records: int):
+        self.name, self.num_records = name, num_records
+
+    def require_same_inputs(self, other: "Part") -> None: ...
+
+
+def located(weights: Sequence[float], counts: Sequence[int], steps: int) -> list[tuple[str, int]]:
+    parts: Any = [Part(f"part{i}", count) for i, count in enumerate(counts)]
+    sampler = clips.CaptionWindows(VLMSizes(), clips_per_record=4)
+    source = TrainingBatches(parts, sampler, 64, 0, weights)
+    return [(part.name, i) for step in range(steps) for part, i in source.records(step)]
+
+
+def test_a_mixture_keeps_its_proportions_in_every_batch() -> None:
+    found = located([3, 1], [1000, 100], 200)
+    for step in range(200):
+        names = [name for name, _ in found[step * 16 : step * 16 + 16]]
+        assert names.count("part0") in (11, 12, 13)
+    assert [name for name, _ in found].count("part1") == pytest.approx(800, abs=1)
+
+
+def test_a_mixture_goes_through_each_part_before_it_repeats() -> None:
+    found = located([1, 1], [1000, 100], 60)
+    small = [i for name, i in found if name == "part1"]
+    assert sorted(small[:100]) == sorted(small[100:200]) == list(range(100))
+    assert small[:100] != small[100:200]
+    large = [i for name, i in found if name == "part0"]
+    assert len(set(large)) == len(large) == 480
+
+
+def test_a_mixture_is_the_same_after_a_cycle_and_a_seek() -> None:
+    order = pipeline.cycle([0.5, 0.3, 0.2], ["a", "b", "c"])
+    assert np.bincount(order).tolist() == [5000, 3000, 2000]
+    for count in (10, 100, 1000):
+        shares = np.bincount(order[:count], minlength=3) / count
+        np.testing.assert_allclose(shares, [0.5, 0.3, 0.2], atol=1.5 / count)
+    steps = 2 * pipeline.CYCLE // 16
+    found = located([3, 1], [500, 90], steps)
+    counts = {name: sum(n == name for n, _ in found) for name in ("part0", "part1")}
+    assert counts == {"part0": 15000, "part1": 5000}
+    assert set(i for name, i in found if name == "part1") == set(range(90))
+
+
+@pytest.mark.parametrize(
+    ("weights", "problem"),
+    [([1], "one positive number for each"), ([1, 0], "positive"), ([1, 1e-9], "less than 1 in")],
+)
+def test_weights_that_make_no_mixture(weights: list[float], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        located(weights, [10, 10], 1)
+
+
+def test_parts_of_a_mixture_need_the_same_tokenizer(dataset: Dataset, copy: Path) -> None:
+    other = Dataset("demo/tiny", "test", str(copy))
+    mixed = TrainingBatches([dataset, other], batches(dataset).sampler, 16, 0, (1.0, 1.0))
+    assert len(set(mixed.video_ids(0))) == 8
+    [batch] = take(mixed, 0, 1)
+    assert batch["video_mask"].any(axis=1).all()
+    other.tokenizer_sha256 = "another"
+    with pytest.raises(UserError, match="tokenizer_sha256 is another, but"):
+        TrainingBatches([dataset, other], batches(dataset).sampler, 16, 0, (1.0, 1.0))

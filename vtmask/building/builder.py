@@ -66,6 +66,16 @@ class Texts:
 
 
 @dataclass(frozen=True)
+class Value:
+    """A number or a text, as it is."""
+
+    value: Any
+
+    def encode(self, tokenizer: Tokenizer, seconds: int, problems: Counter[str]) -> Any:
+        return self.value
+
+
+@dataclass(frozen=True)
 class TimedTexts:
     """Texts with times, `vtmask.inputs.records.timed_texts`, cleaned and in order of their start.
 
@@ -261,9 +271,7 @@ class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         lines = islice(_lines(train), _LINES_TO_TRAIN_ON)
         return tokenizers.train(lines, self.builder_config.vocab_size)
 
-    def _generate_examples(
-        self, split: str, entries: Iterable[Entry], maker: "RecordMaker"
-    ) -> Any:
+    def _generate_examples(self, split: str, entries: Iterable[Entry], maker: "RecordMaker") -> Any:
         """Id and record of every usable video: an iterator, or a Beam transform."""
         folder = report.working_folder(Path(self.data_path), split)
         if self._on_beam:

@@ -128,12 +128,13 @@ class Figure:
     Attributes:
       width: of a bin of the histogram, in the figure's unit.
       counts: of values in [i * width, (i + 1) * width); the last bin holds all above, too.
+      total: in millionths of the unit: integers have one sum in whatever order.
     """
 
     width: float
     counts: list[int] = field(default_factory=lambda: [0] * 60)
     count: int = 0
-    total: float = 0.0
+    total: int = 0
     least: float = math.inf
     most: float = -math.inf
 
@@ -141,7 +142,7 @@ class Figure:
         """Counts a value that is not negative."""
         self.counts[min(int(value / self.width), len(self.counts) - 1)] += 1
         self.count += 1
-        self.total += value
+        self.total += round(value * 1e6)
         self.least = min(self.least, value)
         self.most = max(self.most, value)
 
@@ -160,7 +161,7 @@ class Figure:
         some = self.count > 0
         return {
             "count": self.count,
-            "mean": self.total / self.count if some else None,
+            "mean": self.total / (self.count * 10**6) if some else None,
             "min": self.least if some else None,
             "max": self.most if some else None,
             "bin_width": self.width,

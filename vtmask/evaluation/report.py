@@ -1,17 +1,16 @@
 """A retrieval run as one self-contained HTML file: numbers, plots, best and worst examples."""
 
-import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, PercentFormatter
 
+from vtmask import pages
 from vtmask.evaluation import metrics as retrieval_metrics
 
 _QUERIES = 5  # shown of the best, and of the worst
@@ -19,7 +18,6 @@ _RETRIEVED = 3  # videos shown of a query, besides the right one
 _FRAMES = 6  # shown of a video
 _FRAME_HEIGHT = 96  # pixels
 _HEAT_MAP_SIZE = 256  # cells on a side, at most
-_INK, _DARK_INK = "#1d2430", "#e6e9ef"  # of plots on a light and on a dark page
 
 
 @dataclass(frozen=True)
@@ -71,14 +69,6 @@ class _Query:
     candidates: Sequence[_Candidate]
 
 
-@dataclass(frozen=True)
-class _Plot:
-    """The same plot for a light and for a dark page, as data URIs."""
-
-    light: str
-    dark: str
-
-
 def write_retrieval_report(
     path: str | Path,
     title: str,
@@ -107,24 +97,18 @@ def write_retrieval_report(
         raise ValueError(f"scores {scores.shape} do not fit {len(examples)} examples")
     text_ranks, video_ranks = retrieval_metrics.ranks(scores), retrieval_metrics.ranks(scores.T)
     best, worst = _best_and_worst(scores, text_ranks)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("retrieval.html.j2").render(
+    page = pages.render(
+        "evaluation/retrieval.html.j2",
         title=title,
         metrics=metrics,
         chance=retrieval_metrics.chance(len(examples)),
         facts=facts,
         size=len(examples),
-        heat_map=_plot(_heat_map(scores)),
+        heat_map=pages.plot(_heat_map(scores)),
         cells=min(len(examples), _HEAT_MAP_SIZE),
         right_score=float(np.diagonal(scores).mean()),
         mean_score=float(scores.mean()),
-        recall_curve=_plot(
+        recall_curve=pages.plot(
             _recall_curve({"text to video": text_ranks, "video to text": video_ranks})
         ),
         best=[_query(index, scores, examples) for index in best],
@@ -186,7 +170,7 @@ def _thumbnail(frame: av.VideoFrame) -> str:
     width = max(1, round(frame.width * _FRAME_HEIGHT / frame.height))
     data = io.BytesIO()
     frame.to_image(width=width, height=_FRAME_HEIGHT).save(data, "JPEG", quality=75)
-    return _data_uri("image/jpeg", data.getvalue())
+    return pages.data_uri("image/jpeg", data.getvalue())
 
 
 def _heat_map(scores: np.ndarray) -> Figure:
@@ -202,7 +186,11 @@ def _heat_map(scores: np.ndarray) -> Figure:
     # Two strokes outside the corners show where the diagonal is, even when scores don't.
     for begin, end in ((-0.05, 0), (1, 1.05)):
         axes.plot(
-            (begin, end), (1 - begin, 1 - end), color=_INK, transform=axes.transAxes, clip_on=False
+            (begin, end),
+            (1 - begin, 1 - end),
+            color=pages.INK,
+            transform=axes.transAxes,
+            clip_on=False,
         )
     axes.locator_params(integer=True)
     axes.xaxis.tick_top()  # out of the way of the lower stroke
@@ -217,33 +205,16 @@ def _recall_curve(ranks: Mapping[str, np.ndarray]) -> Figure:
     depths = np.arange(1, size + 1)
     figure = Figure(figsize=(5, 4.3), layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="K", ylabel="right one among the first K")
-    for (direction, rank), colour in zip(ranks.items(), ("#2f7de1", "#e0700f"), strict=True):
+    for (direction, rank), colour in zip(ranks.items(), pages.COLOURS, strict=True):
         axes.step(
             depths, (rank <= depths[:, None]).mean(axis=1), colour, where="post", label=direction
         )
-    axes.plot(depths, depths / size, color=_INK, linestyle=":", label="chance")
+    axes.plot(depths, depths / size, color=pages.INK, linestyle=":", label="chance")
     axes.set_xlim(1, max(size, 2))
     axes.set_ylim(0, 1.02)
     axes.xaxis.set_major_formatter(LogFormatter())
     axes.xaxis.set_minor_formatter(LogFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(color=_INK, alpha=0.15)
-    axes.legend(frameon=False, labelcolor=_INK)
+    axes.grid(color=pages.INK, alpha=0.15)
+    axes.legend(frameon=False, labelcolor=pages.INK)
     return figure
-
-
-def _plot(figure: Figure) -> _Plot:
-    for axes in figure.axes:
-        axes.tick_params(which="both", colors=_INK)
-        axes.xaxis.label.set_color(_INK)
-        axes.yaxis.label.set_color(_INK)
-        axes.spines[:].set_color(_INK)
-    data = io.StringIO()
-    figure.savefig(data, format="svg", transparent=True, metadata={"Date": None})
-    light = data.getvalue()
-    dark = light.replace(_INK, _DARK_INK)
-    return _Plot(*(_data_uri("image/svg+xml", svg.encode()) for svg in (light, dark)))
-
-
-def _data_uri(media_type: str, data: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

@@ -144,9 +144,7 @@ class Descriptions:
         require(texts["count"] > 0, records, "field descriptions is empty; retrieval needs one")
         chosen = _below(random[..., 0], texts["count"][:, None] if self.random else 1)
         stop = records["seconds"][:, None]
-        return _clips(
-            self.sizes, records, tf.zeros_like(stop), stop, texts, chosen, chosen + 1
-        )
+        return _clips(self.sizes, records, tf.zeros_like(stop), stop, texts, chosen, chosen + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,15 +179,21 @@ SAMPLERS: dict[str, Any] = {
 
 
 def create(name: str, sizes: VLMSizes, **options: Any) -> Sampler:
-    """The sampler of this name; UserError where there is none."""
+    """The sampler of this name; UserError where there is none, or it lacks an option."""
     check_choice("config.sampler.name", name, SAMPLERS)
+    fields = dataclasses.fields(SAMPLERS[name])
+    known = {field.name for field in fields if field.init and field.name != "sizes"}
+    for option in options.keys() - known:
+        raise UserError(f"config.sampler.{option}: {name} takes {', '.join(sorted(known))}")
     return SAMPLERS[name](sizes, **options)
 
 
 def require(condition: tf.Tensor, records: Records, problem: str) -> None:
     """Stops the pipeline, naming the first record where the condition [R] does not hold."""
     first = tf.argmin(tf.cast(condition, tf.int8))
-    message = tf.strings.join(["<<", records["path"][first], ": video ", records["video_id"][first], ": ", problem, ">>"])
+    message = tf.strings.join(
+        ["<<", records["path"][first], ": video ", records["video_id"][first], ": ", problem, ">>"]
+    )
     tf.debugging.Assert(tf.reduce_all(condition), [message])
 
 

@@ -1,17 +1,21 @@
 """A prepared data set on disk: where its shards are, and what made its features and tokens."""
 
-from collections.abc import Iterable, Sequence
+import resource
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from array_record.python import array_record_data_source
+from array_record.python.array_record_module import ArrayRecordReader
 
 from vtmask import tokenizers
 from vtmask.errors import UserError, reason
 from vtmask.inputs import records
+
+_OTHER_FILES = 256  # that a process has open beside its shards
 
 
 class Dataset:
@@ -46,7 +50,12 @@ class Dataset:
         self.num_records: int = info.num_examples
         if not self.num_records:
             raise UserError(f"data set {name}: split {split!r} is empty")
-        self._source = self._open(info.file_instructions)
+        instructions = info.file_instructions
+        _allow_open_files(len(instructions))
+        self._readers = [_open(shard.filename, shard.examples_in_shard) for shard in instructions]
+        self._paths = [shard.filename for shard in instructions]
+        self._skips = np.array([shard.skip for shard in instructions])
+        self._starts = np.cumsum([0] + [shard.take for shard in instructions[:-1]])
         self._features = builder.info.features
         self.feature_size: int = self._features["features"].shape[1]
         metadata = builder.info.metadata or {}
@@ -55,40 +64,32 @@ class Dataset:
                 raise UserError(f"{self.path}/metadata.json: has no {field}; build it again")
         self.feature_extractor: str = metadata["feature_extractor"]
         self.tokenizer = tokenizers.load(self.path / metadata["tokenizer"])
-        if self.tokenizer.sha256 != metadata["tokenizer_sha256"]:
+        self.tokenizer_sha256: str = metadata["tokenizer_sha256"]
+        if self.tokenizer.sha256 != self.tokenizer_sha256:
             raise UserError(
                 f"{self.path / metadata['tokenizer']}: is not the tokenizer these captions were "
                 "tokenised with (its hash differs from metadata.json); build the data set again"
             )
 
-    def _open(self, shards: Sequence[Any]) -> array_record_data_source.ArrayRecordDataSource:
-        for shard in shards:
-            if not Path(shard.filename).exists():
-                raise UserError(f"{shard.filename}: shard is missing; build the data set again")
+    def read(self, indices: Sequence[int]) -> list[bytes]:
+        """Serialised records; a UserError where a shard is damaged. Safe to call from threads."""
+        wanted = np.asarray(indices)
+        shard = np.searchsorted(self._starts, wanted, side="right") - 1
+        position = wanted - self._starts[shard] + self._skips[shard]
+        found: list[bytes] = [b""] * len(wanted)
+        for number in np.unique(shard):
+            mine = np.flatnonzero(shard == number)
+            numbers = position[mine].tolist()
             try:
-                found = len(array_record_data_source.ArrayRecordDataSource(shard.filename))
-            except RuntimeError as error:
+                read = self._readers[number].read(numbers)
+            except (RuntimeError, IndexError, ValueError) as error:
                 raise UserError(
-                    f"{shard.filename}: shard is truncated or damaged "
-                    f"({reason(error)}); build the data set again"
-                ) from None
-            if found != shard.examples_in_shard:
-                raise UserError(
-                    f"{shard.filename}: shard has {found} records, dataset_info.json says "
-                    f"{shard.examples_in_shard}; build the data set again"
-                )
-        return array_record_data_source.ArrayRecordDataSource(shards)
-
-    def read(self, indices: Iterable[int]) -> list[bytes]:
-        """Serialised records; a UserError where a shard is damaged."""
-        wanted = [int(i) for i in indices]
-        try:
-            return self._source.__getitems__(wanted)
-        except (RuntimeError, IndexError, ValueError) as error:
-            raise UserError(
-                f"{self.path}: records {wanted} of split {self.split!r} can't be read "
-                f"({reason(error)}); build the data set again"
-            ) from error
+                    f"{self._paths[number]}: records {numbers} can't be read ({reason(error)}); "
+                    "build the data set again"
+                ) from error
+            for place, serialized in zip(mine, read, strict=True):
+                found[place] = serialized
+        return found
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -107,7 +108,7 @@ class Dataset:
 
     def parse(self, serialized: tf.Tensor, field: str) -> dict[str, Any]:
         """Serialised records as tensors; see `vtmask.inputs.records.parse`."""
-        texts = self._features[field] if field in self._features else {}
+        texts = dict(self._features.items()).get(field, {})
         if "num_tokens" not in texts:
             raise UserError(f"data set {self.name}: has no field {field!r} of texts")
         return records.parse(serialized, self.feature_size, field, timed="start" in texts)
@@ -116,3 +117,30 @@ class Dataset:
         """Fields of one record: NumPy arrays, lists and strings."""
         record = self._features.deserialize_example_np(self.read([index])[0])
         return jax.tree.map(lambda x: x.decode() if isinstance(x, bytes) else x, record)
+
+
+def _open(path: str, num_records: int) -> ArrayRecordReader:
+    """A reader of the shard, which must have that many records."""
+    if not Path(path).exists():
+        raise UserError(f"{path}: shard is missing; build the data set again")
+    try:
+        # A record is read at random and by its caller's thread.
+        reader = ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0")
+        found = reader.num_records()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: shard is truncated or damaged ({reason(error)}); build the data set again"
+        ) from None
+    if found != num_records:
+        raise UserError(
+            f"{path}: shard is truncated or damaged: it has {found} records, dataset_info.json says "
+            f"{num_records}; build the data set again"
+        )
+    return reader
+
+
+def _allow_open_files(number: int) -> None:
+    """Raises the process's limit of open files as far as it may, where it has to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < number + _OTHER_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

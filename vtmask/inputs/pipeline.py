@@ -13,7 +13,9 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -71,11 +73,15 @@ class TrainingBatches:
         steps = tf.data.Dataset.counter(start_step, dtype=tf.int64)
         return _batches(self.datasets, self.sampler, steps.map(plan))
 
+    def records(self, step: int) -> list[tuple[Dataset, int]]:
+        """Data set and index in it of each record of a step's global batch."""
+        part, index = self._locate(tf.constant(step, tf.int64))
+        pairs = zip(part.numpy(), index.numpy().tolist(), strict=True)
+        return [(self.datasets[i], record) for i, record in pairs]
+
     def video_ids(self, step: int) -> list[str]:
         """The videos of a step's global batch, each once a record, for error messages."""
-        part, index = self._locate(tf.constant(step, tf.int64))
-        where = zip(part.numpy(), index.numpy(), strict=True)
-        return [self.datasets[p][int(i)]["video_id"] for p, i in where]
+        return [dataset[index]["video_id"] for dataset, index in self.records(step)]
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -167,43 +173,57 @@ _Plan = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # data set and index [R], random
 def _batches(
     datasets: Sequence[Dataset], sampler: clips.Sampler, plans: tf.data.Dataset
 ) -> Iterator[Batch]:
-    """Reads what each plan names and draws its clips."""
-    failures: list[UserError] = []
-    paths = tf.constant([str(dataset.path) for dataset in datasets])
+    """Reads what each plan names and draws its clips, some batches ahead.
 
-    def read(part: np.ndarray, index: np.ndarray) -> np.ndarray:
-        serialized = np.full(len(index), b"", object)
-        try:
-            for i, dataset in enumerate(datasets):
-                serialized[part == i] = dataset.read(index[part == i])
-        except UserError as error:
-            failures.append(error)
-            return np.array([b""])  # which has no features: it ends there
-        return serialized
+    Python's threads do so rather than `tf.numpy_function` inside tf.data, whose own threads would
+    call into a Python that ends, and lock it up.
+    """
+    make = _batch_maker(datasets, sampler)
+    pending: deque[Future[Batch]] = deque()
+    pool = ThreadPoolExecutor(_PARALLEL_BATCHES, "batches")
+    try:
+        for plan in plans.as_numpy_iterator():
+            pending.append(pool.submit(make, *plan))
+            if len(pending) > _PARALLEL_BATCHES + _BATCHES_AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for batch in pending:
+            batch.cancel()
 
-    def draw(part: tf.Tensor, index: tf.Tensor, random: tf.Tensor) -> clips.Clips:
-        serialized = tf.numpy_function(read, [part, index], tf.string, stateful=False)
-        records = datasets[0].parse(tf.ensure_shape(serialized, [None]), sampler.field)
-        records["path"] = tf.gather(paths, part)
+
+def _batch_maker(
+    datasets: Sequence[Dataset], sampler: clips.Sampler
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Batch]:
+    """A function of a plan; it may run in several threads at once."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string)] * 2
+        + [tf.TensorSpec([None, sampler.clips_per_record, sampler.draws], tf.int64)]
+    )
+    def draw(serialized: tf.Tensor, path: tf.Tensor, random: tf.Tensor) -> clips.Clips:
+        records = datasets[0].parse(serialized, sampler.field) | {"path": path}
         _check(records, sampler.field)
         drawn = sampler(records, random)
-        size = random.shape[0] * random.shape[1]
-        return {k: tf.reshape(v, [size, *v.shape[2:]]) for k, v in drawn.items()}
+        return {name: tf.reshape(x, [-1, *x.shape[2:]]) for name, x in drawn.items()}
 
-    batches = plans.map(draw, num_parallel_calls=_PARALLEL_BATCHES, deterministic=True)
-    iterator = batches.prefetch(_BATCHES_AHEAD).as_numpy_iterator()
-    while True:
+    def make(part: np.ndarray, index: np.ndarray, random: np.ndarray) -> Batch:
+        serialized = np.empty(len(index), object)
+        for i in np.unique(part):
+            serialized[part == i] = datasets[i].read(index[part == i])
         try:
-            batch = next(iterator)
-        except StopIteration:
-            return
+            batch = draw(serialized, [str(datasets[i].path) for i in part], random)
         except tf.errors.OpError as error:
-            raise failures[0] if failures else _user_error(error) from None
-        yield batch
+            raise _user_error(error) from None
+        return {name: np.asarray(memoryview(x)) for name, x in batch.items()}
+
+    return make
 
 
 def _check(records: clips.Records, field: str) -> None:
     """Stops the pipeline at a record no model should see."""
+    clips.require(records["seconds"] > 0, records, "field features is empty; build it again")
     finite = tf.reduce_all(tf.math.is_finite(records["features"]), axis=[1, 2])
     clips.require(finite, records, "field features is not finite; extract this video again")
     if "start" in records[field]:

@@ -99,7 +99,7 @@ def parse(serialized: tf.Tensor, feature_size: int, field: str, timed: bool) -> 
     kinds = {"tokens": tf.int64, "num_tokens": tf.int64}
     if timed:
         kinds |= {"start": tf.float32, "end": tf.float32}
-    specs = {name: tf.io.FixedLenFeature([], tf.string) for name in ("video_id", "features")}
+    specs = {name: tf.io.FixedLenFeature([], tf.string, "") for name in ("video_id", "features")}
     specs |= {f"{field}/{name}": tf.io.RaggedFeature(kind) for name, kind in kinds.items()}
     found = tf.io.parse_example(serialized, specs)
 

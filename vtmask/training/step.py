@@ -46,6 +46,12 @@ def initial_params(model: VLM, seed: int) -> Params:
     return jax.jit(model.init)(jax.random.key(seed), batch)["params"]
 
 
+def step_keys(seed: int, step: Array | int) -> tuple[Array, Array]:
+    """The keys of a step: of its masks, and of its dropout."""
+    key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+    return key, dropout_key
+
+
 def make_train_step(
     model: VLM,
     task: Task,
@@ -62,7 +68,7 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, Metrics]:
-        key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+        key, dropout_key = step_keys(seed, state.step)
 
         def loss_of(params: Params) -> tuple[Array, Metrics]:
             bound_loss = nn.apply(task.loss, model)

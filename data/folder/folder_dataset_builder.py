@@ -1,0 +1,204 @@
+"""TFDS builder of a folder of videos; README.md says which files it reads."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from vtmask import features
+from vtmask.building import files, subtitles
+from vtmask.building.builder import (
+    Entry,
+    FeatureFile,
+    Skipped,
+    TimedTexts,
+    Video,
+    VideoTextBuilder,
+    VideoTextConfig,
+)
+from vtmask.errors import UserError, reason
+
+_SPLITS = ("train", "validation", "test")
+_FEATURES = (".npy",)
+_CAPTIONS = (".json", ".srt", ".vtt")
+_DESCRIPTIONS = (".txt",)
+_VIDEOS = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
+    *(".ogv", ".ts", ".webm", ".wmv"),
+)
+# A tokenizer's vocabulary, and what yt-dlp tells of a video.
+_OTHERS = re.compile(r"vocab\.txt|(.*/)?[^/]+\.info\.json", re.DOTALL)
+_LANGUAGE = re.compile(r"(.+)\.([a-z]{2,3}(?:-[a-z0-9]+)*)", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(eq=False, kw_only=True)
+class FolderConfig(VideoTextConfig):
+    """How records are made.
+
+    Attributes:
+      features: folder of the `.npy` files, relative to the manual folder, which it is by default.
+      feature_extractor: what made the `.npy` files, and makes features of videos without one.
+    """
+
+    features: str = "."
+    feature_extractor: str = "pixel-statistics-v1"
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video file, whose features are extracted when they are read."""
+
+    path: Path
+    extractor: str
+
+    def read(self) -> np.ndarray:
+        return features.extract(self.path, features.create(self.extractor))
+
+
+@dataclass
+class Found:
+    """The files of one name; of captions, each with the language in its own name, or ""."""
+
+    features: list[Path] = field(default_factory=list)
+    videos: list[Path] = field(default_factory=list)
+    captions: list[tuple[str, Path]] = field(default_factory=list)
+    descriptions: list[Path] = field(default_factory=list)
+
+    def paths(self) -> list[Path]:
+        captions = [path for _, path in self.captions]
+        return self.features + self.videos + captions + self.descriptions
+
+
+class Builder(VideoTextBuilder):
+    """Videos or features in a folder, with the captions and descriptions that lie beside them."""
+
+    BUILDER_CONFIGS = [FolderConfig(description="Features by pixel-statistics-v1.")]
+    builder_config: FolderConfig
+
+    def splits(self, folder: Path) -> dict[str, Iterator[Entry]]:
+        folder = Path(os.path.abspath(folder))
+        found = find(folder, folder / self.builder_config.features)
+        self._check_extractor(found)
+        ids: dict[str, list[str]] = {split: [] for split in (*_SPLITS, "")}
+        for video_id in sorted(found):
+            top, _, rest = video_id.partition("/")
+            ids[top if rest and top in _SPLITS else ""].append(video_id)
+        outside = ids.pop("")
+        ids = {split: names for split, names in ids.items() if names}
+        if not ids:
+            return {"train": self._entries(found, outside)}
+        entries = {split: self._entries(found, names) for split, names in ids.items()}
+        first = next(iter(ids))
+        lost = (Skipped(name, f"lies in none of {', '.join(_SPLITS)}") for name in outside)
+        return entries | {first: chain(entries[first], lost)}
+
+    def _check_extractor(self, found: Mapping[str, Found]) -> None:
+        config = self.builder_config
+        path = next((f.videos[0] for f in found.values() if f.videos and not f.features), None)
+        if path is None:
+            return
+        try:
+            extractor = features.create(config.feature_extractor)
+        except UserError as error:
+            raise UserError(
+                f"{path}: its features can't be extracted: {error}; give them as a .npy file"
+            ) from error
+        if config.feature_size != extractor.size:
+            raise UserError(
+                f"{path}: {extractor.name} makes features of {extractor.size} numbers, but "
+                f"feature_size is {config.feature_size}; leave it out"
+            )
+
+    def _entries(self, found: Mapping[str, Found], video_ids: Iterable[str]) -> Iterator[Entry]:
+        return (self._entry(video_id, found[video_id]) for video_id in video_ids)
+
+    def _entry(self, video_id: str, found: Found) -> Entry:
+        if not files.is_unicode("".join(map(str, found.paths()))):
+            return Skipped(video_id, "file name is not UTF-8; rename it")
+        for paths in (found.features, found.videos, found.descriptions):
+            if len(paths) > 1:
+                return Skipped(video_id, f"{_listed(paths)}: are of one name; keep one of them")
+        if not (found.features or found.videos):
+            return Skipped(video_id, f"{_listed(found.paths())}: without a video or features")
+        try:
+            captions = subtitles.read(min(found.captions)[1]) if found.captions else []
+            descriptions = [line for path in found.descriptions for line in files.read_lines(path)]
+        except UserError as error:
+            return Skipped(video_id, str(error))
+        source = (
+            FeatureFile(found.features[0])
+            if found.features
+            else VideoFile(found.videos[0], self.builder_config.feature_extractor)
+        )
+        file = str(found.videos[0]) if found.videos else ""
+        return Video(video_id, source, TimedTexts(captions), descriptions, file=file)
+
+
+def find(folder: Path, features_folder: Path) -> dict[str, Found]:
+    """The files by video id: their path from the folder, without suffix and captions' language.
+
+    Args:
+      folder: of videos, captions and descriptions.
+      features_folder: of `.npy` files, by the same ids.
+
+    Raises:
+      UserError: a folder can't be read, or there is neither a video nor a `.npy` file.
+    """
+    found: dict[str, Found] = defaultdict(Found)
+    for name, suffix, path in _walk(features_folder):
+        if suffix in _FEATURES:
+            found[name].features.append(path)
+    texts = []
+    for name, suffix, path in _walk(folder):
+        if suffix in _VIDEOS:
+            found[name].videos.append(path)
+        elif suffix in _CAPTIONS + _DESCRIPTIONS and not _OTHERS.fullmatch(name + suffix):
+            texts.append((name, suffix, path))
+    if not found:
+        raise UserError(f"{folder}: holds neither videos ({' '.join(_VIDEOS)}) nor features (.npy)")
+    videos = set(found)
+    for name, suffix, path in texts:
+        if suffix in _DESCRIPTIONS:
+            found[name].descriptions.append(path)
+            continue
+        language = ""
+        tagged = _LANGUAGE.fullmatch(name)
+        if name not in videos and tagged and tagged[1] in videos:
+            name, language = tagged.groups()
+        found[name].captions.append((language, path))
+    return dict(found)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Every file that is not hidden: its path from the folder without suffix, the suffix, the path.
+
+    Links are followed; a folder that several lead to is walked once.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read: {reason(error)}") from error
+
+    walked = set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in walked:
+            folders.clear()
+            continue
+        walked.add(real)
+        folders.sort(key=lambda name: (os.path.islink(f"{parent}/{name}"), name))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(parent, name)
+                video_id = path.relative_to(folder).with_suffix("").as_posix()
+                video_id = video_id.encode("utf-8", "backslashreplace").decode()
+                yield video_id, path.suffix.lower(), path
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join(path.name for path in paths)
