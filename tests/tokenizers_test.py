@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-import train
 from vtmask import tokenizers
 from vtmask.errors import UserError
+from vtmask.inputs import recipe
 from vtmask.tokenizers import CONTROL_SYMBOLS, SentencePiece, Tokenizer, WordPiece
 
 LINES = ["slide the red ball to the right", "now spin the blue box", "then lift a green star"] * 9
@@ -120,7 +120,7 @@ def test_a_tokenizer_is_found_in_its_folder(tokenizer: Tokenizer, tmp_path: Path
 @both
 def test_a_model_takes_the_ids_of_its_tokenizer(tokenizer: Tokenizer) -> None:
     dataset: Any = SimpleNamespace(tokenizer=tokenizer, feature_size=3)
-    sizes = train.model_sizes(ConfigDict({"model": {}}), dataset)
+    sizes = recipe.model_sizes(ConfigDict({"model": {}}), dataset)
     assert sizes.vocab_size == tokenizer.vocab_size
     found = [sizes.pad_id, tokenizer.unk_id, sizes.cls_id, sizes.sep_id, sizes.mask_id]
     assert found == control_ids(tokenizer)

@@ -34,7 +34,7 @@ class Examples(beam.PTransform):
             | beam.Reshuffle()
             | beam.FlatMap(_make, self._maker).with_outputs("counts", main="examples")
         )
-        total = made.counts | beam.CombineGlobally(lambda counts: sum(counts, Counts()))
+        total = made.counts | beam.CombineGlobally(_sum)
         total | beam.Map(Counts.write, self._folder)
         return made.examples
 
@@ -52,6 +52,13 @@ def _write(entries: Iterable[Entry], folder: Path) -> Iterator[Path]:
 
 def _read(path: str) -> list[Entry]:
     return pickle.loads(Path(path).read_bytes())
+
+
+def _sum(counts: Iterable[Counts]) -> Counts:
+    total = Counts()
+    for some in counts:
+        total += some
+    return total
 
 
 def _make(entry: Entry, maker: RecordMaker) -> Iterator[Any]:

@@ -189,7 +189,7 @@ class VideoTextConfig(tfds.core.BuilderConfig):
     seed: int = 0
 
 
-class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A TFDS builder whose subclass only reads annotations: `splits` and, if any, `annotations`.
 
     The tokenizer is the one given, or `tokenizer.model` or `vocab.txt` in the manual folder, or

@@ -14,7 +14,7 @@ import functools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -61,7 +61,7 @@ class TrainingBatches:
         for dataset in self.datasets[1:]:
             dataset.require_same_inputs(self.datasets[0])
 
-    def from_step(self, start_step: int) -> Iterator[Batch]:
+    def from_step(self, start_step: int) -> Generator[Batch, None, None]:
         """This host's part of the batches of `start_step` and after."""
         share = self._records_per_batch // self.num_hosts
         mine = slice(self.host * share, (self.host + 1) * share)
@@ -172,7 +172,7 @@ _Plan = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # data set and index [R], random
 
 def _batches(
     datasets: Sequence[Dataset], sampler: clips.Sampler, plans: tf.data.Dataset
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Reads what each plan names and draws its clips, some batches ahead.
 
     Python's threads do so rather than `tf.numpy_function` inside tf.data, whose own threads would
