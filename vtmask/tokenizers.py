@@ -200,25 +200,34 @@ def train(texts: Iterable[str], vocab_size: int) -> SentencePiece:
       texts: sentences, one a text.
       vocab_size: upper limit of the number of ids, control symbols included; a small corpus may
         support fewer.
+
+    Raises:
+      UserError: there is no text, or the limit is too small for its characters.
     """
     pad, unk, cls, sep, mask = CONTROL_SYMBOLS
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts),
-        model_writer=model,
-        model_type="unigram",
-        vocab_size=vocab_size,
-        hard_vocab_limit=False,
-        num_threads=1,
-        pad_id=SentencePiece.pad_id,
-        unk_id=SentencePiece.unk_id,
-        bos_id=SentencePiece.cls_id,
-        eos_id=SentencePiece.sep_id,
-        pad_piece=pad,
-        unk_piece=unk,
-        bos_piece=cls,
-        eos_piece=sep,
-        control_symbols=mask,
-        minloglevel=2,
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            num_threads=1,
+            pad_id=SentencePiece.pad_id,
+            unk_id=SentencePiece.unk_id,
+            bos_id=SentencePiece.cls_id,
+            eos_id=SentencePiece.sep_id,
+            pad_piece=pad,
+            unk_piece=unk,
+            bos_piece=cls,
+            eos_piece=sep,
+            control_symbols=mask,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise UserError(
+            f"a tokenizer of {vocab_size} ids can't be trained: there is no text, or it has more "
+            "characters than that; give a trained one, or change vocab_size"
+        ) from error
     return SentencePiece(model.getvalue())

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from vtmask import features
 from vtmask.building import files, subtitles
 from vtmask.building.builder import (
@@ -18,6 +16,7 @@ from vtmask.building.builder import (
     Skipped,
     TimedTexts,
     Video,
+    VideoFile,
     VideoTextBuilder,
     VideoTextConfig,
 )
@@ -47,17 +46,6 @@ class FolderConfig(VideoTextConfig):
 
     features: str = "."
     feature_extractor: str = "pixel-statistics-v1"
-
-
-@dataclass(frozen=True)
-class VideoFile:
-    """A video file, whose features are extracted when they are read."""
-
-    path: Path
-    extractor: str
-
-    def read(self) -> np.ndarray:
-        return features.extract(self.path, features.create(self.extractor))
 
 
 @dataclass

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
+from vtmask import features as video_features
 from vtmask import tokenizers
 from vtmask.building import captions, files, report
 from vtmask.building.captions import Caption
@@ -45,6 +46,21 @@ class FeatureFile:
 
     def read(self) -> np.ndarray:
         return files.read_array(self.path)
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video file, whose features are extracted when they are read.
+
+    Attributes:
+      extractor: name of one in `vtmask.features`.
+    """
+
+    path: Path
+    extractor: str
+
+    def read(self) -> np.ndarray:
+        return video_features.extract(self.path, video_features.create(self.extractor))
 
 
 class Annotation(Protocol):
@@ -255,7 +271,8 @@ class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         tokenizer.save(self.data_path)
         self.info.metadata["tokenizer"] = tokenizer.file_name
         self.info.metadata["tokenizer_sha256"] = tokenizer.sha256
-        maker = RecordMaker(self.builder_config, tokenizer)
+        config = self.builder_config
+        maker = RecordMaker(tokenizer, config.feature_size, config.deduplicate, config.seed)
         return {
             split: self._generate_examples(split, _once_each(entries), maker)
             for split, entries in self.splits(folder).items()
@@ -283,10 +300,15 @@ class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 @dataclass(frozen=True)
 class RecordMaker:
-    """Makes a record of a video and counts what became of it. Beam's workers get a pickled one."""
+    """Makes a record of a video and counts what became of it.
 
-    config: VideoTextConfig
+    Beam's workers get a pickled one and may lack the builder's module: it holds nothing of that.
+    """
+
     tokenizer: Tokenizer
+    feature_size: int
+    deduplicate: bool
+    seed: int
 
     def __call__(self, entry: Entry) -> tuple[Example | None, Counts]:
         if isinstance(entry, Skipped):
@@ -298,8 +320,8 @@ class RecordMaker:
             return None, Counts(skipped=[(entry.video_id, str(error))])
 
     def _record(self, video: Video, counts: Counts) -> dict[str, Any]:
-        size = self.config.feature_size
-        features = files.check_features(f"video {video.video_id}", video.features.read(), size)
+        where = f"video {video.video_id}"
+        features = files.check_features(where, video.features.read(), self.feature_size)
         seconds = len(features)
         described = [text for text in video.descriptions if text.strip()]
         counts.problems["empty description"] += len(video.descriptions) - len(described)
@@ -320,9 +342,9 @@ class RecordMaker:
         times = encoded["start"].tolist(), encoded["end"].tolist()
         said = list(map(Caption, *times, encoded["text"]))
         counts.before.add(said, seconds)
-        if not self.config.deduplicate:
+        if not self.deduplicate:
             return encoded
-        said = captions.deduplicate(said, captions.coin(self.config.seed, video.video_id))
+        said = captions.deduplicate(said, captions.coin(self.seed, video.video_id))
         counts.after.add(said, seconds)
         return records.encode_timed_texts(self.tokenizer, said)
 

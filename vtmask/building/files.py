@@ -190,9 +190,18 @@ def read_pickle(path: str | Path) -> Any:
 
 def read_array(path: str | Path) -> np.ndarray:
     """The array of a `.npy` file; pickled objects are refused."""
+    # A map refuses a file that is shorter than its header says before any memory is taken.
+    mapped = map_array(path)
     try:
-        # A map refuses a file that is shorter than its header says before any memory is taken.
-        return np.array(np.lib.format.open_memmap(path, mode="r"))
+        return np.array(mapped)
+    except MemoryError as error:
+        raise UserError(f"{path}: does not fit into memory: {reason(error)}") from error
+
+
+def map_array(path: str | Path) -> np.ndarray:
+    """The same, read-only; of the file only what is used of the array gets read."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
     except (

@@ -17,6 +17,15 @@ from vtmask.tokenizers import Tokenizer
 BYTES = tfds.features.Encoding.BYTES
 
 
+def _serialize(serializer: tfds.core.ExampleSerializer, example: Any) -> bytes:
+    return serializer.get_tf_example(example).SerializeToString(deterministic=True)
+
+
+# TFDS writes a record's fields in an order that differs from process to process: shards built
+# twice, or on Beam's workers, would not be the same bytes.
+tfds.core.ExampleSerializer.serialize_example = _serialize
+
+
 def texts() -> dict[str, Any]:
     """A list of n texts: `text` [n], `tokens` int32 [sum of lengths], `num_tokens` int32 [n]."""
     return {

@@ -1,0 +1,1 @@
+"""HowTo100M: instructional videos and their narration."""

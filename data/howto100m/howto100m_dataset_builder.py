@@ -1,0 +1,174 @@
+"""TFDS builder of HowTo100M; README.md says which files it reads."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vtmask.building import files, json_stream, shards, subtitles
+from vtmask.building.builder import (
+    Entry,
+    FeatureFile,
+    Skipped,
+    TimedTexts,
+    Video,
+    VideoTextBuilder,
+    VideoTextConfig,
+)
+from vtmask.building.captions import Caption
+from vtmask.errors import UserError
+from vtmask.tokenizers import SentencePiece, Tokenizer, WordPiece
+
+_LISTS = {"train": "how2_s3d_train.lst", "validation": "how2_s3d_val.lst"}
+_TAGS = {"train": "train", "validation": "val"}  # of shards
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False, kw_only=True)
+class HowTo100MConfig(VideoTextConfig):
+    """How records are made.
+
+    Attributes:
+      captions: the file of all captions, `.json` or `.pkl`.
+      shards: what the names of caption shards begin with, "raw_caption_dedup.bert-base-uncased";
+        they and the shards of features in the folder `features` are then read, and not `captions`.
+    """
+
+    captions: str = "raw_caption.json"
+    shards: str = ""
+    deduplicate: bool = True
+
+
+class Builder(VideoTextBuilder):
+    """Instructional videos and what is said in them."""
+
+    BUILDER_CONFIGS = [
+        HowTo100MConfig(description="raw_caption.json, de-duplicated."),
+        HowTo100MConfig(
+            name="pickle",
+            description="The same captions in raw_caption.pkl, de-duplicated.",
+            captions="raw_caption.pkl",
+        ),
+        HowTo100MConfig(
+            name="deduplicated",
+            description="raw_caption_dedup.pkl, as it is.",
+            captions="raw_caption_dedup.pkl",
+            deduplicate=False,
+        ),
+        HowTo100MConfig(
+            name="shards",
+            description="MMPT's shards of features and token ids.",
+            features=".",
+            shards="raw_caption_dedup.bert-base-uncased",
+            deduplicate=False,
+        ),
+    ]
+    builder_config: HowTo100MConfig
+
+    def splits(self, folder: Path) -> dict[str, Iterator[Entry]]:
+        lists = read_lists(folder)
+        if self.builder_config.shards:
+            return self._from_shards(folder, lists)
+        path = folder / self.builder_config.captions
+        read = _reader(path)
+
+        def make(video_id: str, said: Any) -> Entry:
+            features = folder / self.builder_config.features / f"{video_id}.npy"
+            return _entry(video_id, said, features, path.name)
+
+        return {
+            split: _listed(listed, read(), make, f"{path.name}: has no such video")
+            for split, listed in lists.items()
+        }
+
+    def _from_shards(
+        self, folder: Path, lists: dict[str, dict[str, None]]
+    ) -> dict[str, Iterator[Entry]]:
+        config = self.builder_config
+        vocab_size = self._tokenizer(folder).vocab_size
+        found = {
+            split: shards.find(folder / config.features, _TAGS[split], config.shards)
+            for split in lists
+        }
+        return {
+            split: _listed(
+                listed,
+                shards.videos(found[split], vocab_size),
+                shards.entry,
+                f"{_TAGS[split]}_meta.pkl: has no such video",
+            )
+            for split, listed in lists.items()
+        }
+
+    def _tokenizer(self, folder: Path) -> Tokenizer:
+        there = any((folder / kind.file_name).exists() for kind in (WordPiece, SentencePiece))
+        if self.builder_config.shards and self._given_tokenizer is None and not there:
+            raise UserError(
+                f"{folder / WordPiece.file_name}: no such file; shards hold token ids alone, so "
+                "put the vocabulary there that they were made with, or name it with --tokenizer"
+            )
+        return super()._tokenizer(folder)
+
+
+def read_lists(folder: Path) -> dict[str, dict[str, None]]:
+    """The video ids of each split, in order."""
+    lists = {
+        split: dict.fromkeys(files.read_lines(folder / name)) for split, name in _LISTS.items()
+    }
+    both = next((name for name in lists["validation"] if name in lists["train"]), None)
+    if both is not None:
+        raise UserError(
+            f"{folder / _LISTS['validation']}: video {both} is in {_LISTS['train']}, too; take it "
+            "out of one"
+        )
+    return lists
+
+
+def _listed(
+    listed: dict[str, None],
+    found: Iterable[tuple[str, T]],
+    make: Callable[[str, T], Entry],
+    not_found: str,
+) -> Iterator[Entry]:
+    """Entries of the listed videos, in the order in which they are found."""
+    missing = dict(listed)
+    for video_id, video in found:
+        if video_id in listed:
+            missing.pop(video_id, None)
+            yield make(video_id, video)
+    for video_id in missing:
+        yield Skipped(video_id, not_found)
+
+
+def _reader(path: Path) -> Callable[[], Iterable[tuple[str, Any]]]:
+    """Gives, each time, what is said in each video; JSON is read anew, in constant memory."""
+    if path.suffix == ".json":
+        return lambda: json_stream.members(path)
+    if path.suffix != ".pkl":
+        raise UserError(f"{path}: suffix is {path.suffix!r}, expected .json or .pkl")
+    said = files.read_pickle(path)
+    if not isinstance(said, dict):
+        raise UserError(f"{path}: is {type(said).__name__}, expected captions by video id")
+    return said.items
+
+
+def _entry(video_id: str, said: Any, features: Path, where: str) -> Entry:
+    try:
+        lines = _captions(said, where)
+    except UserError as error:
+        return Skipped(video_id, str(error))
+    if not any(line.text for line in lines):
+        return Skipped(video_id, f"{where}: has no captions of this video")
+    return Video(video_id, FeatureFile(features), TimedTexts(lines))
+
+
+def _captions(said: Any, where: str) -> list[Caption]:
+    """The captions of a video, given as JSON has them or, as in MMPT's pickles, as a text of it."""
+    if isinstance(said, str):
+        try:
+            said = json.loads(said)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where}: captions are a text that is not JSON") from error
+    return subtitles.from_json(said, where)

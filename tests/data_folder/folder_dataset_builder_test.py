@@ -1,0 +1,230 @@
+"""Which files become which videos, what is skipped, and records of real video files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data.demo import rendering, world
+from data.folder.folder_dataset_builder import Builder, FolderConfig
+from vtmask.building.builder import Entry, FeatureFile, Skipped, Video, VideoFile
+from vtmask.building.captions import Caption
+from vtmask.errors import UserError
+from vtmask.inputs.dataset import Dataset
+
+VTT = "WEBVTT\n\n00:01.000 --> 00:02.500\n{}\n"
+SRT = "1\n00:00:01,000 --> 00:00:02,500\n{}\n"
+JSON = '[{{"start": 1, "end": 2.5, "text": "{}"}}]'
+
+
+def write(folder: Path, *names: str) -> None:
+    """Files that hold their own name: `.npy` with a second of features, captions, anything."""
+    forms = {".vtt": VTT, ".srt": SRT, ".json": JSON}
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".npy":
+            np.save(path, np.zeros((3, 512), np.float32))
+        else:
+            path.write_text(forms.get(path.suffix, "{}").format(name))
+
+
+def splits(folder: Path, **fields: Any) -> dict[str, dict[str, Entry]]:
+    config = FolderConfig(name="test", **fields)
+    builder = Builder(config=config, data_dir=folder.parent / "data")
+    return {
+        split: {entry.video_id: entry for entry in entries}
+        for split, entries in builder.splits(folder).items()
+    }
+
+
+def videos(folder: Path, **fields: Any) -> dict[str, Video]:
+    found = splits(folder, **fields)["train"]
+    return {name: entry for name, entry in found.items() if isinstance(entry, Video)}
+
+
+def reasons(folder: Path) -> dict[str, str]:
+    found = splits(folder)["train"]
+    return {name: entry.reason for name, entry in found.items() if isinstance(entry, Skipped)}
+
+
+@pytest.fixture
+def manual(tmp_path: Path) -> Path:
+    return tmp_path / "manual"
+
+
+def test_files_of_a_name_are_a_video(manual: Path) -> None:
+    write(manual, "a.npy", "a.mp4", "a.srt", "a.txt", "deep/er/b.c.MKV", "deep/d.npy", "notes.md")
+    (manual / "a.txt").write_text("one\n\n two\n")
+    found = videos(manual)
+    assert list(found) == ["a", "deep/d", "deep/er/b.c"]
+    assert found["a"].features == FeatureFile(manual / "a.npy")
+    assert found["a"].file == str(manual / "a.mp4")
+    assert found["a"].captions.lines == [Caption(1, 2.5, "a.srt")]
+    assert found["a"].descriptions == ["one", "two"]
+    assert found["deep/d"].file == "" and found["deep/d"].captions.lines == []
+    path = manual / "deep/er/b.c.MKV"
+    assert found["deep/er/b.c"].features == VideoFile(path, "pixel-statistics-v1")
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (["a.en.vtt"], "a.en.vtt"),
+        (["a.en.vtt", "a.de.vtt", "a.zh-Hans.vtt"], "a.de.vtt"),
+        (["a.en-orig.vtt", "a.en.vtt"], "a.en.vtt"),
+        (["a.de.vtt", "a.srt", "a.vtt"], "a.srt"),
+        (["a.srt", "a.json", "a.info.json"], "a.json"),
+    ],
+)
+def test_one_of_several_captions(manual: Path, names: list[str], read: str) -> None:
+    write(manual, "a.mp4", *names)
+    assert [line.text for line in videos(manual)["a"].captions.lines] == [read]
+    assert not reasons(manual)
+
+
+def test_a_name_that_ends_like_a_language(manual: Path) -> None:
+    write(manual, "talk.npy", "talk.en.npy", "talk.en.srt", "talk.en.en.srt", "talk.de.srt")
+    said = {name: video.captions.lines[0].text for name, video in videos(manual).items()}
+    assert said == {"talk": "talk.de.srt", "talk.en": "talk.en.srt"}
+
+
+def test_what_is_skipped(manual: Path) -> None:
+    write(manual, "a.npy", "b.srt", "b.txt", "c.mp4", "c.webm", "d.mov", "d.vtt", "e.mp4", "e.txt")
+    (manual / "d.vtt").write_text("WEBVTT\n\nnothing\n")
+    (manual / "e.txt").write_bytes(b"\xff")
+    found = reasons(manual)
+    assert list(videos(manual)) == ["a"] and list(found) == ["b", "c", "d", "e"]
+    assert found["b"] == "b.srt, b.txt: without a video or features"
+    assert found["c"] == "c.mp4, c.webm: are of one name; keep one of them"
+    assert "d.vtt: line 3" in found["d"]
+    assert "e.txt: byte 0 is not UTF-8" in found["e"]
+
+
+def test_hidden_and_other_files_are_left_alone(manual: Path) -> None:
+    write(manual, "a.mp4", "._a.mp4", ".trash/b.mp4", "vocab.txt", "a.info.json", "a.mp4.part")
+    assert list(splits(manual)["train"]) == ["a"]
+
+
+def test_a_file_name_that_is_not_utf_8(manual: Path) -> None:
+    write(manual, "a.npy")
+    try:
+        (manual / "caf\udce9.mp4").touch()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    assert reasons(manual) == {"caf\\udce9": "file name is not UTF-8; rename it"}
+
+
+def test_folders_are_splits(manual: Path) -> None:
+    write(
+        manual, "test/b.npy", "train/a.npy", "train/deep/train.npy", "train.npy", "other/test.mp4"
+    )
+    found = splits(manual)
+    assert list(found) == ["train", "test"]
+    assert [name for name, entry in found["train"].items() if isinstance(entry, Video)] == [
+        "train/a",
+        "train/deep/train",
+    ]
+    assert list(found["test"]) == ["test/b"]
+    assert found["train"]["train"] == Skipped("train", "lies in none of train, validation, test")
+    assert isinstance(found["train"]["other/test"], Skipped)
+
+
+def test_features_in_a_folder_of_their_own(manual: Path, tmp_path: Path) -> None:
+    write(manual, "train/a.mp4", "train/a.vtt", "features/train/a.npy", "features/test/b.npy")
+    found = splits(manual, features="features")
+    assert {split: list(entries) for split, entries in found.items()} == {
+        "train": ["train/a"],
+        "test": ["test/b"],
+    }
+    video = found["train"]["train/a"]
+    assert isinstance(video, Video) and len(video.captions.lines) == 1
+    assert video.features == FeatureFile(manual / "features/train/a.npy")
+    assert splits(manual, features=str(manual / "features")) == found
+
+
+def test_links_are_followed_but_not_in_circles(manual: Path, tmp_path: Path) -> None:
+    write(tmp_path / "disk", "a.npy")
+    manual.mkdir()
+    (manual / "train").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "again").symlink_to(manual)
+    assert list(videos(manual)) == ["train/a"]
+
+
+@pytest.mark.parametrize(
+    ("names", "fields", "said"),
+    [
+        (["a.srt"], {}, "neither videos .* nor features"),
+        (["a.mp4"], {"feature_extractor": "s3d"}, "a.mp4: .* extractor 's3d'.* as a .npy file"),
+        (["a.mp4"], {"feature_size": 4}, "a.mp4: .* 512 numbers, but feature_size is 4"),
+        (["a.npy"], {"features": "none"}, "none: cannot be read"),
+    ],
+)
+def test_what_ends_a_build(
+    manual: Path, names: list[str], fields: dict[str, Any], said: str
+) -> None:
+    write(manual, *names)
+    with pytest.raises(UserError, match=said):
+        splits(manual, **fields)
+
+
+def test_given_features_may_be_of_any_extractor(manual: Path) -> None:
+    write(manual, "a.npy", "a.mp4")
+    found = videos(manual, feature_extractor="s3d", feature_size=4)
+    assert found["a"].features == FeatureFile(manual / "a.npy")
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+    """A manual folder with two videos that can be read and one that can't; and their features."""
+    folder = tmp_path_factory.mktemp("manual")
+    stories = world.stories(seed=3, split="train", count=2)
+    made = {
+        story.video_id: rendering.make_video(
+            story, folder / f"{story.video_id}.mp4", "pixel-statistics-v1"
+        )
+        for story in stories
+    }
+    first, second = made
+    write(folder, f"{first}.en.vtt", "broken.mp4")
+    (folder / f"{second}.txt").write_text("nobody says anything")
+    return folder, made
+
+
+def build(manual: Path, out: Path, **options: Any) -> Path:
+    config = tfds.download.DownloadConfig(manual_dir=manual, **options)
+    builder = Builder(data_dir=out)
+    builder.download_and_prepare(download_config=config)
+    return Path(builder.data_path)
+
+
+def test_records_of_video_files(filmed: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
+    manual, made = filmed
+    folder = build(manual, tmp_path)
+    dataset = Dataset("folder/default", "train", str(tmp_path))
+    by_id = {dataset[i]["video_id"]: dataset[i] for i in range(dataset.num_records)}
+    assert dataset.feature_extractor == "pixel-statistics-v1" and set(by_id) == set(made)
+    for name, features in made.items():
+        np.testing.assert_array_equal(by_id[name]["features"], features)
+        assert by_id[name]["video"] == str(manual / f"{name}.mp4")
+    first, second = made
+    assert by_id[first]["captions"]["text"] == [f"{first}.en.vtt"]
+    assert by_id[second]["captions"]["text"] == []
+    assert by_id[second]["descriptions"]["text"] == ["nobody says anything"]
+    (skipped,) = json.loads((folder / "build_report.json").read_text())["train"]["skipped"]
+    assert skipped["video_id"] == "broken" and "broken.mp4: cannot be decoded" in skipped["reason"]
+
+
+def test_beam_writes_the_same_bytes(
+    filmed: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    options = pytest.importorskip("apache_beam.options.pipeline_options").PipelineOptions([])
+    alone = build(filmed[0], tmp_path / "alone")
+    beam = build(filmed[0], tmp_path / "beam", beam_options=options)
+    names = sorted(path.name for path in alone.iterdir())
+    assert names == sorted(path.name for path in beam.iterdir())
+    for name in names:
+        assert (alone / name).read_bytes() == (beam / name).read_bytes(), name
