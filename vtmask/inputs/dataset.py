@@ -133,8 +133,8 @@ def _open(path: str, num_records: int) -> ArrayRecordReader:
         ) from None
     if found != num_records:
         raise UserError(
-            f"{path}: shard is truncated or damaged: it has {found} records, dataset_info.json says "
-            f"{num_records}; build the data set again"
+            f"{path}: shard is truncated or damaged: it has {found} records, dataset_info.json "
+            f"says {num_records}; build the data set again"
         )
     return reader
 

@@ -66,6 +66,7 @@ class TrainingBatches:
         share = self._records_per_batch // self.num_hosts
         mine = slice(self.host * share, (self.host + 1) * share)
 
+        @tf.autograph.experimental.do_not_convert
         def plan(step: tf.Tensor) -> _Plan:
             part, index = self._locate(step)
             return part[mine], index[mine], self._random(step)[mine]
@@ -156,6 +157,7 @@ def evaluation_batches(
     """
     shape = [batch_size, sampler.clips_per_record, sampler.draws]
 
+    @tf.autograph.experimental.do_not_convert
     def plan(first: tf.Tensor) -> _Plan:
         index = tf.minimum(first + tf.range(batch_size, dtype=tf.int64), dataset.num_records - 1)
         random = tf.random.stateless_uniform(shape, [0, first], None, None, tf.int64)
@@ -198,10 +200,10 @@ def _batch_maker(
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Batch]:
     """A function of a plan; it may run in several threads at once."""
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.string)] * 2
-        + [tf.TensorSpec([None, sampler.clips_per_record, sampler.draws], tf.int64)]
-    )
+    strings = tf.TensorSpec([None], tf.string)
+    numbers = tf.TensorSpec([None, sampler.clips_per_record, sampler.draws], tf.int64)
+
+    @tf.function(input_signature=[strings, strings, numbers], autograph=False)
     def draw(serialized: tf.Tensor, path: tf.Tensor, random: tf.Tensor) -> clips.Clips:
         records = datasets[0].parse(serialized, sampler.field) | {"path": path}
         _check(records, sampler.field)

@@ -12,18 +12,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from vtmask.errors import UserError
+from vtmask.inputs import shards
 from vtmask.tokenizers import Tokenizer
 
 BYTES = tfds.features.Encoding.BYTES
-
-
-def _serialize(serializer: tfds.core.ExampleSerializer, example: Any) -> bytes:
-    return serializer.get_tf_example(example).SerializeToString(deterministic=True)
-
-
-# TFDS writes a record's fields in an order that differs from process to process: shards built
-# twice, or on Beam's workers, would not be the same bytes.
-tfds.core.ExampleSerializer.serialize_example = _serialize
+shards.write_alike()
 
 
 def texts() -> dict[str, Any]:
