@@ -274,7 +274,7 @@ class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         config = self.builder_config
         maker = RecordMaker(tokenizer, config.feature_size, config.deduplicate, config.seed)
         return {
-            split: self._generate_examples(split, _once_each(entries), maker)
+            split: self._generate_examples(split, once_each(entries), maker)
             for split, entries in self.splits(folder).items()
         }
 
@@ -359,7 +359,7 @@ def _examples(entries: Iterable[Entry], maker: RecordMaker, folder: Path) -> Ite
     total.write(folder)
 
 
-def _once_each(entries: Iterable[Entry]) -> Iterator[Entry]:
+def once_each(entries: Iterable[Entry]) -> Iterator[Entry]:
     seen = set()
     for entry in entries:
         if entry.video_id in seen:

@@ -33,43 +33,58 @@ class Dataset:
 
     def __init__(self, name: str, split: str, data_dir: str | None = None):
         """Opens and checks all shards; a UserError names one that is missing or damaged."""
+        folder = data_dir or str(tfds.core.constants.DATA_DIR)
+        self.name, self.split = name, split
         try:
-            builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
+            shards = self._read_info(folder)
+        except UserError:
+            raise
         except tfds.core.DatasetNotFoundError:
-            folder = data_dir or tfds.core.constants.DATA_DIR
             raise UserError(
                 f"data set {name} is not in {folder}; build it with "
                 f"`python -m data.build {name.replace('/', ' --config=')} --data_dir={folder}`"
             ) from None
-        self.name, self.split, self.path = name, split, Path(builder.data_path)
+        except Exception as error:  # TFDS raises whatever a damaged file leads it to
+            raise UserError(
+                f"{folder}/{name}: dataset_info.json, features.json or metadata.json is damaged "
+                f"({reason(error)}); build the data set again"
+            ) from error
+        _allow_open_files(len(shards))
+        self._readers = [_open(shard.filename, shard.examples_in_shard) for shard in shards]
+        self._paths = [shard.filename for shard in shards]
+        self._skips = np.array([shard.skip for shard in shards])
+        self._starts = np.cumsum([0] + [shard.take for shard in shards[:-1]])
+
+    def _read_info(self, folder: str) -> Sequence[Any]:
+        """Sets what the data set says of itself; returns the split's shards."""
+        builder = tfds.core.read_only_builder.builder_from_files(self.name, data_dir=folder)
+        self.path = Path(builder.data_path)
+        known = builder.info.splits
         try:
-            info = builder.info.splits[split]
+            info = known[self.split]
         except (ValueError, KeyError, AssertionError):
-            known = ", ".join(f"{k} ({v.num_examples})" for k, v in builder.info.splits.items())
-            raise UserError(f"data set {name} has no split {split!r}; it has {known}") from None
+            names = ", ".join(f"{name} ({part.num_examples})" for name, part in known.items())
+            raise UserError(
+                f"data set {self.name} in {folder} has no split {self.split!r}; it has {names}"
+            ) from None
         self.num_records: int = info.num_examples
         if not self.num_records:
-            raise UserError(f"data set {name}: split {split!r} is empty")
-        instructions = info.file_instructions
-        _allow_open_files(len(instructions))
-        self._readers = [_open(shard.filename, shard.examples_in_shard) for shard in instructions]
-        self._paths = [shard.filename for shard in instructions]
-        self._skips = np.array([shard.skip for shard in instructions])
-        self._starts = np.cumsum([0] + [shard.take for shard in instructions[:-1]])
+            raise UserError(f"data set {self.name} in {folder}: split {self.split!r} is empty")
         self._features = builder.info.features
         self.feature_size: int = self._features["features"].shape[1]
         metadata = builder.info.metadata or {}
         for field in ("feature_extractor", "tokenizer", "tokenizer_sha256"):
-            if field not in metadata:
+            if not isinstance(metadata.get(field), str):
                 raise UserError(f"{self.path}/metadata.json: has no {field}; build it again")
         self.feature_extractor: str = metadata["feature_extractor"]
-        self.tokenizer = tokenizers.load(self.path / metadata["tokenizer"])
         self.tokenizer_sha256: str = metadata["tokenizer_sha256"]
+        self.tokenizer = tokenizers.load(self.path / metadata["tokenizer"])
         if self.tokenizer.sha256 != self.tokenizer_sha256:
             raise UserError(
                 f"{self.path / metadata['tokenizer']}: is not the tokenizer these captions were "
                 "tokenised with (its hash differs from metadata.json); build the data set again"
             )
+        return info.file_instructions
 
     def read(self, indices: Sequence[int]) -> list[bytes]:
         """Serialised records; a UserError where a shard is damaged. Safe to call from threads."""
