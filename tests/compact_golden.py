@@ -29,6 +29,10 @@ def main(full: Path, compact: Path) -> None:
         np.savez_compressed(compact / name, **kept)
     for name in ("caption_dedup.json", "clip_sampling.json", "sequences.json"):
         shutil.copy(full / name, compact / name)
+    (compact / "mmpt_shards").mkdir(exist_ok=True)
+    for path in (full / "mmpt_shards").iterdir():
+        if "train" not in path.name:
+            shutil.copy(path, compact / "mmpt_shards" / path.name)
     metrics = json.loads((full / "metrics.json").read_text())
     (compact / "metrics.json").write_text(json.dumps({"retrieval": metrics["retrieval"]}))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-
 from building.toy import Toy
+
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
 
@@ -80,11 +80,13 @@ def test_beam_writes_the_same_bytes(manual: Path, tmp_path: Path) -> None:
 def test_a_split_without_any_usable_video(manual: Path, tmp_path: Path) -> None:
     for name in "de":
         (manual / "features" / f"{name}.npy").unlink()
-    with pytest.raises(UserError, match="split test: none of its 3 videos .* first: video d: .*d.npy"):
+    with pytest.raises(UserError, match="test: none of its 3 videos .* first: video d: .*d.npy"):
         build(manual, tmp_path / "data")
 
 
-def test_a_video_that_comes_twice(manual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_that_comes_twice(
+    manual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entries = Toy._entries
     monkeypatch.setattr(Toy, "_entries", lambda *args: [*entries(*args), *entries(*args)])
     folder = Path(build(manual, tmp_path / "data").data_path)
