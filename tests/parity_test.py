@@ -185,11 +185,11 @@ def test_joint_retrieval(golden_dir: Path) -> None:
 
 def test_video_is_cut_and_padded(golden_dir: Path) -> None:
     for case in json.loads((golden_dir / "sequences.json").read_text())["video"]:
-        start, end = tf.constant([case["start"]]), tf.constant([case["end"]])
-        features = tf.constant(case["features"], tf.float32)
+        start, end = tf.constant([[case["start"]]]), tf.constant([[case["end"]]])
+        features = tf.pad(tf.constant([case["features"]], tf.float32), [[0, 0], [0, 1], [0, 0]])
         video, mask = clips.cut_video(features, start, end, len(case["vmasks"]))
-        np.testing.assert_array_equal(mask[0], case["vmasks"])
-        np.testing.assert_array_equal(video[0], np.float32(case["vfeats"]))
+        np.testing.assert_array_equal(mask[0, 0], case["vmasks"])
+        np.testing.assert_array_equal(video[0, 0], np.float32(case["vfeats"]))
 
 
 def test_text_is_cut_and_padded(golden_dir: Path) -> None:
@@ -200,16 +200,16 @@ def test_text_is_cut_and_padded(golden_dir: Path) -> None:
     cls_id, sep_id = cases[0]["caps"][:2]
     pad_id = next(case["caps"][-1] for case in cases if not case["cmasks"][-1])
     text, mask = clips.cut_text(
-        tf.constant(tokens),
-        tf.constant(starts, tf.int32),
-        tf.constant(ends, tf.int32),
+        tf.constant([tokens]),
+        tf.constant([starts], tf.int32),
+        tf.constant([ends], tf.int32),
         len(cases[0]["caps"]) - 2,
         sep_id,
         pad_id,
     )
     for i, case in enumerate(cases):
-        np.testing.assert_array_equal([cls_id, sep_id, *text[i].numpy()], case["caps"])
-        np.testing.assert_array_equal([True, True, *mask[i].numpy()], case["cmasks"])
+        np.testing.assert_array_equal([cls_id, sep_id, *text[0, i].numpy()], case["caps"])
+        np.testing.assert_array_equal([True, True, *mask[0, i].numpy()], case["cmasks"])
 
 
 def test_retrieval_metrics(golden_dir: Path) -> None:

@@ -125,7 +125,7 @@ class Dataset:
         """Serialised records as tensors; see `vtmask.inputs.records.parse`."""
         texts = dict(self._features.items()).get(field, {})
         if "num_tokens" not in texts:
-            raise UserError(f"data set {self.name}: has no field {field!r} of texts")
+            raise UserError(f"{self.path}: data set has no field {field!r} of texts")
         return records.parse(serialized, self.feature_size, field, timed="start" in texts)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
