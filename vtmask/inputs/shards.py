@@ -14,8 +14,8 @@ def write_alike() -> None:
     """Has TFDS write shards that are the same bytes from any process, and fast to read.
 
     By itself it writes a record's fields in an order that differs from process to process, Beam's
-    workers among them; and it compresses, which makes features 8 % smaller and reading take three
-    times the processor's time (benchmarks/README.md).
+    workers among them; and it compresses, which makes features 8 % smaller and reading take nearly
+    three times the processor's time (benchmarks/README.md).
     """
     tfds.core.ExampleSerializer.serialize_example = _serialize
     file_adapters.ADAPTER_FOR_FORMAT[file_adapters.FileFormat.ARRAY_RECORD] = _Uncompressed
