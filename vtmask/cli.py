@@ -18,9 +18,11 @@ def run(main: Callable[[], None]) -> None:
     def run_main(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
-        if not _wants_traceback():  # threads of Orbax print theirs before `main` hears of it
+        if not _wants_traceback():  # threads and tasks of Orbax tell theirs before `main` hears it
             logging.get_absl_handler().addFilter(
-                lambda record: not (record.exc_info and "orbax" in record.pathname)
+                lambda record: not (
+                    record.exc_info and ("orbax" in record.pathname or record.name == "asyncio")
+                )
             )
             sys.unraisablehook = lambda _: None
         with one_line_errors():
