@@ -26,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="Folder of published files (bert-base-uncased-vocab.txt, …); tests of them skip else.",
     )
+    parser.addoption("--fuzz-seed", type=int, default=0, help="Where data_fuzz_test.py starts.")
+    parser.addoption(
+        "--fuzz-mutations", type=int, default=150, help="Damaged files of each test in it."
+    )
 
 
 @pytest.fixture(scope="session")

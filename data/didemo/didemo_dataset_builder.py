@@ -1,5 +1,6 @@
 """TFDS builder of DiDeMo; README.md says which files it reads."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ class Builder(VideoTextBuilder):
             texts = [moment.description for moment in moments]
             yield Video(
                 video_id,
-                FeatureFile(next((path for path in paths if path.exists()), paths[-1])),
+                FeatureFile(next(filter(os.path.exists, paths), paths[-1])),
                 descriptions=texts,
                 annotations={"moments": Texts(texts, _beside(moments))},
             )

@@ -286,7 +286,10 @@ class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 return tokenizers.load(folder / name)
         train = next(iter(self.splits(folder).values()))
         lines = islice(_lines(train), _LINES_TO_TRAIN_ON)
-        return tokenizers.train(lines, self.builder_config.vocab_size)
+        try:
+            return tokenizers.train(lines, self.builder_config.vocab_size)
+        except UserError as error:
+            raise UserError(f"{folder}: {error}") from error
 
     def _generate_examples(self, split: str, entries: Iterable[Entry], maker: "RecordMaker") -> Any:
         """Id and record of every usable video: an iterator, or a Beam transform."""
