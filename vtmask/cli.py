@@ -20,8 +20,10 @@ def run(main: Callable[[], None]) -> None:
             logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
         if not _wants_traceback():  # threads and tasks of Orbax tell theirs before `main` hears it
             logging.get_absl_handler().addFilter(
-                lambda record: not (
-                    record.exc_info and ("orbax" in record.pathname or record.name == "asyncio")
+                lambda record: (
+                    not (
+                        record.exc_info and ("orbax" in record.pathname or record.name == "asyncio")
+                    )
                 )
             )
             sys.unraisablehook = lambda _: None
