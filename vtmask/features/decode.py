@@ -44,7 +44,7 @@ def windows(path: str | Path, frame_rate: int, image_size: int) -> Iterator[np.n
       UserError: the file is missing, has no video stream or cannot be decoded.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise UserError(f"{path}: no video stream in it; expected a video file")
             reformatter = VideoReformatter()  # one for all frames: it keeps its tables
