@@ -11,8 +11,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageChops, ImageDraw
 
-from vtmask.features.decode import extract
-from vtmask.features.extractors import create
+from vtmask.features import create, extract
 
 from .world import FRAME_RATE, Step, Story
 

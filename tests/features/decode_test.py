@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vtmask.errors import UserError
-from vtmask.features import create, extract, windows
+from vtmask.features import Window, create, extract, windows
 
 
 def write_video(
@@ -29,7 +29,9 @@ def write_video(
 
 
 def shown(path: Path, rate: int, size: int = 32) -> np.ndarray:
-    return np.concatenate(list(windows(path, rate, size)))[:, size // 2, size // 2, 0].astype(int)
+    return np.concatenate(list(windows(path, Window(rate, rate, size))))[
+        :, size // 2, size // 2, 0
+    ].astype(int)
 
 
 def test_frames_are_sampled_by_their_timestamps(tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_last_window_is_filled_with_its_last_frame(tmp_path: Path) -> None:
 @pytest.mark.parametrize("width, height", [(64, 48), (48, 64), (64, 64), (70, 30)])
 def test_windows_are_square(tmp_path: Path, width: int, height: int) -> None:
     video = write_video(tmp_path / "a.mp4", [90] * 24, np.arange(24) / 24, width, height)
-    (window,) = windows(video, 8, 32)
+    (window,) = windows(video, Window(8, 8, 32))
     assert window.shape == (8, 32, 32, 3) and window.dtype == np.uint8
 
 
@@ -83,7 +85,7 @@ def test_frames_without_timestamps(tmp_path: Path) -> None:
         frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
         container.mux([*stream.encode(frame), *stream.encode()])
     with pytest.raises(UserError, match="raw.h264: frames have no timestamps"):
-        next(windows(path, 8, 32))
+        next(windows(path, Window(8, 8, 32)))
 
 
 def test_no_video_stream(tmp_path: Path) -> None:
@@ -94,16 +96,16 @@ def test_no_video_stream(tmp_path: Path) -> None:
         sound.sample_rate = 8000
         container.mux(stream.encode(sound))
     with pytest.raises(UserError, match="sound.wav: no video stream"):
-        next(windows(path, 8, 32))
+        next(windows(path, Window(8, 8, 32)))
 
 
 def test_features_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     class Broken:
-        name, size, frame_rate, image_size = "broken", 4, 8, 32
+        name, size, window = "broken", 4, Window(8, 8, 32)
 
         def __call__(self, frames: np.ndarray) -> np.ndarray:
             return np.full((len(frames), 4), np.nan, np.float32)
 
     video = write_video(tmp_path / "a.mp4", [90] * 24, np.arange(24) / 24)
-    with pytest.raises(UserError, match="a.mp4: broken features of second 0"):
+    with pytest.raises(UserError, match="a.mp4: broken features of window 0"):
         extract(video, Broken())

@@ -1,40 +1,53 @@
-"""Video files to uint8 frames, a window of one second at a time."""
+"""Video files to uint8 frames, a window at a time."""
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from vtmask.errors import UserError
-from vtmask.features.extractors import FeatureExtractor
-
-_WINDOWS_PER_CALL = 2  # few enough that PixelStatistics stays in the processor's cache
 
 
-def extract(path: str | Path, extractor: FeatureExtractor) -> np.ndarray:
-    """The features of a video file, float16 [seconds, extractor.size], one row a second.
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """The stretch of video that one feature is of; windows follow each other without a gap.
 
-    Raises:
-      UserError: the file cannot be decoded, holds no frames, or its features are not finite.
+    Attributes:
+      frames: how many it has.
+      frame_rate: frames a second.
+      image_size: height and width of a frame, the central square of the picture, in pixels.
+      interpolation: how frames are resized.
+      fill: what a video's last window is filled up with, black frames or its last frame.
     """
-    seconds = windows(path, extractor.frame_rate, extractor.image_size)
-    blocks = []
-    while block := list(islice(seconds, _WINDOWS_PER_CALL)):
-        blocks.append(extractor(np.stack(block)).astype(np.float16))
-    if not blocks:
-        raise UserError(f"{path}: no video frames in it; remove it from the list or replace it")
-    features = np.concatenate(blocks)
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if bad.size:
-        raise UserError(f"{path}: {extractor.name} features of second {bad[0]} are not finite")
-    return features
+
+    frames: int
+    frame_rate: int
+    image_size: int
+    interpolation: Literal["bicubic", "area"] = "bicubic"
+    fill: Literal["black", "last"] = "black"
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.frames / self.frame_rate
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of its pixels, uint8: [frames, image_size, image_size, 3]."""
+        return self.frames, self.image_size, self.image_size, 3
 
 
-def windows(path: str | Path, frame_rate: int, image_size: int) -> Iterator[np.ndarray]:
-    """Decodes a video into one-second windows, uint8 [frame_rate, image_size, image_size, 3].
+class DamagedVideo(UserError):
+    """A video whose windows are not all as they were recorded; raised after the last of them."""
+
+
+def windows(path: str | Path, window: Window) -> Iterator[np.ndarray]:
+    """Decodes a video into windows, uint8 `window.shape`.
 
     Frames are sampled at multiples of 1 / frame_rate seconds by their timestamps (the frame on
     screen at that time), resized to `image_size` on their short side and cropped in the centre. The
@@ -48,11 +61,11 @@ def windows(path: str | Path, frame_rate: int, image_size: int) -> Iterator[np.n
             if not container.streams.video:
                 raise UserError(f"{path}: no video stream in it; expected a video file")
             reformatter = VideoReformatter()  # one for all frames: it keeps its tables
-            ticks = _at_rate(path, container.decode(video=0), frame_rate)
-            images = (_to_square(frame, image_size, reformatter) for frame in ticks)
-            while window := list(islice(images, frame_rate)):
-                window += [window[-1]] * (frame_rate - len(window))
-                yield np.stack(window)
+            ticks = _at_rate(path, container.decode(video=0), window.frame_rate)
+            images = (_to_square(frame, window.image_size, reformatter) for frame in ticks)
+            while taken := list(islice(images, window.frames)):
+                taken += [taken[-1]] * (window.frames - len(taken))
+                yield np.stack(taken)
     except av.FFmpegError as error:
         raise UserError(f"{path}: cannot be decoded: {error.strerror}") from error
 

@@ -4,6 +4,8 @@ from functools import cache
 
 import numpy as np
 
+from vtmask.features.decode import Window
+
 _EPSILON = 1e-6
 _ANGLES = 24
 _RADII = np.array([0.35, 0.7, 1.05, 1.4, 1.75, 2.1])  # in units of the salient region's spread
@@ -25,11 +27,10 @@ class PixelStatistics:
 
     name = "pixel-statistics-v1"
     size = 512
-    frame_rate = 8
-    image_size = 48
+    window = Window(frames=8, frame_rate=8, image_size=48, interpolation="area", fill="last")
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 [seconds, frame_rate, image_size, image_size, 3] to float32 [seconds, size]."""
+        """uint8 [seconds, 8, 48, 48, 3] to float32 [seconds, size]."""
         groups = [_normalise(group) for group in _statistics(frames)]
         values = np.concatenate(groups, axis=1)
         # einsum, not BLAS: the same bits whatever the number of threads.

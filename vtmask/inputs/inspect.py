@@ -355,7 +355,7 @@ def pictures(clip: Clip) -> tuple[list[str], str]:
     if clip.seconds is None:
         return [], "the features don't tell which seconds these are"
     try:
-        windows = islice(decode.windows(clip.video, 1, _THUMBNAIL), *clip.seconds)
+        windows = islice(decode.windows(clip.video, decode.Window(1, 1, _THUMBNAIL)), *clip.seconds)
         return [_jpeg(window[0]) for window in windows], ""
     except UserError as error:
         return [], str(error)
