@@ -33,7 +33,7 @@ def main() -> None:
     model = export.load(MODEL.value)
     require_same_task(model, config.task.to_dict())
     dataset = Dataset(config.data.name, config.eval.split, config.data.dir or None)
-    model.require_same_inputs(str(dataset.path), dataset.tokenizer, dataset.feature_extractor)
+    model.require_same_inputs(dataset)
     sampler = clips.Descriptions(model.module.sizes, random=False)
     batches = evaluation_batches(dataset, sampler, config.eval.batch_size)
     scores, found = retrieval.evaluate(*retrieval.embed(model, task, batches))

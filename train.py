@@ -42,7 +42,14 @@ def main() -> None:
     params = train(config, workdir, model, tasks.create(config.task), batches, params)
     export.save(
         workdir / "export",
-        Model(model, params, dataset.tokenizer, dataset.feature_extractor, config.to_dict()),
+        Model(
+            model,
+            params,
+            dataset.tokenizer,
+            dataset.feature_extractor,
+            dataset.seconds_per_feature,
+            config.to_dict(),
+        ),
     )
     print(f"Exported to {workdir / 'export'}")
 
@@ -50,7 +57,7 @@ def main() -> None:
 def params_to_start_from(folder: str, sizes: VLMSizes, dataset: Dataset) -> Params:
     """Parameters of an exported model, which must fit the recipe and the data."""
     start = export.load(folder)
-    start.require_same_inputs(str(dataset.path), dataset.tokenizer, dataset.feature_extractor)
+    start.require_same_inputs(dataset)
     theirs, ours = dataclasses.asdict(start.module.sizes), dataclasses.asdict(sizes)
     for name in ours.keys() - FREE_SIZES:
         if theirs[name] != ours[name]:

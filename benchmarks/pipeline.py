@@ -47,7 +47,9 @@ class Synthetic(tfds.core.GeneratorBasedBuilder):
     pkg_dir_path = code_path.parent
 
     def _info(self) -> tfds.core.DatasetInfo:
-        metadata = tfds.core.MetadataDict(feature_extractor="random", tokenizer="tokenizer.model")
+        metadata = tfds.core.MetadataDict(
+            feature_extractor="random", seconds_per_feature=1.0, tokenizer="tokenizer.model"
+        )
         features = records.features(SIZES.feature_size)
         return tfds.core.DatasetInfo(builder=self, features=features, metadata=metadata)
 

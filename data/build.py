@@ -81,18 +81,9 @@ def _download_config(options: argparse.Namespace, builder: Any) -> Any:
         raise UserError(f"--manual_dir={manual_dir}: no such folder, or an empty one")
     return tfds.download.DownloadConfig(
         manual_dir=manual_dir,
-        beam_options=options.beam_pipeline_options and _beam_options(options.beam_pipeline_options),
+        beam_options=options.beam_pipeline_options
+        and cli.beam_options(options.beam_pipeline_options),
     )
-
-
-def _beam_options(options: str) -> Any:
-    try:
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        raise UserError(
-            "--beam_pipeline_options: Apache Beam is not installed; pip install -e '.[beam]'"
-        ) from error
-    return PipelineOptions([f"--{option}" for option in options.split(",")])
 
 
 def _config(value: str, builder: Any) -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -129,17 +130,36 @@ def test_fine_tuning_and_evaluation(pretrained: Path, demo_dir: Path, tmp_path: 
     ("change", "said"),
     [
         ({"feature_extractor": "other-v1"}, "its features are from 'other-v1'"),
+        ({"seconds_per_feature": 0.5}, "its features are 0.5 s each, the model was trained on 1.0"),
         ({"tokenizer_sha256": "0"}, "is not the tokenizer these captions were tokenised with"),
     ],
 )
 def test_data_of_another_extractor_or_tokenizer(
-    pretrained: Path, demo_dir: Path, tmp_path: Path, change: dict[str, str], said: str
+    pretrained: Path, demo_dir: Path, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     shutil.copytree(demo_dir, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "demo" / "tiny" / "1.0.0" / "metadata.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     init = f"--config.init_from={pretrained}/export"
     assert said in error("train.py", *RETRIEVAL, *data(tmp_path), init, f"--workdir={tmp_path}/run")
+
+
+def test_data_of_another_width(pretrained: Path, tmp_path: Path) -> None:
+    manual = tmp_path / "manual"
+    manual.mkdir()
+    np.save(manual / "a.npy", np.ones((5, 8), np.float32))
+    (manual / "a.txt").write_text("spin the red ball")
+    fields = {"name": "narrow", "feature_size": 8}
+    build = ["-m", "data.build", "folder", f"--config={json.dumps(fields)}"]
+    build += [f"--manual_dir={manual}", f"--data_dir={tmp_path}"]
+    done = command(*build, f"--tokenizer={pretrained}/export")
+    assert done.returncode == 0, done.stderr
+    narrow = ["--config.data.name=folder/narrow", f"--config.data.dir={tmp_path}"]
+    init = [f"--config.init_from={pretrained}/export", f"--workdir={tmp_path}/run"]
+    said = "its features are 8 numbers wide, the model was trained on 512; build the data set"
+    assert said in error("train.py", *RETRIEVAL, *narrow, *init)
+    model = ["--config.eval.split=train", f"--model={pretrained}/export", f"--out={tmp_path}/test"]
+    assert said in error("evaluate.py", *RETRIEVAL, *narrow, *model)
 
 
 def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:

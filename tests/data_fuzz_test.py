@@ -378,7 +378,7 @@ def test_damaged_files_of_a_data_set(name: str, fuzz: Fuzz, tmp_path: Path) -> N
 def outcome(builder: VideoTextBuilder, manual: Path) -> Outcome:
     """What a build would write, each record checked."""
     tokenizer, config = builder._tokenizer(manual), builder.builder_config
-    maker = RecordMaker(tokenizer, config.feature_size, config.deduplicate, config.seed)
+    maker = RecordMaker(tokenizer, config.feature_size, 1.0, config.deduplicate, config.seed)
     result = Outcome()
     for split, entries in builder.splits(manual).items():
         for entry in once_each(entries):

@@ -1,5 +1,6 @@
 """Exported models load as they were saved, and refuse what does not fit."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -24,7 +25,18 @@ WORD_PIECE = tokenizers.WordPiece("\n".join((*tokenizers.CONTROL_SYMBOLS, "red")
 @pytest.fixture(params=[SENTENCE_PIECE, WORD_PIECE], ids=["SentencePiece", "WordPiece"])
 def model(request: pytest.FixtureRequest) -> Model:
     module, tokenizer = VLM(synthetic.SIZES), request.param
-    return Model(module, initial_params(module, 3), tokenizer, "pixels-v1", {"seed": 3})
+    return Model(module, initial_params(module, 3), tokenizer, "pixels-v1", 0.5, {"seed": 3})
+
+
+@dataclasses.dataclass
+class Data:
+    """What made the features and tokens of a data set: by default, as the model's."""
+
+    tokenizer: tokenizers.Tokenizer
+    feature_extractor: str = "pixels-v1"
+    feature_size: int = synthetic.SIZES.feature_size
+    seconds_per_feature: float = 0.5
+    path: Path = Path("data")
 
 
 def test_a_model_loads_as_it_was_saved(model: Model, tmp_path: Path) -> None:
@@ -34,16 +46,21 @@ def test_a_model_loads_as_it_was_saved(model: Model, tmp_path: Path) -> None:
     assert loaded.module.sizes == model.module.sizes
     assert type(loaded.tokenizer) is type(model.tokenizer)
     assert loaded.tokenizer.sha256 == model.tokenizer.sha256
-    assert (loaded.feature_extractor, loaded.config) == ("pixels-v1", {"seed": 3})
+    assert (loaded.feature_extractor, loaded.seconds_per_feature) == ("pixels-v1", 0.5)
+    assert loaded.config == {"seed": 3}
 
 
 def test_data_of_other_inputs_are_refused(model: Model) -> None:
-    model.require_same_inputs("data", model.tokenizer, "pixels-v1")
-    with pytest.raises(UserError, match="data: its features are from 's3d'"):
-        model.require_same_inputs("data", model.tokenizer, "s3d")
+    model.require_same_inputs(Data(model.tokenizer))
+    with pytest.raises(UserError, match="data: its features are from 's3d', .* 'pixels-v1'"):
+        model.require_same_inputs(Data(model.tokenizer, feature_extractor="s3d"))
+    with pytest.raises(UserError, match="data: its features are 768 numbers wide, .* on 16;"):
+        model.require_same_inputs(Data(model.tokenizer, feature_size=768))
+    with pytest.raises(UserError, match="data: its features are 1.0 s each, .* on 0.5 s;"):
+        model.require_same_inputs(Data(model.tokenizer, seconds_per_feature=1.0))
     other = tokenizers.train(["lift a green star", "lower it"] * 9, 30)
     with pytest.raises(UserError, match="data: its captions were tokenised with another") as said:
-        model.require_same_inputs("data", other, "pixels-v1")
+        model.require_same_inputs(Data(other))
     assert f"with the model's {model.tokenizer.file_name}" in str(said.value)
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -48,6 +49,17 @@ def one_line_errors() -> Iterator[None]:
             raise
         said = " ".join(str(error).replace("\\n", " ").split())
         sys.exit(f"error: {'config: ' if no_field else ''}{said}")
+
+
+def beam_options(flag: str) -> Any:
+    """Apache Beam's options from the value of --beam_pipeline_options."""
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise UserError(
+            "--beam_pipeline_options: Apache Beam is not installed; pip install -e '.[beam]'"
+        ) from error
+    return PipelineOptions([f"--{option}" for option in flag.split(",")])
 
 
 def _parse(argv: list[str]) -> list[str]:

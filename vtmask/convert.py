@@ -4,8 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from flax import traverse_util
+
+from vtmask.errors import UserError
+from vtmask.models.s3d import MAX_WORDS, S3D
 
 _LAYER = r"bert\.encoder\.layer\.(\d+)\."
 _RENAMES = [
@@ -60,3 +64,63 @@ def vlm_from_published(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
         if path is not None:
             parameters[path] = value.T if path.endswith("/kernel") else value
     return traverse_util.unflatten_dict(parameters, sep="/")
+
+
+_S3D_RENAMES = {"running_mean": "mean", "running_var": "var"}
+
+
+def s3d_from_published(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Parameters of `vtmask.models.s3d.S3D` from those of `s3d_howto100m.pth`.
+
+    Kernels [out, in, time, height, width] become [time, height, width, in, out]. Counters of
+    training batches are left out, as nothing uses them.
+
+    Raises:
+      UserError: a parameter is missing, unknown or of another shape than S3D's; its name is told.
+    """
+    parameters = {}
+    for name, value in weights.items():
+        *modules, kind = name.split(".")
+        if kind == "num_batches_tracked":
+            continue
+        tower = ["video"]
+        if modules[0] == "text_module":
+            tower, modules = ["text"], modules[1:]
+        if modules[-1].startswith("bn"):
+            modules[-1] = modules[-1].replace("bn", "conv")  # a `ConvNorm` is both
+            kind = {"weight": "scale"}.get(kind, kind)
+        elif kind == "weight":
+            kind = "embedding" if modules[-1] == "word_embd" else "kernel"
+            order = (2, 3, 4, 1, 0) if value.ndim == 5 else (1, 0)
+            value = value if kind == "embedding" else value.transpose(order)
+        path = [*tower, *modules, _S3D_RENAMES.get(kind, kind)]
+        parameters["/".join(path)] = value
+    _require_shapes(parameters, _s3d_shapes(parameters))
+    return traverse_util.unflatten_dict(parameters, sep="/")
+
+
+def _s3d_shapes(parameters: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Of a model with as many words as the parameters have."""
+    words = parameters.get("text/word_embd/embedding")
+    model = S3D() if words is None else S3D(len(words))
+    frames = jax.ShapeDtypeStruct((1, 16, 32, 32, 3), np.uint8)
+    text = jax.ShapeDtypeStruct((1, MAX_WORDS), np.int32)
+    initial = jax.eval_shape(model.init, jax.random.key(0), frames, text)["params"]
+    flat = traverse_util.flatten_dict(initial, sep="/")
+    return {name: leaf.shape for name, leaf in flat.items()}
+
+
+def _require_shapes(
+    found: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    """UserError unless all parameters are there, in their shapes, and no others."""
+    wrong = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
+    wrong += [f"{name} is unknown" for name in sorted(found.keys() - expected.keys())]
+    wrong += [
+        f"{name} is {found[name].shape}, expected {expected[name]}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name].shape != expected[name]
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise UserError(f"parameters do not fit the model: {'; '.join(wrong[:5])}{more}")

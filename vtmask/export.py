@@ -1,7 +1,7 @@
 """Models on disk: parameters and all that is needed to use them, in one folder.
 
 params/          Orbax checkpoint
-model.json       sizes, name of the feature extractor, file and hash of the tokenizer, the config
+model.json       sizes, name and rate of the features, file and hash of the tokenizer, the config
 tokenizer.model  SentencePiece model, or vocab.txt, a WordPiece vocabulary
 """
 
@@ -9,7 +9,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import orbax.checkpoint as ocp
@@ -18,6 +18,16 @@ from vtmask import tokenizers
 from vtmask.errors import UserError, reason
 from vtmask.models.vlm import VLM, VLMSizes
 from vtmask.tokenizers import Tokenizer
+
+
+class Data(Protocol):
+    """What a model has to know of data; see `vtmask.inputs.dataset.Dataset`."""
+
+    path: Path
+    tokenizer: Tokenizer
+    feature_extractor: str
+    feature_size: int
+    seconds_per_feature: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Model:
       params: its parameters, a pytree.
       tokenizer: what text goes through.
       feature_extractor: name of what video goes through.
+      seconds_per_feature: how much of a video a feature is of.
       config: of the training run that made it.
     """
 
@@ -36,19 +47,33 @@ class Model:
     params: Any
     tokenizer: Tokenizer
     feature_extractor: str
+    seconds_per_feature: float
     config: dict[str, Any]
 
-    def require_same_inputs(self, where: str, tokenizer: Tokenizer, feature_extractor: str) -> None:
-        """UserError unless data `where` were made with this model's tokenizer and extractor."""
-        if feature_extractor != self.feature_extractor:
+    def require_same_inputs(self, data: Data) -> None:
+        """UserError unless the data's features and tokens were made as those of training."""
+        if data.feature_extractor != self.feature_extractor:
             raise UserError(
-                f"{where}: its features are from {feature_extractor!r}, the model was trained on "
-                f"{self.feature_extractor!r}; extract them again with the model's extractor"
+                f"{data.path}: its features are from {data.feature_extractor!r}, the model was "
+                f"trained on {self.feature_extractor!r}; extract them again with the model's "
+                "extractor"
             )
-        if tokenizer.sha256 != self.tokenizer.sha256:
+        if data.feature_size != self.module.sizes.feature_size:
             raise UserError(
-                f"{where}: its captions were tokenised with another tokenizer (sha256 "
-                f"{tokenizer.sha256[:12]}…) than the model's ({self.tokenizer.sha256[:12]}…); "
+                f"{data.path}: its features are {data.feature_size} numbers wide, the model was "
+                f"trained on {self.module.sizes.feature_size}; build the data set from features "
+                "of the model's width"
+            )
+        if data.seconds_per_feature != self.seconds_per_feature:
+            raise UserError(
+                f"{data.path}: its features are {data.seconds_per_feature} s each, the model was "
+                f"trained on {self.seconds_per_feature} s; build the data set from features at "
+                "the model's rate"
+            )
+        if data.tokenizer.sha256 != self.tokenizer.sha256:
+            raise UserError(
+                f"{data.path}: its captions were tokenised with another tokenizer (sha256 "
+                f"{data.tokenizer.sha256[:12]}…) than the model's ({self.tokenizer.sha256[:12]}…); "
                 f"build the data set again with the model's {self.tokenizer.file_name}"
             )
 
@@ -65,6 +90,7 @@ def save(folder: str | Path, model: Model) -> None:
         card = {
             "sizes": dataclasses.asdict(model.module.sizes),
             "feature_extractor": model.feature_extractor,
+            "seconds_per_feature": model.seconds_per_feature,
             "tokenizer": model.tokenizer.file_name,
             "tokenizer_sha256": model.tokenizer.sha256,
             "config": model.config,
@@ -87,7 +113,8 @@ def load(folder: str | Path) -> Model:
         ) from None
     except ValueError:
         raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
-    for field in ("sizes", "feature_extractor", "tokenizer", "tokenizer_sha256", "config"):
+    features = ("feature_extractor", "seconds_per_feature")
+    for field in ("sizes", *features, "tokenizer", "tokenizer_sha256", "config"):
         if field not in card:
             raise UserError(f"{folder}/model.json: has no {field}; export the model again")
     tokenizer = tokenizers.load(folder / card["tokenizer"])
@@ -102,6 +129,7 @@ def load(folder: str | Path) -> Model:
         _read_params(folder / "params"),
         tokenizer,
         card["feature_extractor"],
+        card["seconds_per_feature"],
         card["config"],
     )
 

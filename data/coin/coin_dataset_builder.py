@@ -11,7 +11,7 @@ from vtmask.building import activitynet, files
 from vtmask.building.builder import (
     Entry,
     FeatureFile,
-    SecondLabels,
+    FeatureLabels,
     Skipped,
     TimedTexts,
     Value,
@@ -69,7 +69,7 @@ class Builder(VideoTextBuilder):
             FeatureFile(folder / self.builder_config.features / f"{video_id}.npy"),
             annotations={
                 "steps": TimedTexts(lines, labels),
-                "labels": SecondLabels([(line.start, line.end, label) for label, line in steps]),
+                "labels": FeatureLabels([(line.start, line.end, label) for label, line in steps]),
                 "task": Value(task),
             },
         )

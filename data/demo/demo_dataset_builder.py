@@ -80,7 +80,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(
                 feature_extractor=extractor.name,
                 feature_size=extractor.size,
-                seconds_per_feature=1.0,
+                seconds_per_feature=extractor.window.seconds,
                 class_names=list(_CLASSES),
                 seed=config.seed,
             ),
@@ -126,7 +126,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             made = pool.map(rendering.make_video, stories, paths, names)
             pairs = zip(stories, made, strict=True)
             for story, features in tqdm(pairs, f"{split} videos", len(stories), unit="video"):
-                yield story.video_id, _record(story, features, tokenizer)
+                labels = story.labels(len(features), self.info.metadata["seconds_per_feature"])
+                yield story.video_id, _record(story, features, labels, tokenizer)
 
 
 def _captions(texts: language.Texts) -> list[str]:
@@ -134,7 +135,7 @@ def _captions(texts: language.Texts) -> list[str]:
 
 
 def _record(
-    story: world.Story, features: np.ndarray, tokenizer: tokenizers.Tokenizer
+    story: world.Story, features: np.ndarray, labels: np.ndarray, tokenizer: tokenizers.Tokenizer
 ) -> dict[str, Any]:
     texts = language.write(story)
     actions = [world.ACTIONS.index(step.composition.action) for step in story.steps]
@@ -149,7 +150,7 @@ def _record(
         "clips": records.encode_timed_texts(tokenizer, texts.clips),
         "choices": records.encode_texts(tokenizer, texts.choices.answers)
         | {"correct": np.int32(texts.choices.correct)},
-        "labels": story.labels(),
+        "labels": labels,
     }
     records.check(story.video_id, record)
     return record

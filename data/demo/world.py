@@ -48,10 +48,10 @@ class Story:
     steps: tuple[Step, ...]
     seconds: int
 
-    def labels(self) -> np.ndarray:
-        """Class of each second, int32 [seconds]: 0 is background, 1 + i is `ACTIONS[i]`."""
-        labels = np.zeros(self.seconds, np.int32)
-        middles = np.arange(self.seconds) + 0.5
+    def labels(self, features: int, seconds_per_feature: float) -> np.ndarray:
+        """Class of each feature, int32 [features]: 0 is background, 1 + i is `ACTIONS[i]`."""
+        labels = np.zeros(features, np.int32)
+        middles = (np.arange(features) + 0.5) * seconds_per_feature
         for step in self.steps:
             here = (step.start <= middles) & (middles < step.end)
             labels[here] = 1 + ACTIONS.index(step.composition.action)

@@ -20,18 +20,15 @@ from vtmask.building.builder import (
     VideoTextBuilder,
     VideoTextConfig,
 )
-from vtmask.errors import UserError, reason
+from vtmask.errors import UserError
+from vtmask.features.listing import VIDEO_SUFFIXES, walk
 
 _SPLITS = ("train", "validation", "test")
 _FEATURES = (".npy",)
 _CAPTIONS = (".json", ".srt", ".vtt")
 _DESCRIPTIONS = (".txt",)
-_VIDEOS = (
-    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
-    *(".ogv", ".ts", ".webm", ".wmv"),
-)
-# A tokenizer's vocabulary, and what yt-dlp tells of a video.
-_OTHERS = re.compile(r"vocab\.txt|(.*/)?[^/]+\.info\.json", re.DOTALL)
+# A tokenizer's vocabulary, what an extractor tells of features, and yt-dlp of a video.
+_OTHERS = re.compile(r"vocab\.txt|(.*/)?(features|[^/]+\.info)\.json", re.DOTALL)
 _LANGUAGE = re.compile(r"(.+)\.([a-z]{2,3}(?:-[a-z0-9]+)*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -96,11 +93,11 @@ class Builder(VideoTextBuilder):
             raise UserError(
                 f"{path}: its features can't be extracted: {error}; give them as a .npy file"
             ) from error
-        if config.feature_size != extractor.size:
-            raise UserError(
-                f"{path}: {extractor.name} makes features of {extractor.size} numbers, but "
-                f"feature_size is {config.feature_size}; leave it out"
-            )
+        config.require(
+            f"{path}, by {extractor.name}",
+            feature_size=extractor.size,
+            seconds_per_feature=extractor.window.seconds,
+        )
 
     def _entries(self, found: Mapping[str, Found], video_ids: Iterable[str]) -> Iterator[Entry]:
         return (self._entry(video_id, found[video_id]) for video_id in video_ids)
@@ -138,17 +135,18 @@ def find(folder: Path, features_folder: Path) -> dict[str, Found]:
       UserError: a folder can't be read, or there is neither a video nor a `.npy` file.
     """
     found: dict[str, Found] = defaultdict(Found)
-    for name, suffix, path in _walk(features_folder):
+    for name, suffix, path in walk(features_folder):
         if suffix in _FEATURES:
             found[name].features.append(path)
     texts = []
-    for name, suffix, path in _walk(folder):
-        if suffix in _VIDEOS:
+    for name, suffix, path in walk(folder):
+        if suffix in VIDEO_SUFFIXES:
             found[name].videos.append(path)
         elif suffix in _CAPTIONS + _DESCRIPTIONS and not _OTHERS.fullmatch(name + suffix):
             texts.append((name, suffix, path))
     if not found:
-        raise UserError(f"{folder}: holds neither videos ({' '.join(_VIDEOS)}) nor features (.npy)")
+        suffixes = " ".join(VIDEO_SUFFIXES)
+        raise UserError(f"{folder}: holds neither videos ({suffixes}) nor features (.npy)")
     videos = set(found)
     for name, suffix, path in texts:
         if suffix in _DESCRIPTIONS:
@@ -160,32 +158,6 @@ def find(folder: Path, features_folder: Path) -> dict[str, Found]:
             name, language = tagged.groups()
         found[name].captions.append((language, path))
     return dict(found)
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Every file that is not hidden: its path from the folder without suffix, the suffix, the path.
-
-    Links are followed; a folder that several lead to is walked once.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be read: {reason(error)}") from error
-
-    walked = set()
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in walked:
-            folders.clear()
-            continue
-        walked.add(real)
-        folders.sort(key=lambda name: (os.path.islink(f"{parent}/{name}"), name))
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in sorted(names):
-            if not name.startswith("."):
-                path = Path(parent, name)
-                video_id = path.relative_to(folder).with_suffix("").as_posix()
-                video_id = video_id.encode("utf-8", "backslashreplace").decode()
-                yield video_id, path.suffix.lower(), path
 
 
 def _listed(paths: Iterable[Path]) -> str:

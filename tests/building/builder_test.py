@@ -1,13 +1,17 @@
 """Records made by what all builders share: fields, cleaning, skips, report, Beam."""
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from building.toy import Toy
+from tokenizers_test import TOKENIZERS
 
+from vtmask.building.builder import Duration, FeatureLabels, VideoTextConfig
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
 
@@ -31,14 +35,16 @@ def manual(tmp_path: Path) -> Path:
     return folder
 
 
-def build(manual: Path, out: Path, beam: bool = False) -> Toy:
+def build(manual: Path, out: Path, beam: bool = False, **fields: Any) -> Toy:
+    """Builds Toy's config or, with fields of a config, "mine"."""
     options = {}
     if beam:
         options["beam_options"] = pytest.importorskip(
             "apache_beam.options.pipeline_options"
         ).PipelineOptions()
     config = tfds.download.DownloadConfig(manual_dir=manual, **options)
-    builder = Toy(data_dir=out)
+    mine = VideoTextConfig(name="mine", vocab_size=60, **{"feature_size": 4} | fields)
+    builder = Toy(config=mine if fields else None, data_dir=out)
     builder.download_and_prepare(download_config=config)
     return builder
 
@@ -64,7 +70,7 @@ def test_report(manual: Path, tmp_path: Path) -> None:
     reasons = {entry["video_id"]: entry["reason"] for entry in found["train"]["skipped"]}
     assert sorted(reasons) == ["absent", "nan", "train-silent"]
     assert "absent.npy" in reasons["absent"]
-    assert "second 3 are not finite" in reasons["nan"]
+    assert "row 3 are not finite" in reasons["nan"]
     assert found["test"]["dropped_or_cut"]["empty description"] == 2
 
 
@@ -93,3 +99,89 @@ def test_a_video_that_comes_twice(
     found = json.loads((folder / "build_report.json").read_text())["test"]
     assert found["videos"] == 2
     assert found["reasons"]["duplicate video id; the first one is kept"] == 3
+
+
+@pytest.mark.parametrize(
+    ("length", "seconds", "ends", "labels"),
+    [
+        (0.5, 5, [2.5, 5.0], [0, 0, 1, 1, 1, 0, 0, 0, 1, 1]),
+        (2.0, 20, [2.5, 6.0], [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_times_at_other_rates(
+    manual: Path, tmp_path: Path, length: float, seconds: int, ends: list[float], labels: list[int]
+) -> None:
+    folder = Path(build(manual, tmp_path / "data", seconds_per_feature=length).data_path)
+    dataset = Dataset("toy/mine", "train", str(tmp_path / "data"))
+    assert dataset.seconds_per_feature == length
+    record = dataset[0]
+    for field in ("captions", "steps"):
+        assert (
+            record[field]["start"].tolist() == [1.0, 4.0] and record[field]["end"].tolist() == ends
+        )
+    assert record["labels"].tolist() == labels
+    found = json.loads((folder / "build_report.json").read_text())["train"]
+    assert found["captions"]["video_seconds"]["max"] == seconds
+
+
+@pytest.mark.parametrize(
+    ("length", "start", "end", "labelled"),
+    [
+        (0.1, 0.3, 0.7, [3, 4, 5, 6]),  # 0.3 / 0.1 < 3 and 0.7 / 0.1 < 7
+        (1 / 3, 1, 2, [3, 4, 5]),
+        (0.5, 0.7, 1.1, [1, 2]),
+        (0.5, -9, 0.5, [0]),
+        (0.5, 4.9, 1e308, [9]),
+        (0.5, 5, 1e308, []),
+        (0.5, -1e308, -1, []),
+    ],
+)
+def test_a_label_for_each_feature_a_step_touches(
+    length: float, start: float, end: float, labelled: list[int]
+) -> None:
+    labels = FeatureLabels([(start, end, 7)])
+    found = labels.encode(TOKENIZERS[0], Duration(10, length), Counter())
+    assert found.shape == (10,) and np.flatnonzero(found == 7).tolist() == labelled
+
+
+@pytest.mark.parametrize("length", [0, -1, float("nan"), float("inf")])
+def test_a_rate_that_is_none(length: float) -> None:
+    with pytest.raises(UserError, match="'seconds_per_feature' is .*, expected a finite number"):
+        VideoTextConfig(seconds_per_feature=length)
+
+
+CARD = {"feature_extractor": "clip", "feature_size": 4, "seconds_per_feature": 0.5, "more": 1}
+
+
+def test_features_with_a_card_that_agrees(manual: Path, tmp_path: Path) -> None:
+    (manual / "features" / "features.json").write_text(json.dumps(CARD))
+    build(manual, tmp_path / "data", feature_extractor="clip", seconds_per_feature=0.5)
+    dataset = Dataset("toy/mine", "train", str(tmp_path / "data"))
+    assert (dataset.feature_extractor, dataset.seconds_per_feature) == ("clip", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        (
+            json.dumps(CARD | {"seconds_per_feature": 1}),
+            "features have feature_extractor 'clip', the config says 's3d-howto100m'; "
+            'set "feature_extractor": "clip" in --config',
+        ),
+        (
+            json.dumps(CARD | {"feature_extractor": "s3d-howto100m", "feature_size": 768}),
+            "features have feature_size 768, seconds_per_feature 0.5, the config says 4, 1.0; "
+            'set "feature_size": 768, "seconds_per_feature": 0.5 in --config',
+        ),
+        ("[]", "is list, expected an object with the field 'feature_extractor'"),
+        ('{"feature_extractor": "clip"}', "has no field 'feature_size'; expected int"),
+        (json.dumps(CARD | {"seconds_per_feature": "1"}), "field 'seconds_per_feature' is str"),
+        ('{"extractor', "line 1 column 2: not JSON"),
+    ],
+)
+def test_a_card_that_does_not_fit(manual: Path, tmp_path: Path, card: str, said: str) -> None:
+    path = manual / "features" / "features.json"
+    path.write_text(card)
+    with pytest.raises(UserError) as error:
+        build(manual, tmp_path / "data")
+    assert str(error.value).startswith(f"{path}: {said}")

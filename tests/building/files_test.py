@@ -448,12 +448,12 @@ def test_other_features_are_refused() -> None:
     nan, large = good.copy(), good.copy()
     nan[1, 2], large[2, 0] = np.nan, -70000
     for values, problem in (
-        (good[0], r"have shape \(4,\), expected \[seconds, 4\]"),
-        (good[:, :3], r"have shape \(3, 3\), expected \[seconds, 4\]"),
-        (good[:0], r"have shape \(0, 4\), expected .* at least one second"),
+        (good[0], r"have shape \(4,\), expected \[rows, 4\]"),
+        (good[:, :3], r"have shape \(3, 3\), expected \[rows, 4\]"),
+        (good[:0], r"have shape \(0, 4\), expected .* at least one row"),
         (good.astype(np.int64), "are int64, expected floats"),
-        (nan, "of second 1 are not finite"),
-        (large, "of second 2 are beyond 65504"),
+        (nan, "of row 1 are not finite"),
+        (large, "of row 2 are beyond 65504"),
     ):
         with pytest.raises(UserError, match=f"^a.npy: features {problem}"):
             files.check_features("a.npy", values, 4)

@@ -78,7 +78,7 @@ def test_published_shards(golden_dir: Path) -> None:
         pytest.skip(f"{folder} is not there; --golden-dir names a folder that has it")
     expected = json.loads((folder / "expected.json").read_text())
     splits = [path.name.removesuffix("_meta.pkl") for path in folder.glob("*_meta.pkl")]
-    make = RecordMaker(VOCABULARY, feature_size=512, deduplicate=False, seed=0)
+    make = RecordMaker(VOCABULARY, 512, seconds_per_feature=1.0, deduplicate=False, seed=0)
     for split in splits:
         names = (folder / f"how2_s3d_{split}.lst").read_text().split()
         found = dict(shards.videos(shards.find(folder, split, CAPTIONS), VOCABULARY.vocab_size))

@@ -10,7 +10,7 @@ from vtmask.building import files
 from vtmask.building.builder import (
     Entry,
     FeatureFile,
-    SecondLabels,
+    FeatureLabels,
     Skipped,
     Texts,
     TimedTexts,
@@ -51,6 +51,6 @@ class Toy(VideoTextBuilder):
                 {
                     "steps": TimedTexts(lines, labels=range(1, len(lines) + 1)),
                     "choices": Texts(["yes", "no"], {"correct": 1}),
-                    "labels": SecondLabels([(start, end, 1) for start, end, _ in lines]),
+                    "labels": FeatureLabels([(start, end, 1) for start, end, _ in lines]),
                 },
             )

@@ -58,11 +58,11 @@ def test_times(stories: Stories) -> None:
 
 def test_labels_follow_the_steps() -> None:
     (story,) = world.stories(0, "train", 1)
-    labels = story.labels()
-    assert len(labels) == story.seconds
-    for step in story.steps:
-        middle = int((step.start + step.end) / 2)
-        assert labels[middle] == 1 + world.ACTIONS.index(step.composition.action)
+    for length in (1.0, 0.5):
+        labels = story.labels(round(story.seconds / length), length)
+        for step in story.steps:
+            middle = int((step.start + step.end) / 2 / length)
+            assert labels[middle] == 1 + world.ACTIONS.index(step.composition.action)
 
 
 def test_a_smaller_count_gives_a_prefix() -> None:

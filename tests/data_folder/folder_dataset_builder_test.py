@@ -1,6 +1,7 @@
 """Which files become which videos, what is skipped, and records of real video files."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from data.folder.folder_dataset_builder import Builder, FolderConfig
 from vtmask.building.builder import Entry, FeatureFile, Skipped, Video, VideoFile
 from vtmask.building.captions import Caption
 from vtmask.errors import UserError
+from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
+from vtmask.inputs.pipeline import TrainingBatches
+from vtmask.models import VLMSizes
 
 VTT = "WEBVTT\n\n00:01.000 --> 00:02.500\n{}\n"
 SRT = "1\n00:00:01,000 --> 00:00:02,500\n{}\n"
@@ -106,6 +110,7 @@ def test_what_is_skipped(manual: Path) -> None:
 
 def test_hidden_and_other_files_are_left_alone(manual: Path) -> None:
     write(manual, "a.mp4", "._a.mp4", ".trash/b.mp4", "vocab.txt", "a.info.json", "a.mp4.part")
+    write(manual, "features.json", "deep/features.json")
     assert list(splits(manual)["train"]) == ["a"]
 
 
@@ -158,8 +163,9 @@ def test_links_are_followed_but_not_in_circles(manual: Path, tmp_path: Path) -> 
     ("names", "fields", "said"),
     [
         (["a.srt"], {}, "neither videos .* nor features"),
-        (["a.mp4"], {"feature_extractor": "s3d"}, "a.mp4: .* extractor 's3d'.* as a .npy file"),
-        (["a.mp4"], {"feature_size": 4}, "a.mp4: .* 512 numbers, but feature_size is 4"),
+        (["a.mp4"], {"feature_extractor": "s3d"}, "a.mp4: .* 's3d'.* as a .npy file"),
+        (["a.mp4"], {"feature_size": 4}, "a.mp4, .* feature_size 512, the config says 4; set"),
+        (["a.mp4"], {"seconds_per_feature": 2.0}, 'set "seconds_per_feature": 1.0 in --config'),
         (["a.npy"], {"features": "none"}, "none: cannot be read"),
     ],
 )
@@ -194,10 +200,10 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np
     return folder, made
 
 
-def build(manual: Path, out: Path, **options: Any) -> Path:
-    config = tfds.download.DownloadConfig(manual_dir=manual, **options)
-    builder = Builder(data_dir=out)
-    builder.download_and_prepare(download_config=config)
+def build(manual: Path, out: Path, config: FolderConfig | None = None, **options: Any) -> Path:
+    download = tfds.download.DownloadConfig(manual_dir=manual, **options)
+    builder = Builder(config=config, data_dir=out)
+    builder.download_and_prepare(download_config=download)
     return Path(builder.data_path)
 
 
@@ -228,3 +234,38 @@ def test_beam_writes_the_same_bytes(
     assert names == sorted(path.name for path in beam.iterdir())
     for name in names:
         assert (alone / name).read_bytes() == (beam / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("length", [0.5, 2.0])
+def test_clips_of_features_of_ones_own(manual: Path, tmp_path: Path, length: float) -> None:
+    """A clip has the features under its caption's time, whatever their width and rate."""
+    times = {"chop the onions": (0.0, 3.0), "fry them": (4.5, 7.0), "now eat": (8.0, 30.0)}
+    said = [{"start": s, "end": e, "text": text} for text, (s, e) in times.items()]
+    rows = round(20 / length)
+    manual.mkdir()
+    for name in "abcd":
+        np.save(manual / f"{name}.npy", np.repeat(np.arange(rows)[:, None] + 1.0, 3, axis=1))
+        (manual / f"{name}.json").write_text(json.dumps(said))
+    card = {"feature_extractor": "clip", "feature_size": 3, "seconds_per_feature": length}
+    (manual / "features.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="features.json: features have .* set "):
+        build(manual, tmp_path)
+    config = FolderConfig(
+        name="clip", feature_extractor="clip", feature_size=3, seconds_per_feature=length
+    )
+    build(manual, tmp_path, config)
+    dataset = Dataset("folder/clip", "train", str(tmp_path))
+    sizes = VLMSizes(feature_size=dataset.feature_size)
+    sampler = clips.CaptionWindows(sizes, clips_per_record=16, min_tokens=1, max_tokens=1)
+    batch = next(TrainingBatches([dataset], sampler, 64, seed=0).from_step(0))
+    drawn = set()
+    for video, video_mask, text, text_mask in zip(
+        *(batch[name] for name in ("video", "video_mask", "text", "text_mask")), strict=True
+    ):
+        words = dataset.tokenizer.decode(text[text_mask].tolist())
+        caption = next(caption for caption in times if caption in words)
+        start, end = (min(time, 20) / length for time in times[caption])
+        expected = np.arange(math.floor(start), math.ceil(end))[:32] + 1
+        np.testing.assert_array_equal(video[video_mask], np.repeat(expected[:, None], 3, axis=1))
+        drawn.add(caption)
+    assert drawn == set(times)

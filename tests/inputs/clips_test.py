@@ -65,7 +65,7 @@ def records(*num_captions: int, seconds: int = 50) -> dict[str, Any]:
     return {
         "video_id": tf.constant([f"v{i}" for i in range(len(num_captions))]),
         "path": tf.constant(["data"] * len(num_captions)),
-        "seconds": tf.constant(lengths, tf.int32),
+        "num_features": tf.constant(lengths, tf.int32),
         "features": tf.constant(features, tf.float16),
         "captions": texts
         | {
@@ -78,7 +78,7 @@ def records(*num_captions: int, seconds: int = 50) -> dict[str, Any]:
 
 def drawn(sampler: clips.Sampler, record: dict[str, Any]) -> dict[str, np.ndarray]:
     """The clips of all records, one after the other."""
-    shape = len(record["seconds"]), sampler.clips_per_record, sampler.draws
+    shape = len(record["num_features"]), sampler.clips_per_record, sampler.draws
     found = sampler(record, random(*shape))
     return {name: x.numpy().reshape(-1, *x.shape[2:]) for name, x in found.items()}
 
@@ -145,8 +145,8 @@ def test_overlapped_clips_are_stretches_around_a_point_of_their_text() -> None:
 
 
 def test_overlapped_clips_of_impossible_lengths() -> None:
-    with pytest.raises(UserError, match="min_seconds 3 and max_seconds 64"):
-        clips.OverlappedClips(BERT, clips_per_record=2, max_seconds=64)
+    with pytest.raises(UserError, match="min_frames 3 and max_frames 64"):
+        clips.OverlappedClips(BERT, clips_per_record=2, max_frames=64)
 
 
 @pytest.mark.parametrize("sampler", [clips.CaptionWindows, clips.OverlappedClips])

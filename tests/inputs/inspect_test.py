@@ -1,5 +1,7 @@
 """What the data browser shows is what training sees."""
 
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -9,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +21,7 @@ import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
+from PIL import Image
 
 from configs import demo, demo_retrieval
 from vtmask import attention, masking, tokenizers
@@ -174,10 +178,11 @@ def test_attention_of_retrieval_is_isolated_first() -> None:
     assert list(inspect.attention_masks(Pretrain(), batch, 1)) == ["all layers"]
 
 
-@pytest.fixture
-def shown(demo_dir: Path) -> Iterator[Any]:
+@pytest.fixture(params=[1.0, 2.0])
+def shown(demo_dir: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     recipe_ = config(demo_dir)
     datasets = recipe.open_datasets(recipe_)
+    datasets[0].seconds_per_feature = request.param  # 2.0: as if all were told twice as fast
     sizes = recipe.model_sizes(recipe_, datasets[0])
     batches = recipe.make_batches(recipe_, datasets, sizes)
     source = batches.from_step(5)
@@ -198,10 +203,40 @@ def test_clips_are_those_of_the_batch_and_where_their_words_are_said(shown: Any)
     for clip in clips:
         captions = records[clip.video_id]["captions"]
         start, end = clip.seconds
-        inside = (np.floor(captions["start"]) >= start) & (np.ceil(captions["end"]) <= end)
+        inside = (captions["start"] >= start) & (captions["end"] <= end)
         said = " ".join(text for text, here in zip(captions["text"], inside, strict=True) if here)
         text = "".join(token.text for token in clip.tokens).removesuffix(" [SEP]")
         assert text and text in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count", "begins"),
+    [
+        ((2, 5), 3, [2, 3, 4]),
+        ((1, 2.5), 3, [1, 1.5, 2]),
+        ((2, 6), 2, [2, 4]),
+        ((0.75, 3), 3, [1, 1.5, 2.5]),  # at two frames a second
+        ((6.5, 7.5), 4, [6.5, 6.75, 7, 7.25]),
+    ],
+)
+def test_a_picture_of_each_feature(
+    tmp_path: Path, seconds: tuple[float, float], count: int, begins: list[float]
+) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=4)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for i in range(32):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 7 * i, np.uint8), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    clip = inspect.Clip("v", seconds, path, "ordinary", [False] * count, [])
+    found, problem = inspect.pictures(clip)
+    assert not problem
+    images = [Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) for uri in found]
+    levels = [np.asarray(image).mean() for image in images]
+    np.testing.assert_allclose(levels, [4 * 7 * begin for begin in begins], atol=3)
 
 
 def test_page_and_terminal(

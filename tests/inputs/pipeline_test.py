@@ -1,5 +1,6 @@
 """Batches are a function of (seed, step), for any number of hosts; bad data is a clear error."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,18 @@ def test_another_tokenizer(copy: Path) -> None:
         Dataset("demo/tiny", "train", str(copy))
 
 
+@pytest.mark.parametrize("change", [{}, {"seconds_per_feature": 0.0}])
+def test_a_data_set_that_does_not_tell_its_rate(copy: Path, change: dict[str, float]) -> None:
+    path = next(copy.rglob("metadata.json"))
+    metadata = json.loads(path.read_text())
+    del metadata["seconds_per_feature"]
+    path.write_text(json.dumps(metadata | change))
+    with pytest.raises(
+        UserError, match="metadata.json: has no seconds_per_feature; build it again"
+    ):
+        Dataset("demo/tiny", "train", str(copy))
+
+
 @pytest.mark.parametrize(
     ("field", "problem"),
     [("features", "field features is not finite"), ("captions", "one ends before it starts")],
@@ -160,7 +173,8 @@ def test_a_record_no_model_should_see(
 
     def damaged(serialized: Any, texts: str) -> dict[str, Any]:
         records = parse(serialized, texts)
-        last = tf.range(tf.size(records["seconds"])) == tf.size(records["seconds"]) - 1
+        number = tf.size(records["num_features"])
+        last = tf.range(number) == number - 1
         if field == "features":
             bad = tf.where(last, np.nan, 1.0)[:, None, None]
             records["features"] = records["features"] * tf.cast(bad, tf.float16)
@@ -272,12 +286,17 @@ def test_weights_that_make_no_mixture(weights: list[float], problem: str) -> Non
         located(weights, [10, 10], 1)
 
 
-def test_parts_of_a_mixture_need_the_same_tokenizer(dataset: Dataset, copy: Path) -> None:
+def test_parts_of_a_mixture_need_the_same_tokenizer_and_rate(dataset: Dataset, copy: Path) -> None:
     other = Dataset("demo/tiny", "test", str(copy))
     mixed = TrainingBatches([dataset, other], batches(dataset).sampler, 16, 0, (1.0, 1.0))
     assert len(set(mixed.video_ids(0))) == 8
     [batch] = take(mixed, 0, 1)
     assert batch["video_mask"].any(axis=1).all()
-    other.tokenizer_sha256 = "another"
-    with pytest.raises(UserError, match="tokenizer_sha256 is another, but"):
-        TrainingBatches([dataset, other], batches(dataset).sampler, 16, 0, (1.0, 1.0))
+    changes: list[tuple[str, Any]] = [("seconds_per_feature", 0.5), ("tokenizer_sha256", "other")]
+    for name, value in changes:
+        ours = getattr(other, name)
+        setattr(other, name, value)
+        assert other.inputs != mixed.inputs
+        with pytest.raises(UserError, match=f"{name} is {value}, but {ours} in .*; data sets of a"):
+            TrainingBatches([dataset, other], batches(dataset).sampler, 16, 0, (1.0, 1.0))
+        setattr(other, name, ours)

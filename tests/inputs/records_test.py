@@ -42,7 +42,7 @@ def test_what_no_model_should_see_is_refused() -> None:
     records.check("v", record())
     bad = record()
     bad["features"][5, 2] = np.nan
-    with pytest.raises(UserError, match="video v: features of second 5 are not finite"):
+    with pytest.raises(UserError, match="video v: features of row 5 are not finite"):
         records.check("v", bad)
     bad = record()
     bad["features"] = bad["features"][:0]

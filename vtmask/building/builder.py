@@ -8,13 +8,15 @@ or on Apache Beam, with the same output.
 
 import dataclasses
 import inspect
+import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -25,22 +27,44 @@ from vtmask.building import captions, files, report
 from vtmask.building.captions import Caption
 from vtmask.building.report import Counts
 from vtmask.errors import UserError
+from vtmask.features.extraction import CARD
 from vtmask.inputs import records
 from vtmask.tokenizers import Tokenizer
 
 _LINES_TO_TRAIN_ON = 1_000_000
 
 
+class Duration(NamedTuple):
+    """How long a video is.
+
+    Attributes:
+      features: how many it has.
+      seconds_per_feature: how long each is.
+    """
+
+    features: int
+    seconds_per_feature: float
+
+    @property
+    def seconds(self) -> float:
+        return self.features * self.seconds_per_feature
+
+    def place(self, time: float) -> float:
+        """The time within the video that is nearest to `time`, counted in features."""
+        inside = min(max(time, 0.0), self.seconds)
+        return round(inside / self.seconds_per_feature, 6)  # 0.3 / 0.1 is 2.9999999999999996
+
+
 class FeatureSource(Protocol):
     """Where a video's features come from. It is pickled and sent to Beam's workers."""
 
     def read(self) -> np.ndarray:
-        """Features [seconds, size]; a UserError names the file that can't be read."""
+        """Features [rows, size]; a UserError names the file that can't be read."""
 
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """A `.npy` file, [seconds, size]."""
+    """A `.npy` file, [rows, size]."""
 
     path: Path
 
@@ -66,7 +90,7 @@ class VideoFile:
 class Annotation(Protocol):
     """A field of a record that depends on the tokenizer or the video's length."""
 
-    def encode(self, tokenizer: Tokenizer, seconds: int, problems: Counter[str]) -> Any:
+    def encode(self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]) -> Any:
         """The field's value; what had to be dropped or cut is counted in `problems`."""
 
 
@@ -77,7 +101,9 @@ class Texts:
     lines: Sequence[str]
     beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def encode(self, tokenizer: Tokenizer, seconds: int, problems: Counter[str]) -> dict[str, Any]:
+    def encode(
+        self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]
+    ) -> dict[str, Any]:
         return records.encode_texts(tokenizer, self.lines) | dict(self.beside)
 
 
@@ -87,7 +113,7 @@ class Value:
 
     value: Any
 
-    def encode(self, tokenizer: Tokenizer, seconds: int, problems: Counter[str]) -> Any:
+    def encode(self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]) -> Any:
         return self.value
 
 
@@ -104,7 +130,9 @@ class TimedTexts:
     labels: Sequence[int] | None = None
     tokens: Sequence[Sequence[int]] | None = None
 
-    def encode(self, tokenizer: Tokenizer, seconds: int, problems: Counter[str]) -> dict[str, Any]:
+    def encode(
+        self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]
+    ) -> dict[str, Any]:
         lines = self.lines
         if self.tokens is not None:
             _check_ids(self.tokens, tokenizer)
@@ -112,7 +140,7 @@ class TimedTexts:
             lines = [line._replace(text=text) for line, text in zip(lines, texts, strict=True)]
         kept = []
         for index, line in enumerate(lines):
-            clean, found = captions.clean([line], seconds)
+            clean, found = captions.clean([line], duration.seconds)
             problems += found
             kept += [(caption, index) for caption in clean]
         kept.sort()
@@ -135,20 +163,22 @@ def _check_ids(tokens: Sequence[Sequence[int]], tokenizer: Tokenizer) -> None:
 
 
 @dataclass(frozen=True)
-class SecondLabels:
-    """A class for every second of a video, int32 [seconds].
+class FeatureLabels:
+    """A class for every feature of a video, int32 [features].
 
     Attributes:
-      steps: (start, end, class); a second that a step touches has its class, the last one's where
-        several do, and 0 where none does.
+      steps: (start, end, class), in seconds; a feature that a step touches has its class, the last
+        one's where several do, and 0 where none does.
     """
 
     steps: Sequence[tuple[float, float, int]]
 
-    def encode(self, tokenizer: Tokenizer, seconds: int, problems: Counter[str]) -> np.ndarray:
-        labels = np.zeros(seconds, np.int32)
+    def encode(
+        self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]
+    ) -> np.ndarray:
+        labels = np.zeros(duration.features, np.int32)
         for start, end, label in self.steps:
-            labels[max(math.floor(start), 0) : max(math.ceil(end), 0)] = label
+            labels[math.floor(duration.place(start)) : math.ceil(duration.place(end))] = label
         return labels
 
 
@@ -188,8 +218,10 @@ class VideoTextConfig(tfds.core.BuilderConfig):
     """How records are made.
 
     Attributes:
-      features: folder of the features; relative to the manual folder.
+      features: folder of the features; relative to the manual folder. What a features.json in it
+        says must be so.
       feature_size: width of a feature.
+      seconds_per_feature: how much of a video a feature is of: 0.5 where there are two a second.
       feature_extractor: name of what made the features; a model runs on the same only.
       deduplicate: free captions from the repetitions of rolling subtitles.
       vocab_size: of the tokenizer trained on the texts where none is given.
@@ -199,10 +231,41 @@ class VideoTextConfig(tfds.core.BuilderConfig):
     name: str = "default"
     features: str = "features"
     feature_size: int = 512
+    seconds_per_feature: float = 1.0
     feature_extractor: str = "s3d-howto100m"
     deduplicate: bool = False
     vocab_size: int = 8000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds_per_feature < math.inf:
+            raise UserError(
+                f"--config: field 'seconds_per_feature' is {self.seconds_per_feature}, expected a "
+                "finite number above 0"
+            )
+
+    def check_card(self, folder: Path) -> None:
+        """UserError where the card of the features in the folder says otherwise than the config."""
+        where = str(folder / CARD)
+        if os.path.exists(where):
+            card = files.read_json(where)
+            self.require(
+                where,
+                feature_extractor=files.field(card, "feature_extractor", str, where),
+                feature_size=files.field(card, "feature_size", int, where),
+                seconds_per_feature=files.field(card, "seconds_per_feature", float, where),
+            )
+
+    def require(self, where: str, **made: str | float) -> None:
+        """UserError unless the features `where` were made as this config's fields say."""
+        differing = {name: value for name, value in made.items() if value != getattr(self, name)}
+        if differing:
+            theirs = ", ".join(f"{name} {value!r}" for name, value in differing.items())
+            ours = ", ".join(repr(getattr(self, name)) for name in differing)
+            mended = json.dumps(differing, ensure_ascii=False)[1:-1]
+            raise UserError(
+                f"{where}: features have {theirs}, the config says {ours}; set {mended} in --config"
+            )
 
 
 class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -254,6 +317,7 @@ class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             metadata=tfds.core.MetadataDict(
                 feature_extractor=config.feature_extractor,
                 feature_size=config.feature_size,
+                seconds_per_feature=float(config.seconds_per_feature),
                 **self.metadata(),
             ),
         )
@@ -267,12 +331,19 @@ class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         folder = Path(dl_manager.manual_dir)
+        config = self.builder_config
+        config.check_card(folder / config.features)
         tokenizer = self._tokenizer(folder)
         tokenizer.save(self.data_path)
         self.info.metadata["tokenizer"] = tokenizer.file_name
         self.info.metadata["tokenizer_sha256"] = tokenizer.sha256
-        config = self.builder_config
-        maker = RecordMaker(tokenizer, config.feature_size, config.deduplicate, config.seed)
+        maker = RecordMaker(
+            tokenizer,
+            config.feature_size,
+            config.seconds_per_feature,
+            config.deduplicate,
+            config.seed,
+        )
         return {
             split: self._generate_examples(split, once_each(entries), maker)
             for split, entries in self.splits(folder).items()
@@ -310,6 +381,7 @@ class RecordMaker:
 
     tokenizer: Tokenizer
     feature_size: int
+    seconds_per_feature: float
     deduplicate: bool
     seed: int
 
@@ -325,30 +397,30 @@ class RecordMaker:
     def _record(self, video: Video, counts: Counts) -> dict[str, Any]:
         where = f"video {video.video_id}"
         features = files.check_features(where, video.features.read(), self.feature_size)
-        seconds = len(features)
+        duration = Duration(len(features), self.seconds_per_feature)
         described = [text for text in video.descriptions if text.strip()]
         counts.problems["empty description"] += len(video.descriptions) - len(described)
         return {
             "video_id": video.video_id,
             "video": video.file,
             "features": features,
-            "captions": self._captions(video, seconds, counts),
+            "captions": self._captions(video, duration, counts),
             "descriptions": records.encode_texts(self.tokenizer, described),
             **{
-                name: annotation.encode(self.tokenizer, seconds, counts.problems)
+                name: annotation.encode(self.tokenizer, duration, counts.problems)
                 for name, annotation in video.annotations.items()
             },
         }
 
-    def _captions(self, video: Video, seconds: int, counts: Counts) -> dict[str, Any]:
-        encoded = video.captions.encode(self.tokenizer, seconds, counts.problems)
+    def _captions(self, video: Video, duration: Duration, counts: Counts) -> dict[str, Any]:
+        encoded = video.captions.encode(self.tokenizer, duration, counts.problems)
         times = encoded["start"].tolist(), encoded["end"].tolist()
         said = list(map(Caption, *times, encoded["text"]))
-        counts.before.add(said, seconds)
+        counts.before.add(said, duration.seconds)
         if not self.deduplicate:
             return encoded
         said = captions.deduplicate(said, captions.coin(self.seed, video.video_id))
-        counts.after.add(said, seconds)
+        counts.after.add(said, duration.seconds)
         return records.encode_timed_texts(self.tokenizer, said)
 
 

@@ -29,7 +29,7 @@ def clean(captions: Iterable[Caption], seconds: float) -> tuple[list[Caption], C
     white space in a text becomes one space.
 
     Args:
-      seconds: length of the video; its number of features.
+      seconds: length of the video.
 
     Returns:
       The captions, with 0 <= start < seconds and start <= end <= seconds; and how many captions

@@ -218,19 +218,19 @@ def map_array(path: str | Path) -> np.ndarray:
 
 
 def check_features(where: str, values: np.ndarray, size: int) -> np.ndarray:
-    """Features as records hold them: float16 [seconds, size], C-contiguous.
+    """Features as records hold them: float16 [rows, size], C-contiguous.
 
     Args:
       where: file and video, for the error.
-      values: floats [seconds, size].
+      values: floats [rows, size].
 
     Raises:
-      UserError: another shape or type, no seconds, values that are not finite or beyond float16.
+      UserError: another shape or type, no rows, values that are not finite or beyond float16.
     """
     if values.ndim != 2 or values.shape[1] != size or not len(values):
         raise UserError(
-            f"{where}: features have shape {values.shape}, expected [seconds, {size}] and at "
-            "least one second"
+            f"{where}: features have shape {values.shape}, expected [rows, {size}] and at "
+            "least one row"
         )
     if values.dtype.kind != "f":
         raise UserError(f"{where}: features are {values.dtype}, expected floats")
@@ -238,10 +238,10 @@ def check_features(where: str, values: np.ndarray, size: int) -> np.ndarray:
         features = np.ascontiguousarray(values, np.float16)
     bad = ~np.isfinite(features).all(axis=1)
     if bad.any():
-        second = int(bad.argmax())
-        finite = np.isfinite(values[second]).all()
+        row = int(bad.argmax())
+        finite = np.isfinite(values[row]).all()
         problem = f"beyond {np.finfo(np.float16).max}, float16's limit" if finite else "not finite"
-        raise UserError(f"{where}: features of second {second} are {problem}; extract them again")
+        raise UserError(f"{where}: features of row {row} are {problem}; extract them again")
     return features
 
 

@@ -1,21 +1,27 @@
 """Feature extractors: windows of frames to one vector each."""
 
-from collections.abc import Callable
+import dataclasses
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from vtmask.errors import UserError
-from vtmask.features.decode import Window, windows
+from vtmask.building import files
+from vtmask.errors import UserError, check_choice
+from vtmask.features.decode import DamagedVideo, Window, windows
 from vtmask.features.pixel_statistics import PixelStatistics
 
+_S3D = "s3d"
+_S3D_WEIGHTS = "https://www.rocq.inria.fr/cluster-willow/amiech/howto100m/s3d_howto100m.pth"
 _WINDOWS_PER_CALL = 2  # few enough that PixelStatistics stays in the processor's cache
 
 
 class FeatureExtractor(Protocol):
-    """Maps windows of frames to unit-norm vectors.
+    """Maps windows of frames to vectors.
 
     Attributes:
       name: identifies the features; it travels with data and checkpoints, which must agree in it.
@@ -23,38 +29,146 @@ class FeatureExtractor(Protocol):
       window: what it wants to see of a video.
     """
 
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def window(self) -> Window: ...
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 [windows, *window.shape] to float [windows, size]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FromCallable:
+    """A Python callable, as an extractor."""
+
     name: str
     size: int
     window: Window
+    function: Callable[[np.ndarray], Any]
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 [windows, frames, image_size, image_size, 3] to float [windows, size]."""
+        return np.asarray(self.function(frames))
 
 
-EXTRACTORS: dict[str, Callable[[], FeatureExtractor]] = {PixelStatistics.name: PixelStatistics}
+@dataclasses.dataclass(frozen=True)
+class ExtractorConfig:
+    """Which extractor, in words that can be sent to another machine.
+
+    Attributes:
+      model: "s3d", "pixel-statistics-v1", or a callable, as `FILE.py:NAME` or `MODULE:NAME`.
+      weights: s3d_howto100m.pth, for "s3d".
+      dtype: of S3D's activations.
+      batch_size: windows a call.
+    """
+
+    model: str
+    weights: str | None = None
+    dtype: str = "float32"
+    batch_size: int = 8
+
+    def create(self) -> FeatureExtractor:
+        """The extractor; a UserError where there is none such."""
+        if ":" in self.model:
+            return from_callable(self.model)
+        check_choice("model", self.model, (_S3D, PixelStatistics.name, "FILE.py:CALLABLE"))
+        if self.model == PixelStatistics.name:
+            return PixelStatistics()
+        if self.weights is None:
+            raise UserError(
+                f"model s3d needs weights=s3d_howto100m.pth, from {_S3D_WEIGHTS}; "
+                f"{PixelStatistics.name} needs none"
+            )
+        from vtmask.features.s3d import S3DFeatures  # only here, as it needs JAX
+
+        return S3DFeatures(self.weights, self.dtype, self.batch_size)
 
 
 def create(name: str) -> FeatureExtractor:
-    """The extractor of this name; UserError where there is none."""
-    if name not in EXTRACTORS:
-        raise UserError(f"unknown feature extractor {name!r}; known are: {', '.join(EXTRACTORS)}")
-    return EXTRACTORS[name]()
+    """The extractor whose features have this name, if it needs no weights; else a UserError."""
+    if name == PixelStatistics.name:
+        return PixelStatistics()
+    raise UserError(
+        f"features {name!r} can't be made here, only {PixelStatistics.name!r}; make them with "
+        "`vtmask extract`"
+    )
+
+
+def from_callable(place: str) -> FeatureExtractor:
+    """The callable that a place names, as an extractor.
+
+    It maps uint8 [windows, frames, height, width, 3] to floats [windows, size]; a class is called
+    to make it. Its attributes may say more: `name` of the features, by default the place, and
+    `window`, by default one frame a second of 224 pixels. The size is seen from a black window.
+
+    Raises:
+      UserError: nothing callable there, or it does not give a vector a window.
+    """
+    module, _, attribute = place.rpartition(":")
+    found = getattr(_import(module), attribute, None)
+    if isinstance(found, type):
+        found = found()
+    if not callable(found):
+        raise UserError(f"model {place}: {module} has no callable {attribute!r}")
+    window = getattr(found, "window", Window(frames=1, frame_rate=1, image_size=224))
+    if not isinstance(window, Window):
+        raise UserError(f"model {place}: its window is {window!r:.60}, expected a Window")
+    black = np.asarray(found(np.zeros((2, *window.shape), np.uint8)))
+    if black.ndim != 2 or len(black) != 2 or black.dtype.kind != "f":
+        raise UserError(
+            f"model {place}: gives {black.dtype} {black.shape} for two windows, expected floats "
+            "[2, size]"
+        )
+    return FromCallable(getattr(found, "name", place), black.shape[1], window, found)
+
+
+def _import(module: str) -> Any:
+    try:
+        if not module.endswith(".py"):
+            return importlib.import_module(module)
+        spec = importlib.util.spec_from_file_location(Path(module).stem, module)
+        assert spec is not None and spec.loader is not None
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        return loaded
+    except (ImportError, FileNotFoundError) as error:
+        raise UserError(f"model {module}: can't be imported: {error}") from error
 
 
 def extract(path: str | Path, extractor: FeatureExtractor) -> np.ndarray:
-    """The features of a video file, float16 [windows, extractor.size], one row a window.
+    """The features of a video file, float16 [windows, extractor.size].
 
     Raises:
-      UserError: the file cannot be decoded, holds no frames, or its features are not finite.
+      UserError: a part of the file or all of it cannot be decoded, it holds no frames, or its
+        features are not finite.
     """
-    seen = windows(path, extractor.window)
-    blocks = []
-    while block := list(islice(seen, _WINDOWS_PER_CALL)):
-        blocks.append(extractor(np.stack(block)).astype(np.float16))
-    if not blocks:
-        raise UserError(f"{path}: no video frames in it; remove it from the list or replace it")
-    features = np.concatenate(blocks)
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if bad.size:
-        raise UserError(f"{path}: {extractor.name} features of window {bad[0]} are not finite")
+    features, problem = salvage(path, extractor)
+    if problem:
+        raise UserError(problem)
     return features
+
+
+def salvage(path: str | Path, extractor: FeatureExtractor) -> tuple[np.ndarray, str]:
+    """As `extract`, of what can be decoded; and what of the file can't be, "" if all can."""
+    problem = ""
+
+    def decoded() -> Iterator[np.ndarray]:
+        nonlocal problem
+        try:
+            yield from windows(path, extractor.window)
+        except DamagedVideo as error:
+            problem = str(error)
+
+    seen, blocks = decoded(), []
+    while block := list(islice(seen, _WINDOWS_PER_CALL)):
+        blocks.append(extractor(np.stack(block)))
+    return checked(path, extractor, np.concatenate(blocks)), problem
+
+
+def checked(path: str | Path, extractor: FeatureExtractor, features: np.ndarray) -> np.ndarray:
+    """The features as float16; a UserError where they are not finite or of another size."""
+    return files.check_features(f"{path}: {extractor.name}", features, extractor.size)

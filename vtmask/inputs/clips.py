@@ -1,4 +1,4 @@
-"""Records to clips: which seconds and which words of a video a model sees, in TensorFlow ops.
+"""Records to clips: which frames and which words of a video a model sees, in TensorFlow ops.
 
 A sampler takes R records at once and draws K clips of each, with random numbers it is given: no
 Python runs for a record or a clip. Records are dense, as `vtmask.inputs.dataset.Dataset.parse`
@@ -6,12 +6,14 @@ makes them:
 
 - `video_id`, and `path` of its data set: string [R];
 - `features`: float16 [R, S, size], zero beyond each video's end and in the last row of all;
-- `seconds`: how long each video is, int32 [R];
+- `num_features`: how many each video has, int32 [R];
 - for every field of texts a dict of `count` int32 [R], `num_tokens` int32 [R, N], `tokens` int32
   [R, M] (all texts of a record, one after the other) and, for timed texts, `start` and `end`
-  float32 [R, N], in seconds; all zero beyond a record's last text.
+  float32 [R, N], counted in features: 3.5 is the middle of feature 3, whatever its seconds; all
+  zero beyond a record's last text.
 
-Clips are [R, K, …] in the form `vtmask.models.vlm` describes.
+A frame of a clip is a feature of its video. Clips are [R, K, …] in the form `vtmask.models.vlm`
+describes.
 """
 
 import dataclasses
@@ -71,7 +73,7 @@ class CaptionWindows:
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         first, last, begin, end = self.text_windows(records, random)
-        start, stop = whole_seconds(begin, end, records["seconds"])
+        start, stop = whole_features(begin, end, records["num_features"])
         return _clips(self.sizes, records, start, stop, records["captions"], first, last + 1)
 
     def text_windows(
@@ -85,9 +87,9 @@ class CaptionWindows:
         wanted = tf.minimum(wanted, self.sizes.max_text_len - 1)
         first, last = text_windows(captions["num_tokens"], captions["count"], center, wanted, side)
         silent = captions["count"][:, None] == 0
-        seconds = tf.cast(records["seconds"][:, None], tf.float32)
+        whole = tf.cast(records["num_features"][:, None], tf.float32)
         begin = _pick(captions["start"], first)
-        end = tf.where(silent, seconds, _pick(captions["end"], last))
+        end = tf.where(silent, whole, _pick(captions["end"], last))
         return first, last, begin, end
 
 
@@ -99,29 +101,30 @@ class OverlappedClips(CaptionWindows):
     drawn inside the text's time.
 
     Attributes:
-      min_seconds, max_seconds: range, both ends included, of the video's length.
+      min_frames, max_frames: range, both ends included, of the video's length. The published ones
+        are of a second each.
     """
 
-    min_seconds: int = 3
-    max_seconds: int = 32
+    min_frames: int = 3
+    max_frames: int = 32
     draws: int = dataclasses.field(default=6, init=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_seconds <= self.max_seconds <= MAX_STEPS:
+        if not 0 < self.min_frames <= self.max_frames <= MAX_STEPS:
             raise UserError(
-                f"config.sampler: min_seconds {self.min_seconds} and max_seconds "
-                f"{self.max_seconds}, expected 0 < min_seconds <= max_seconds <= {MAX_STEPS}"
+                f"config.sampler: min_frames {self.min_frames} and max_frames "
+                f"{self.max_frames}, expected 0 < min_frames <= max_frames <= {MAX_STEPS}"
             )
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         first, last, begin, end = self.text_windows(records, random[..., :3])
         point, length, side = tf.unstack(random[..., 3:], axis=-1)
-        seconds = records["seconds"][:, None]
-        start, stop = whole_seconds(begin, end, records["seconds"])
-        center = tf.minimum(start + _below(point, stop - start), seconds - 1)
-        length = self.min_seconds + _below(length, self.max_seconds - self.min_seconds + 1)
+        num_features = records["num_features"]
+        start, stop = whole_features(begin, end, num_features)
+        center = tf.minimum(start + _below(point, stop - start), num_features[:, None] - 1)
+        length = self.min_frames + _below(length, self.max_frames - self.min_frames + 1)
         length = tf.minimum(length, self.sizes.max_video_len)
-        start, stop = video_windows(seconds, center, length, side)
+        start, stop = video_windows(num_features[:, None], center, length, side)
         return _clips(self.sizes, records, start, stop, records["captions"], first, last + 1)
 
 
@@ -143,13 +146,13 @@ class Descriptions:
         texts = records["descriptions"]
         require(texts["count"] > 0, records, "field descriptions is empty; retrieval needs one")
         chosen = _below(random[..., 0], texts["count"][:, None] if self.random else 1)
-        stop = records["seconds"][:, None]
+        stop = records["num_features"][:, None]
         return _clips(self.sizes, records, tf.zeros_like(stop), stop, texts, chosen, chosen + 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class TimedTexts:
-    """Clips for fine-tuning on annotated parts of videos: one timed text and its own seconds.
+    """Clips for fine-tuning on annotated parts of videos: one timed text and its own frames.
 
     Attributes:
       field: of timed texts: "clips" (YouCook2's sentences), "steps", …
@@ -164,8 +167,8 @@ class TimedTexts:
         texts = records[self.field]
         require(texts["count"] > 0, records, f"field {self.field} is empty; expected timed texts")
         chosen = _below(random[..., 0], texts["count"][:, None])
-        start, stop = whole_seconds(
-            _pick(texts["start"], chosen), _pick(texts["end"], chosen), records["seconds"]
+        start, stop = whole_features(
+            _pick(texts["start"], chosen), _pick(texts["end"], chosen), records["num_features"]
         )
         return _clips(self.sizes, records, start, stop, texts, chosen, chosen + 1)
 
@@ -230,31 +233,31 @@ def text_windows(
 
 
 def video_windows(
-    seconds: tf.Tensor, center: tf.Tensor, length: tf.Tensor, side: tf.Tensor
+    num_features: tf.Tensor, center: tf.Tensor, length: tf.Tensor, side: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Grows stretches of video around points, a second at a time, left or right at random.
+    """Grows stretches of video around points, a feature at a time, left or right at random.
 
     Args:
-      seconds: of each video, int32 [R, 1].
-      center: where each starts, [R, K], below `seconds`.
-      length: seconds to reach, at most `MAX_STEPS`, [R, K]; the whole video where it has fewer.
+      num_features: of each video, int32 [R, 1].
+      center: where each starts, [R, K], below `num_features`.
+      length: features to reach, at most `MAX_STEPS`, [R, K]; the whole video where it has fewer.
       side: random bits, int64 [R, K].
 
     Returns:
       start and end of each, int32 [R, K].
     """
-    length = tf.minimum(length, seconds)
+    length = tf.minimum(length, num_features)
     taken = tf.bitwise.left_shift(tf.ones_like(side), tf.cast(length, tf.int64)) - 1
     lefts = tf.cast(tf.raw_ops.PopulationCount(x=side & taken), tf.int32)
-    start = tf.clip_by_value(center - lefts, 0, seconds - length)
+    start = tf.clip_by_value(center - lefts, 0, num_features - length)
     return start, start + length
 
 
-def whole_seconds(
-    starts: tf.Tensor, ends: tf.Tensor, seconds: tf.Tensor
+def whole_features(
+    starts: tf.Tensor, ends: tf.Tensor, num_features: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whole seconds that cover [start, end) times inside videos of `seconds` [R]: int32 [R, K]."""
-    last = tf.minimum(tf.cast(tf.math.ceil(ends), tf.int32), seconds[:, None])
+    """Features that [start, end) touches, in videos of `num_features` [R]: int32 [R, K]."""
+    last = tf.minimum(tf.cast(tf.math.ceil(ends), tf.int32), num_features[:, None])
     first = tf.minimum(tf.cast(tf.floor(starts), tf.int32), last)
     return tf.maximum(first, 0), tf.maximum(last, 0)
 
@@ -262,7 +265,7 @@ def whole_seconds(
 def cut_video(
     features: tf.Tensor, start: tf.Tensor, end: tf.Tensor, max_video_len: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Seconds [start, end) of videos, cut and padded: [R, K, V, size] and a mask [R, K, V].
+    """Features [start, end) of videos, cut and padded: [R, K, V, size] and a mask [R, K, V].
 
     Args:
       features: [R, S, size], the last row of all zero.
@@ -304,7 +307,7 @@ def _clips(
     first: tf.Tensor,
     end: tf.Tensor,
 ) -> Clips:
-    """Clips of seconds [video_start, video_end) and texts [first, end), [R, K] each."""
+    """Clips of features [video_start, video_end) and texts [first, end), [R, K] each."""
     video, video_mask = cut_video(records["features"], video_start, video_end, sizes.max_video_len)
     token_ends = tf.pad(tf.cumsum(texts["num_tokens"], axis=1), [[0, 0], [1, 1]])
     text, text_mask = cut_text(

@@ -1,5 +1,6 @@
 """A prepared data set on disk: where its shards are, and what made its features and tokens."""
 
+import math
 import resource
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from vtmask.errors import UserError, reason
 from vtmask.inputs import records
 
 _OTHER_FILES = 256  # that a process has open beside its shards
+_INPUTS = ("feature_extractor", "feature_size", "seconds_per_feature", "tokenizer_sha256")
 
 
 class Dataset:
@@ -28,6 +30,7 @@ class Dataset:
       tokenizer: the one its captions were tokenised with.
       feature_extractor: name of what made its features.
       feature_size: their width.
+      seconds_per_feature: how much of a video each is of.
       num_records: videos in the split.
     """
 
@@ -76,6 +79,12 @@ class Dataset:
         for field in ("feature_extractor", "tokenizer", "tokenizer_sha256"):
             if not isinstance(metadata.get(field), str):
                 raise UserError(f"{self.path}/metadata.json: has no {field}; build it again")
+        seconds = metadata.get("seconds_per_feature")
+        if not isinstance(seconds, float) or not 0 < seconds < math.inf:
+            raise UserError(
+                f"{self.path}/metadata.json: has no seconds_per_feature; build it again"
+            )
+        self.seconds_per_feature: float = seconds
         self.feature_extractor: str = metadata["feature_extractor"]
         self.tokenizer_sha256: str = metadata["tokenizer_sha256"]
         self.tokenizer = tokenizers.load(self.path / metadata["tokenizer"])
@@ -107,18 +116,18 @@ class Dataset:
         return found
 
     @property
-    def inputs(self) -> dict[str, str]:
+    def inputs(self) -> dict[str, str | float]:
         """What made features and tokens."""
-        return {name: getattr(self, name) for name in ("feature_extractor", "tokenizer_sha256")}
+        return {name: getattr(self, name) for name in _INPUTS}
 
     def require_same_inputs(self, other: "Dataset") -> None:
         """UserError unless both have features and tokens of the same making."""
-        for name in ("feature_extractor", "feature_size", "tokenizer_sha256"):
-            ours, theirs = getattr(self, name), getattr(other, name)
-            if ours != theirs:
+        theirs = other.inputs
+        for name, ours in self.inputs.items():
+            if ours != theirs[name]:
                 raise UserError(
-                    f"{self.path}: {name} is {ours}, but {theirs} in {other.path}; data sets of a "
-                    "mixture must have the same"
+                    f"{self.path}: {name} is {ours}, but {theirs[name]} in {other.path}; data sets "
+                    "of a mixture must have the same"
                 )
 
     def parse(self, serialized: tf.Tensor, field: str) -> dict[str, Any]:
@@ -126,7 +135,9 @@ class Dataset:
         texts = dict(self._features.items()).get(field, {})
         if "num_tokens" not in texts:
             raise UserError(f"{self.path}: data set has no field {field!r} of texts")
-        return records.parse(serialized, self.feature_size, field, timed="start" in texts)
+        return records.parse(
+            serialized, self.feature_size, self.seconds_per_feature, field, timed="start" in texts
+        )
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Fields of one record: NumPy arrays, lists and strings."""

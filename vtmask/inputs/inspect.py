@@ -8,6 +8,7 @@ The second also writes FOLDER/index.html, with frames of the videos where there 
 
 import dataclasses
 import io
+import math
 import os
 import sys
 import time
@@ -70,7 +71,7 @@ class Clip:
     """
 
     video_id: str
-    seconds: tuple[int, int] | None
+    seconds: tuple[float, float] | None
     video: Path | None
     case: str
     frames: Sequence[bool]
@@ -106,7 +107,7 @@ def main(config: ConfigDict, step: int, num_clips: int, out: str | None) -> None
         "sampler": config.sampler.name,
         "seed": config.seed,
         "batch size": config.batch_size,
-        "features": datasets[0].feature_extractor,
+        "features": f"{datasets[0].feature_extractor}, {datasets[0].seconds_per_feature:g} s each",
         f"clips of steps {step} to {step + len(read) - 1}": len(lengths["frames"]),
         **summary(whole, sizes),
         "read": f"{rate:,.0f} clips/s",
@@ -232,9 +233,11 @@ def shown_clips(
         dataset, index = records[i // batches.sampler.clips_per_record]
         record = dataset[index]
         video_mask, text_mask = batch["video_mask"][i], batch["text_mask"][i]
+        where = place(record["features"], batch["video"][i][video_mask])
+        length = dataset.seconds_per_feature
         yield Clip(
             video_id=record["video_id"],
-            seconds=place(record["features"], batch["video"][i][video_mask]),
+            seconds=(where[0] * length, where[1] * length) if where else None,
             video=dataset.path / record["video"] if record["video"] else None,
             case=str(found[i]),
             frames=batch["video_masked"][i][video_mask].tolist(),
@@ -246,7 +249,7 @@ def shown_clips(
 
 
 def place(features: np.ndarray, clip: np.ndarray) -> tuple[int, int] | None:
-    """Where in a video [S, size] the seconds of a clip [n, size] are; None unless in one place."""
+    """Where in a video [S, size] the features of a clip [n, size] are; None unless in one place."""
     if not len(clip):
         return None
     starts = np.flatnonzero((features == clip[0]).all(axis=1)).tolist()
@@ -277,7 +280,7 @@ def decode_tokens(
 
 def clip_lines(clip: Clip, colour: bool) -> Iterator[str]:
     """A clip for the terminal, what is masked in brackets or in colour."""
-    where = f", {clip.seconds[0]}–{clip.seconds[1]} s" if clip.seconds else ""
+    where = f", {clip.seconds[0]:g}–{clip.seconds[1]:g} s" if clip.seconds else ""
     yield f"{clip.video_id}{where}: {clip.case}"
     yield f"  video {len(clip.frames):4}  {_bar(clip.frames)}"
     yield f"  text  {len(clip.tokens):4}  {_bar(token.masked for token in clip.tokens)}"
@@ -349,14 +352,20 @@ def paths(cells: np.ndarray) -> Drawing:
 
 
 def pictures(clip: Clip) -> tuple[list[str], str]:
-    """What is on screen as each second of the clip begins, as data URIs; or why it isn't known."""
+    """What is on screen as each feature of the clip begins, or soon after it, as data URIs; or why
+    it isn't known."""
     if clip.video is None:
         return [], "the record names no video file"
     if clip.seconds is None:
         return [], "the features don't tell which seconds these are"
+    start, end = clip.seconds
+    rate = math.ceil(round(len(clip.frames) / (end - start), 6))
+    begins = np.linspace(start, end, len(clip.frames), endpoint=False)
+    ticks = np.ceil((begins * rate).round(6)).astype(int).tolist()
     try:
-        windows = islice(decode.windows(clip.video, decode.Window(1, 1, _THUMBNAIL)), *clip.seconds)
-        return [_jpeg(window[0]) for window in windows], ""
+        windows = decode.windows(clip.video, decode.Window(1, rate, _THUMBNAIL))
+        shown = enumerate(islice(windows, ticks[-1] + 1))
+        return [_jpeg(window[0]) for tick, window in shown if tick in ticks], ""
     except UserError as error:
         return [], str(error)
 

@@ -85,7 +85,7 @@ class TrainingBatches:
         return [dataset[index]["video_id"] for dataset, index in self.records(step)]
 
     @property
-    def inputs(self) -> Mapping[str, str]:
+    def inputs(self) -> Mapping[str, str | float]:
         """What made features and tokens."""
         return self.datasets[0].inputs
 
@@ -225,7 +225,7 @@ def _batch_maker(
 
 def _check(records: clips.Records, field: str) -> None:
     """Stops the pipeline at a record no model should see."""
-    clips.require(records["seconds"] > 0, records, "field features is empty; build it again")
+    clips.require(records["num_features"] > 0, records, "field features is empty; build it again")
     finite = tf.reduce_all(tf.math.is_finite(records["features"]), axis=[1, 2])
     clips.require(finite, records, "field features is not finite; extract this video again")
     if "start" in records[field]:

@@ -46,7 +46,7 @@ def features(feature_size: int, **annotations: Any) -> tfds.features.FeaturesDic
 
     - `video_id`: unique in the data set.
     - `video`: the file, relative to the data set's folder, or "".
-    - `features`: float16 [seconds, feature_size].
+    - `features`: float16 [rows, feature_size], each of as many seconds as metadata.json says.
     - `captions`: the narration, `timed_texts` in order of their start.
     - `descriptions`: `texts` that describe the whole video, none or many.
     - `annotations`: what this data set adds.
@@ -89,10 +89,13 @@ def encode_timed_texts(
     }
 
 
-def parse(serialized: tf.Tensor, feature_size: int, field: str, timed: bool) -> dict[str, Any]:
+def parse(
+    serialized: tf.Tensor, feature_size: int, seconds_per_feature: float, field: str, timed: bool
+) -> dict[str, Any]:
     """Reads serialised records [R] into dense tensors; `vtmask.inputs.clips` says which.
 
-    Only what a sampler needs is read: video id, features and one field of texts.
+    Only what a sampler needs is read: video id, features and one field of texts. Times of texts
+    turn from seconds into features.
 
     Args:
       field: name of the texts.
@@ -113,10 +116,11 @@ def parse(serialized: tf.Tensor, feature_size: int, field: str, timed: bool) -> 
     )
     texts = {name: found[f"{field}/{name}"].to_tensor() for name in kinds}
     texts |= {name: tf.cast(texts[name], tf.int32) for name in ("tokens", "num_tokens")}
+    texts |= {name: texts[name] / seconds_per_feature for name in ("start", "end") if timed}
     texts["count"] = tf.cast(found[f"{field}/num_tokens"].row_lengths(), tf.int32)
     return {
         "video_id": found["video_id"],
-        "seconds": num_bytes // row,
+        "num_features": num_bytes // row,
         "features": tf.reshape(
             tf.bitcast(features, tf.float16), [tf.size(num_bytes), -1, feature_size]
         ),
@@ -129,12 +133,12 @@ def check(video_id: str, record: dict[str, Any]) -> None:
     values = record["features"]
     if values.ndim != 2 or not len(values):
         raise UserError(
-            f"video {video_id}: features have shape {values.shape}, expected [seconds, size]"
+            f"video {video_id}: features have shape {values.shape}, expected [rows, size]"
         )
     if not np.isfinite(values).all():
-        second = int(np.argwhere(~np.isfinite(values))[0, 0])
+        row = int(np.argwhere(~np.isfinite(values))[0, 0])
         raise UserError(
-            f"video {video_id}: features of second {second} are not finite; extract them again"
+            f"video {video_id}: features of row {row} are not finite; extract them again"
         )
     start, end = record["captions"]["start"], record["captions"]["end"]
     if not (end >= start).all():

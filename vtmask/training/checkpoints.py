@@ -1,7 +1,6 @@
 """Checkpoints of a run, and the workdir they belong to."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from vtmask.disk import write_whole
 from vtmask.errors import UserError, reason
 from vtmask.training.step import TrainState
 
@@ -99,13 +99,6 @@ def claim_workdir(workdir: Path, run: Mapping[str, Any]) -> None:
                 f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, now it is "
                 f"{mine.get(name)!r}; use another --workdir or the old value"
             )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replaces a file at once: whoever reads it sees the old text or all of the new."""
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

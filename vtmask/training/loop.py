@@ -25,11 +25,11 @@ class Batches(Protocol):
     """Batches as a function of the step; see `vtmask.inputs.pipeline.TrainingBatches`.
 
     Attributes:
-      inputs: names of what made features and tokens; a run resumes on the same only.
+      inputs: what made features and tokens; a run resumes on the same only.
     """
 
     @property
-    def inputs(self) -> Mapping[str, str]: ...
+    def inputs(self) -> Mapping[str, str | float]: ...
 
     def from_step(self, start_step: int) -> Iterator[dict[str, np.ndarray]]: ...
 

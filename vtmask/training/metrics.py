@@ -10,8 +10,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from vtmask.disk import write_whole
 from vtmask.errors import UserError, reason
-from vtmask.training.checkpoints import write_whole
 
 
 class MetricWriter:

@@ -1,0 +1,126 @@
+"""The `vtmask` command."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from vtmask import cli
+from vtmask.features import extraction, listing, show
+from vtmask.features.extractors import ExtractorConfig
+
+_SOME_SKIPPED = 3  # exit code
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    with cli.one_line_errors():
+        sys.exit(options.run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vtmask", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    extract = commands.add_parser(
+        "extract",
+        help="features of video files",
+        description="Writes the features of every video to OUT/NAME.npy, float16 [seconds, size]. "
+        "Videos that have some there are left alone, so the same command goes on after a stop. "
+        "Exit code: 0, or 3 if a video was skipped.",
+        allow_abbrev=False,
+    )
+    extract.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEOS",
+        help="folder, file, pattern ('videos/**/*.mp4') or list (a .txt or .lst, a path a line)",
+    )
+    extract.add_argument("--out", required=True, type=Path, help="folder of the features")
+    _add_model(extract)
+    extract.add_argument(
+        "--num_decoders",
+        type=_positive,
+        default=os.cpu_count() or 1,
+        help="processes that decode, by default one a core (%(default)s)",
+    )
+    extract.add_argument("--shard", default="1/1", help="do only this part of the videos: 3/64")
+    extract.add_argument(
+        "--beam_pipeline_options",
+        help="run on Apache Beam, with these options: "
+        "direct_running_mode=multi_processing,direct_num_workers=8",
+    )
+    extract.set_defaults(run=_extract)
+
+    features = commands.add_parser("features", help="look at features", allow_abbrev=False)
+    picture = features.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "show",
+        help="a picture of a video's features",
+        description="Draws the frames of a video over the similarity of its features to each "
+        "other: scenes are bright squares, repetitions bright stripes beside the diagonal.",
+        allow_abbrev=False,
+    )
+    picture.add_argument("file", type=Path, metavar="FILE", help="features (.npy), or a video")
+    picture.add_argument(
+        "--video", type=Path, help="of the features; by default the one `vtmask extract` saw"
+    )
+    picture.add_argument("--out", type=Path, help="the picture, by default NAME.png here")
+    _add_model(picture)
+    picture.set_defaults(run=_show)
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        default="s3d",
+        help="s3d (the default), pixel-statistics-v1, which needs no weights, or a Python callable "
+        "as FILE.py:NAME or MODULE:NAME",
+    )
+    parser.add_argument("--weights", help="s3d_howto100m.pth, for s3d")
+    parser.add_argument(
+        "--dtype", default="float32", help="of s3d's activations: float32 or bfloat16"
+    )
+    parser.add_argument(
+        "--batch_size", type=_positive, default=8, help="windows a call of the model (%(default)s)"
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def _extractor(options: argparse.Namespace) -> ExtractorConfig:
+    return ExtractorConfig(options.model, options.weights, options.dtype, options.batch_size)
+
+
+def _extract(options: argparse.Namespace) -> int:
+    shard = listing.Shard.parse(options.shard)
+    videos = [video for video in listing.find(options.videos) if shard.has(video.name)]
+    log = options.out / extraction.log_name(shard)
+    config = _extractor(options)
+    if options.beam_pipeline_options:
+        beam_options = cli.beam_options(options.beam_pipeline_options)
+        from vtmask.features import beam  # an extra
+
+        outcomes = beam.extract_all(videos, config, options.out, log, beam_options)
+    else:
+        outcomes = extraction.extract_all(
+            videos, config.create(), options.out, log, options.batch_size, options.num_decoders
+        )
+    print(*extraction.summary(outcomes, len(videos), log), sep="\n")
+    return _SOME_SKIPPED if any(not outcome.features for outcome in outcomes) else 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    out = options.out or Path(options.file.with_suffix(".png").name)
+    show.write_picture(options.file, out, options.video, _extractor(options))
+    print(f"Picture: {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

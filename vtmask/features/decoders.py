@@ -1,0 +1,108 @@
+"""Decoding in a process of its own: a file that crashes or hangs the decoder costs only itself."""
+
+import multiprocessing
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from vtmask.errors import UserError
+from vtmask.features import decode
+from vtmask.features.decode import DamagedVideo, Window
+
+_COMMAND = (sys.executable, "-m", "vtmask.features.decoders")
+_PATIENCE = 600.0  # seconds without a window after which a decoder is taken for hung
+
+
+class Decoder:
+    """A process that decodes videos, one at a time; `with` ends it.
+
+    Attributes:
+      command: what it runs; the file descriptor of its end of a pipe is added.
+      patience: seconds that it may take for a window.
+    """
+
+    def __init__(
+        self, window: Window, command: Sequence[str] = _COMMAND, patience: float = _PATIENCE
+    ):
+        self.window, self.command, self.patience = window, command, patience
+        self._process: subprocess.Popen | None = None
+        self._pipe: Connection | None = None
+
+    def __enter__(self) -> "Decoder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> str:
+        """Ends the process, whatever it is doing, and tells how; the next video starts another."""
+        if self._process is None or self._pipe is None:
+            return ""
+        self._pipe.close()
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return "hung"
+        finally:
+            self._process = None
+        return f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
+
+    def windows(self, path: str | Path) -> Iterator[np.ndarray]:
+        """As `vtmask.features.decode.windows`, and errors like its where the decoder fails."""
+        pipe = self._started()
+        decoded, in_step = 0, False
+        try:
+            pipe.send((str(path), self.window))
+            while isinstance(found := self._receive(pipe), np.ndarray):
+                yield found
+                decoded += 1
+            in_step = True
+            if found is not None:
+                raise found
+        except (EOFError, OSError) as error:
+            kind = DamagedVideo if decoded else UserError
+            after = f"after {decoded * self.window.seconds:g} s"
+            raise kind(f"{path}: the decoder {self.stop()} {after}") from error
+        finally:
+            if not in_step:
+                self.stop()
+
+    def _started(self) -> Connection:
+        if self._process is None or self._pipe is None:
+            self._pipe, theirs = multiprocessing.Pipe()
+            with theirs:
+                number = theirs.fileno()
+                self._process = subprocess.Popen([*self.command, str(number)], pass_fds=[number])
+        return self._pipe
+
+    def _receive(self, pipe: Connection) -> np.ndarray | UserError | None:
+        if not pipe.poll(self.patience):
+            raise TimeoutError
+        return pipe.recv()
+
+
+def serve(pipe: Connection) -> None:
+    """Answers every (path, window) with the video's windows, and then None or what went wrong."""
+    while True:
+        try:
+            path, window = pipe.recv()
+            try:
+                for pixels in decode.windows(path, window):
+                    pipe.send(pixels)
+                pipe.send(None)
+            except UserError as error:
+                pipe.send(error)
+        except (EOFError, OSError):  # whoever asked is gone
+            return
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ends with its pipe
+    serve(Connection(int(sys.argv[1])))

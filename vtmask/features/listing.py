@@ -1,0 +1,140 @@
+"""Video files by name: in folders, by patterns and in lists."""
+
+import glob
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from vtmask.errors import UserError, reason
+
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
+    *(".ogv", ".ts", ".webm", ".wmv"),
+)
+_LIST_SUFFIXES = (".txt", ".lst")
+
+
+class Listed(NamedTuple):
+    """A video file.
+
+    Attributes:
+      name: what its features are called, without suffix; it may have folders in it.
+    """
+
+    name: str
+    path: Path
+
+
+def find(arguments: Iterable[str]) -> list[Listed]:
+    """The videos that the arguments name, in order; several may have the same name.
+
+    An argument is
+
+    - a folder: all files in it and below with the suffix of a video, which are called by their path
+      from the folder;
+    - a pattern with `*`, `**`, `?` or `[…]`: all files that match, called by their path from the
+      pattern's first part that holds none of these;
+    - a list (`.txt`, `.lst`): a path a line, relative to the list's folder; called by the path if
+      that is relative and leads below the folder, else as a single file is;
+    - any other file, called by its own name.
+
+    Raises:
+      UserError: an argument names nothing, or a folder or list can't be read.
+    """
+    listed: list[Listed] = []
+    for argument in arguments:
+        found = list(_find(argument))
+        if not found:
+            raise UserError(f"{argument}: holds no videos ({' '.join(VIDEO_SUFFIXES)})")
+        listed += found
+    return listed
+
+
+def _find(argument: str) -> Iterator[Listed]:
+    path = Path(argument).expanduser()
+    if path.is_dir():
+        for name, suffix, file in walk(path):
+            if suffix in VIDEO_SUFFIXES:
+                yield Listed(name, file)
+    elif not path.exists() and glob.has_magic(argument):
+        fixed = Path(*_take_fixed(path.parts))
+        for match in sorted(glob.iglob(str(path), recursive=True)):
+            file = Path(match)
+            if file.suffix.lower() in VIDEO_SUFFIXES:
+                yield Listed(_name(file.relative_to(fixed)), file)
+    elif path.suffix.lower() in _LIST_SUFFIXES:
+        yield from _read_list(path)
+    elif os.path.lexists(path):
+        yield Listed(_name(Path(path.name)), path)
+    else:
+        raise UserError(f"{argument}: no such file or folder")
+
+
+def _take_fixed(parts: Iterable[str]) -> Iterator[str]:
+    for part in parts:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _read_list(path: Path) -> Iterator[Listed]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not a list of paths in UTF-8") from error
+    for line in filter(None, map(str.strip, lines)):
+        file = Path(line).expanduser()
+        below = not file.is_absolute() and ".." not in file.parts
+        yield Listed(_name(file if below else Path(file.name)), path.parent / file)
+
+
+def _name(path: Path) -> str:
+    return path.with_suffix("").as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def walk(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Every file that is not hidden: its path from the folder without suffix, the suffix, the path.
+
+    Links are followed; a folder that several lead to is walked once.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read: {reason(error)}") from error
+
+    walked = set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in walked:
+            folders.clear()
+            continue
+        walked.add(real)
+        folders.sort(key=lambda name: (os.path.islink(f"{parent}/{name}"), name))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(parent, name)
+                yield _name(path.relative_to(folder)), path.suffix.lower(), path
+
+
+class Shard(NamedTuple):
+    """The part of a job that one of several machines does: `number` of `total`, from 1."""
+
+    number: int = 1
+    total: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Of "3/64"; a UserError if it is not that."""
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise UserError(
+                f"--shard is {text!r}, expected NUMBER/TOTAL, from 1/{{n}} to {{n}}/{{n}}"
+            )
+        return cls(int(match[1]), int(match[2]))
+
+    def has(self, name: str) -> bool:
+        """Whether the video is in it, whatever other videos there are."""
+        return zlib.crc32(name.encode()) % self.total == self.number - 1

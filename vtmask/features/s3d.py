@@ -1,0 +1,57 @@
+"""Features by S3D, as the published systems were trained on them."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from vtmask import convert, torch_files
+from vtmask.errors import UserError, check_choice
+from vtmask.features.decode import Window
+from vtmask.models.s3d import EMBEDDING_SIZE, S3D
+
+_SMALLEST_NORM = 1e-12
+
+
+class S3DFeatures:
+    """The video embedding of S3D for every second, of unit norm.
+
+    The window is that of MMPT's extractor: 30 frames of a second, resized bicubically to 224 pixels
+    on the short side, the central square, a last second filled up with black frames.
+
+    Attributes:
+      batch_size: windows a call of the network; always so many, as others fill up, so that it is
+        compiled once and a window's feature does not depend on how many came with it.
+    """
+
+    name = "s3d-howto100m"
+    size = EMBEDDING_SIZE
+    window = Window(frames=30, frame_rate=30, image_size=224)
+
+    def __init__(self, weights: str | Path, dtype: str = "float32", batch_size: int = 8):
+        """`weights` is the published `s3d_howto100m.pth`; a UserError where it is not."""
+        check_choice("dtype", dtype, ("float32", "bfloat16"))
+        self.batch_size = batch_size
+        published = torch_files.load(weights)
+        try:
+            self._params = jax.device_put(convert.s3d_from_published(published))
+        except UserError as error:
+            raise UserError(f"{weights}: {error}; expected s3d_howto100m.pth") from error
+        model = S3D(len(self._params["text"]["word_embd"]["embedding"]), dtype)
+
+        @jax.jit
+        def embed(params: dict, frames: Array) -> Array:
+            x = model.apply({"params": params}, frames, method="embed_video")[0]
+            return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), _SMALLEST_NORM)
+
+        self._embed = embed
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 [windows, 30, 224, 224, 3] to float32 [windows, 512]."""
+        missing = -len(frames) % self.batch_size
+        filled = np.pad(frames, [(0, missing), *[(0, 0)] * 4])
+        batches = filled.reshape(-1, self.batch_size, *self.window.shape)
+        features = [np.asarray(self._embed(self._params, batch)) for batch in batches]
+        return np.concatenate(features)[: len(frames)]

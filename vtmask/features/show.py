@@ -1,0 +1,114 @@
+"""A picture of a video's features: its frames over their similarity to each other."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from vtmask.building import files
+from vtmask.errors import UserError
+from vtmask.features import extraction, extractors
+from vtmask.features.decode import DamagedVideo, Window, windows
+from vtmask.features.extractors import ExtractorConfig
+
+_PICTURES = 10
+_PICTURE_SIZE = 160  # pixels
+_CELLS = 600  # along a side of the matrix, at most; of longer videos a cell is several features
+
+
+def write_picture(path: Path, out: Path, video: Path | None, config: ExtractorConfig) -> None:
+    """Draws the features in a `.npy` file, or those that `config` makes of a video.
+
+    Args:
+      video: of the features in a `.npy` file; None is the one that `vtmask extract` made them of.
+
+    Raises:
+      UserError: a file can't be read, or it is not known what the features are of.
+    """
+    if path.suffix == ".npy":
+        features = files.read_array(path)
+        features = files.check_features(str(path), features, features.shape[-1])
+        name, seconds, source = _origin(path)
+        video = video or source
+        if video is None:
+            raise UserError(f"{path}: not known which video it is of; give it with --video")
+    else:
+        extractor = config.create()
+        features, _ = extractors.salvage(path, extractor)
+        name, seconds, video = extractor.name, extractor.window.seconds, path
+    title = f"{video.name}: {len(features)} × {seconds:g} s, {name}"
+    try:
+        draw(title, features, _pictures(video, len(features), seconds), seconds).savefig(out)
+    except ValueError as error:
+        raise UserError(f"{out}: {error}") from error
+
+
+def draw(
+    title: str, features: np.ndarray, pictures: Sequence[np.ndarray], seconds: float
+) -> Figure:
+    """The cosine of every two features under pictures of the video.
+
+    Args:
+      features: [n, size].
+      pictures: uint8 [height, width, 3], of times evenly spread over the video.
+      seconds: that a feature is of.
+    """
+    figure = Figure(figsize=(8.0, 8.4), dpi=120, layout="constrained")
+    figure.suptitle(title)
+    strip, matrix = figure.subplots(2, 1, height_ratios=(1, len(pictures)))
+    strip.imshow(np.concatenate(pictures, axis=1))
+    strip.axis("off")
+    length = len(features) * seconds
+    shown = matrix.imshow(_similarity(features), extent=(0, length, length, 0), cmap="magma")
+    clock = FuncFormatter(lambda t, _: f"{t // 60:.0f}:{t % 60:02.0f}")
+    for axis in (matrix.xaxis, matrix.yaxis):
+        axis.set_major_locator(MaxNLocator(10, steps=[1, 1.5, 3, 6, 10], integer=True))
+        axis.set_major_formatter(clock)
+    matrix.set(xlabel="time", ylabel="time")
+    figure.colorbar(shown, ax=matrix, location="bottom", label="cosine", shrink=0.5, aspect=40)
+    return figure
+
+
+def _similarity(features: np.ndarray) -> np.ndarray:
+    """Cosines of features, or of means of neighbours where there are many: [cells, cells]."""
+    cells = np.array_split(features.astype(np.float32), min(len(features), _CELLS))
+    means = np.stack([cell.mean(0) for cell in cells])
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    return means @ means.T
+
+
+def _pictures(video: Path, num_features: int, seconds: float) -> list[np.ndarray]:
+    """Frames in the middle of evenly spread parts of the video; grey where it can't be decoded."""
+    rate = math.ceil(1 / seconds)
+    times = (np.arange(_PICTURES) + 0.5) / _PICTURES * num_features * seconds
+    wanted = np.floor(times * rate).astype(int).tolist()
+    found: dict[int, np.ndarray] = {}
+    try:
+        for index, (picture,) in enumerate(windows(video, Window(1, rate, _PICTURE_SIZE))):
+            if index in wanted:
+                found[index] = picture
+            if index >= wanted[-1]:
+                break
+    except DamagedVideo:
+        pass  # the pictures up to there are good
+    grey = np.full((_PICTURE_SIZE, _PICTURE_SIZE, 3), 128, np.uint8)
+    return [found.get(index, grey) for index in wanted]
+
+
+def _origin(path: Path) -> tuple[str, float, Path | None]:
+    """Extractor, seconds and video of a `.npy` file, as far as `vtmask extract` has told."""
+    path = path.absolute()
+    for folder in path.parents:
+        card = folder / extraction.CARD
+        if card.exists():
+            found = files.read_json(card)
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            logs = sorted(folder.glob(extraction.LOGS))
+            outcomes = (outcome for log in logs for outcome in extraction.read_log(log))
+            video = next((Path(o.path) for o in outcomes if o.video == name), None)
+            seconds = files.field(found, "seconds_per_feature", float, str(card))
+            return files.field(found, "feature_extractor", str, str(card)), seconds, video
+    return "unknown extractor", 1.0, None
