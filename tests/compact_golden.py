@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 LEFT_OUT = r"param/|(mtm|mfmmlm)_grad/|final/"
-ARRAYS = ("attention_masks.npz", "vlm_pretrain.npz", "vlm_trajectory.npz", "vlm_joint.npz")
+ARRAYS = (
+    *("attention_masks.npz", "s3d.npz", "vlm_joint.npz", "vlm_pretrain.npz", "vlm_trajectory.npz"),
+)
 
 
 def main(full: Path, compact: Path) -> None:
@@ -27,7 +29,7 @@ def main(full: Path, compact: Path) -> None:
         if "hidden_states" in kept:
             kept["hidden_states"] = kept["hidden_states"][-1:]
         np.savez_compressed(compact / name, **kept)
-    for name in ("caption_dedup.json", "clip_sampling.json", "sequences.json"):
+    for name in ("caption_dedup.json", "clip_sampling.json", "s3d_dict.npy", "sequences.json"):
         shutil.copy(full / name, compact / name)
     (compact / "mmpt_shards").mkdir(exist_ok=True)
     for path in (full / "mmpt_shards").iterdir():

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ def weight(tag: str, key: str, shape: tuple[int, ...]) -> np.ndarray:
     """A made-up weight: seeded by its published name, scaled by its kind."""
     seed = zlib.crc32(f"{tag}/{key}".encode())
     x = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-    if "LayerNorm.weight" in key:
+    if key.endswith("running_var"):
+        return 1 + np.float32(0.1) * np.abs(x)
+    if "LayerNorm.weight" in key or re.search(r"bn[12]\.weight$", key):
         return 1 + np.float32(0.1) * x
-    if key.endswith("bias"):
+    if key.endswith(("bias", "running_mean")):
         return np.float32(0.1) * x
-    if "embeddings" in key:
+    if "embeddings" in key or "word_embd" in key:
         return np.float32(0.5) * x
     return (np.float32(1.2) / np.sqrt(np.prod(shape[1:] or shape))).astype(np.float32) * x
 
@@ -64,6 +67,12 @@ def published_shapes(meta: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     for name, rows in tables.items():
         shapes[f"bert.embeddings.{name}_embeddings.weight"] = (rows, hidden)
     return {f"mm_encoder.{name}": shape for name, shape in shapes.items()}
+
+
+def s3d_weights(case: Any) -> dict[str, np.ndarray]:
+    """S3D's, by their published names."""
+    facts = meta(case)
+    return {key: weight(facts["tag"], key, tuple(shape)) for key, shape in facts["keys"].items()}
 
 
 def meta(case: Any) -> dict[str, Any]:

@@ -18,9 +18,10 @@ import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from vtmask import attention, losses
+from vtmask import attention, convert, losses
 from vtmask.evaluation import metrics
 from vtmask.inputs import clips
+from vtmask.models.s3d import S3D, Words
 from vtmask.models.vlm import VLM
 from vtmask.tasks.pretrain import Pretrain
 from vtmask.tasks.retrieval import Retrieval
@@ -181,6 +182,24 @@ def test_joint_retrieval(golden_dir: Path) -> None:
             assert_close(text, case[prefix + "pooled_text"])
             assert_close(losses.contrastive(text, video), case[prefix + "t2v_loss"])
             assert_close(losses.contrastive(video, text), case[prefix + "v2t_loss"])
+
+
+def test_s3d(golden_dir: Path) -> None:
+    case = np.load(golden_dir / "s3d.npz")
+    params = convert.s3d_from_published(golden.s3d_weights(case))
+    model = S3D(len(params["text"]["word_embd"]["embedding"]))
+    words = Words(np.load(golden_dir / "s3d_dict.npy").tolist())
+
+    @jax.jit
+    def embed(frames: Any, words: Any) -> Any:
+        variables = {"params": params}
+        video = model.apply(variables, frames, method=model.embed_video)
+        return *video, model.apply(variables, words, method=model.embed_text)
+
+    video, mixed_5c, text = embed(case["frames"], words.encode(case["sentences"].tolist()))
+    assert_close(video, case["video_embedding"])
+    assert_close(mixed_5c, case["mixed_5c"])
+    assert_close(text, case["text_embedding"])
 
 
 def test_video_is_cut_and_padded(golden_dir: Path) -> None:

@@ -84,16 +84,18 @@ def s3d_from_published(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
         if kind == "num_batches_tracked":
             continue
         tower = ["video"]
-        if modules[0] == "text_module":
+        if modules[:1] == ["text_module"]:
             tower, modules = ["text"], modules[1:]
-        if modules[-1].startswith("bn"):
-            modules[-1] = modules[-1].replace("bn", "conv")  # a `ConvNorm` is both
+        layer = modules.pop() if modules else ""
+        if layer.startswith("bn"):
+            layer = layer.replace("bn", "conv")  # a `ConvNorm` is both
             kind = {"weight": "scale"}.get(kind, kind)
+        elif kind == "weight" and layer == "word_embd":
+            kind = "embedding"
         elif kind == "weight":
-            kind = "embedding" if modules[-1] == "word_embd" else "kernel"
-            order = (2, 3, 4, 1, 0) if value.ndim == 5 else (1, 0)
-            value = value if kind == "embedding" else value.transpose(order)
-        path = [*tower, *modules, _S3D_RENAMES.get(kind, kind)]
+            kind = "kernel"
+            value = value.transpose(2, 3, 4, 1, 0) if value.ndim == 5 else value.T
+        path = [*tower, *modules, layer, _S3D_RENAMES.get(kind, kind)]
         parameters["/".join(path)] = value
     _require_shapes(parameters, _s3d_shapes(parameters))
     return traverse_util.unflatten_dict(parameters, sep="/")

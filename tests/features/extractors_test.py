@@ -1,12 +1,14 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
 from vtmask.errors import UserError
-from vtmask.features import create
+from vtmask.features import Window, create
+from vtmask.features.extractors import ExtractorConfig
 
 
 def square(
@@ -56,9 +58,92 @@ def test_direction_of_motion_shows() -> None:
     assert similarity(square(right, 8), same) > similarity(square(right, 8), opposite)
 
 
-def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="'s4d'.*pixel-statistics-v1"):
+def test_features_that_can_not_be_made_here() -> None:
+    with pytest.raises(UserError, match="'s4d'.*'pixel-statistics-v1'.*vtmask extract"):
         create("s4d")
+
+
+def test_unknown_model_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="'s4d', expected 's3d' or 'pixel-statistics-v1' or"):
+        ExtractorConfig("s4d").create()
+
+
+def test_s3d_without_weights_tells_where_they_are() -> None:
+    with pytest.raises(UserError, match="needs --weights, s3d_howto100m.pth from https://"):
+        ExtractorConfig("s3d").create()
+
+
+CALLABLES = """
+import numpy as np
+from vtmask.features import Window
+
+def mean(frames):
+    return frames.mean((1, 2, 3), dtype=np.float32) / 255
+
+class Clip:
+    name = "clip-vit-b32"
+    window = Window(frames=2, frame_rate=4, image_size=64)
+    def __call__(self, frames):
+        assert frames.shape[1:] == (2, 64, 64, 3) and frames.dtype == np.uint8
+        return np.ones((len(frames), 5), np.float16)
+
+def summed(frames):
+    return frames.sum()
+
+def whole(frames):
+    return frames.mean((1, 2, 3)).astype(int)
+
+number = 3
+Clip.window  # a class works as its instances do
+wide = Clip()
+wide.window = 1.0
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(CALLABLES)
+    return tmp_path / "mine.py"
+
+
+def test_any_function_is_an_extractor(module: Path) -> None:
+    extractor = ExtractorConfig(f"{module}:mean").create()
+    assert (extractor.name, extractor.size) == (f"{module}:mean", 3)
+    assert extractor.window == Window(frames=1, frame_rate=1, image_size=224)
+    frames = np.full((2, 1, 224, 224, 3), 51, np.uint8)
+    np.testing.assert_allclose(extractor(frames), 0.2, rtol=1e-6)
+
+
+def test_a_callable_may_say_what_it_is(module: Path) -> None:
+    extractor = ExtractorConfig(f"{module}:Clip").create()
+    assert (extractor.name, extractor.size) == ("clip-vit-b32", 5)
+    assert extractor.window.seconds == 0.5
+
+
+def test_a_callable_of_a_module(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(module.parent)
+    assert ExtractorConfig("mine:Clip").create().size == 5
+
+
+@pytest.mark.parametrize(
+    "name, problem",
+    [
+        ("gone", "has no callable 'gone'"),
+        ("number", "has no callable 'number'"),
+        ("summed", r"gives uint64 \(\) for two windows, expected floats"),
+        ("whole", r"gives int64 \(2, 3\) for two windows, expected floats"),
+        ("wide", "its window is 1.0, expected a Window"),
+    ],
+)
+def test_callables_that_are_no_extractors(module: Path, name: str, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        ExtractorConfig(f"{module}:{name}").create()
+
+
+@pytest.mark.parametrize("place", ["gone.py:f", "no_such_module:f"])
+def test_callables_of_nowhere(place: str) -> None:
+    with pytest.raises(UserError, match="can't be imported"):
+        ExtractorConfig(place).create()
 
 
 def test_needs_neither_tensorflow_nor_jax() -> None:

@@ -291,11 +291,11 @@ def summary(outcomes: Sequence[Outcome], num_videos: int, log: Path) -> Iterator
     done = num_videos - len(skipped)
     yield f"{done} of {num_videos} videos have features in {log.parent}"
     for title, some in (
-        ("have features of what could be decoded", damaged),
-        ("were skipped", skipped),
+        ("damaged, with features of what could be decoded", damaged),
+        ("skipped", skipped),
     ):
         if some:
-            yield f"{len(some)} {title}:"
+            yield f"{title}: {len(some)}"
             yield from (f"  {outcome.problem}" for outcome in some[:_SHOWN])
             if len(some) > _SHOWN:
                 yield f"  … and {len(some) - _SHOWN} more"

@@ -80,7 +80,7 @@ class ExtractorConfig:
             return PixelStatistics()
         if self.weights is None:
             raise UserError(
-                f"model s3d needs weights=s3d_howto100m.pth, from {_S3D_WEIGHTS}; "
+                f"model {_S3D} needs --weights, s3d_howto100m.pth from {_S3D_WEIGHTS}; "
                 f"{PixelStatistics.name} needs none"
             )
         from vtmask.features.s3d import S3DFeatures  # only here, as it needs JAX

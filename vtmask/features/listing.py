@@ -130,9 +130,7 @@ class Shard(NamedTuple):
         """Of "3/64"; a UserError if it is not that."""
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise UserError(
-                f"--shard is {text!r}, expected NUMBER/TOTAL, from 1/{{n}} to {{n}}/{{n}}"
-            )
+            raise UserError(f"--shard is {text!r}, expected NUMBER/TOTAL: 1/64, 2/64 … 64/64")
         return cls(int(match[1]), int(match[2]))
 
     def has(self, name: str) -> bool:

@@ -30,7 +30,7 @@ def write_picture(path: Path, out: Path, video: Path | None, config: ExtractorCo
     """
     if path.suffix == ".npy":
         features = files.read_array(path)
-        features = files.check_features(str(path), features, features.shape[-1])
+        features = files.check_features(str(path), features, (features.shape or (0,))[-1])
         name, seconds, source = _origin(path)
         video = video or source
         if video is None:

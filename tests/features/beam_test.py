@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from features.decode_test import write_video
+
+from vtmask.features import beam, create, extraction
+from vtmask.features.extractors import ExtractorConfig
+from vtmask.features.listing import Listed
+
+CONFIG = ExtractorConfig("pixel-statistics-v1")
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> list[Listed]:
+    levels, times = np.arange(60) * 3, np.arange(60) / 24
+    good = [Listed(f"{n}", write_video(tmp_path / f"{n}.mp4", levels + n, times)) for n in range(3)]
+    (tmp_path / "text.mp4").write_text("no video")
+    return [*good, Listed("text", tmp_path / "text.mp4")]
+
+
+def test_beam_writes_what_one_machine_writes(videos: list[Listed], tmp_path: Path) -> None:
+    alone, spread = tmp_path / "alone", tmp_path / "spread"
+    expected = extraction.extract_all(videos, create(CONFIG.model), alone, alone / "log", 8, 2)
+    options = PipelineOptions([])
+    for _ in range(2):  # the second time there is nothing to do but the bad video
+        found = beam.extract_all(videos, CONFIG, spread, spread / "log", options)
+        assert {outcome.video: outcome for outcome in found} == {o.video: o for o in expected}
+    for video in videos[:3]:
+        name = f"{video.name}.npy"
+        assert (alone / name).read_bytes() == (spread / name).read_bytes()
+    assert (alone / "features.json").read_bytes() == (spread / "features.json").read_bytes()
+    assert not list(spread.glob(".*"))

@@ -1,0 +1,86 @@
+"""A decoder in a process of its own; `stand_in` scripts are decoders that fail in their own way."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from features.decode_test import write_video
+
+from vtmask.errors import UserError
+from vtmask.features import decode
+from vtmask.features.decode import DamagedVideo, Window
+from vtmask.features.decoders import Decoder
+
+WINDOW = Window(frames=8, frame_rate=8, image_size=32)
+
+
+def stand_in(script: str) -> Sequence[str]:
+    """A command that answers as a decoder; `script` may use `pipe` and `window`, a black one."""
+    head = (
+        "import os, sys, time\n"
+        "import numpy as np\n"
+        "from multiprocessing.connection import Connection\n"
+        "pipe = Connection(int(sys.argv[1]))\n"
+        "window = np.zeros((8, 32, 32, 3), np.uint8)\n"
+        "pipe.recv()\n"
+    )
+    return [sys.executable, "-c", head + script]
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "a.mp4", np.arange(60) * 3, np.arange(60) / 24)
+
+
+def test_windows_are_those_of_this_process(video: Path) -> None:
+    with Decoder(WINDOW) as decoder:
+        for _ in range(2):
+            found = list(decoder.windows(video))
+            np.testing.assert_array_equal(found, list(decode.windows(video, WINDOW)))
+
+
+def test_errors_come_across_and_the_next_video_is_decoded(video: Path, tmp_path: Path) -> None:
+    with Decoder(WINDOW) as decoder:
+        with pytest.raises(UserError, match="gone.mp4"):
+            list(decoder.windows(tmp_path / "gone.mp4"))
+        assert len(list(decoder.windows(video))) == 3
+
+
+def test_the_next_video_starts_anew_where_one_was_left_in_the_middle(video: Path) -> None:
+    with Decoder(WINDOW) as decoder:
+        left = decoder.windows(video)
+        first = next(left)
+        left.close()
+        found = list(decoder.windows(video))
+    assert len(found) == 3
+    np.testing.assert_array_equal(found[0], first)
+
+
+def test_a_crash_is_told_and_costs_one_video(video: Path) -> None:
+    with Decoder(WINDOW, stand_in("os.abort()")) as decoder:
+        with pytest.raises(UserError, match=r"a.mp4: the decoder crashed \(SIGABRT\) after 0 s"):
+            list(decoder.windows(video))
+        decoder.command = Decoder(WINDOW).command
+        assert len(list(decoder.windows(video))) == 3
+
+
+def test_windows_before_a_crash_are_kept() -> None:
+    found = []
+    decoder = Decoder(WINDOW, stand_in("pipe.send(window); pipe.send(window); os.abort()"))
+    with pytest.raises(DamagedVideo, match=r"crashed \(SIGABRT\) after 2 s"):
+        found.extend(decoder.windows("a.mp4"))  # extend takes what comes before the error
+    assert len(found) == 2
+
+
+def test_a_decoder_that_hangs_is_killed() -> None:
+    decoder = Decoder(WINDOW, stand_in("time.sleep(1000)"), patience=0.5)
+    with pytest.raises(UserError, match="a.mp4: the decoder hung after 0 s"):
+        list(decoder.windows("a.mp4"))
+
+
+def test_a_decoder_that_gives_up_is_told() -> None:
+    decoder = Decoder(WINDOW, stand_in("sys.exit(7)"))
+    with pytest.raises(UserError, match="the decoder ended with code 7"):
+        list(decoder.windows("a.mp4"))

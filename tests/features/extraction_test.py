@@ -1,0 +1,183 @@
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from features.decode_test import write_video
+
+from vtmask.errors import UserError
+from vtmask.features import extract, extraction
+from vtmask.features.decode import Window
+from vtmask.features.extraction import Outcome
+from vtmask.features.listing import Listed
+
+
+@dataclasses.dataclass
+class Brightness:
+    """An extractor of two numbers; it keeps the sizes of the batches that it gets."""
+
+    name: str = "brightness"
+    size: int = 2
+    window: Window = Window(frames=8, frame_rate=8, image_size=32, fill="last")
+    batches: list[int] = dataclasses.field(default_factory=list)
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        self.batches.append(len(frames))
+        values = frames.astype(np.float32).reshape(len(frames), -1) / 255
+        return np.stack([values.mean(1), values.std(1)], axis=1)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Listed]:
+    """Of 1, 2, 3 and 4 seconds, each brighter than the one before."""
+    folder = tmp_path_factory.mktemp("videos")
+    return [
+        Listed(
+            f"part-{n % 2}/{n}",
+            write_video(folder / f"{n}.mp4", [50 * n] * 24 * n, np.arange(24 * n) / 24),
+        )
+        for n in (1, 2, 3, 4)
+    ]
+
+
+def run(
+    videos: Sequence[Listed], out: Path, extractor: Brightness | None = None, **options: int
+) -> dict[str, Outcome]:
+    options = {"batch_size": 3, "num_decoders": 2} | options
+    outcomes = extraction.extract_all(
+        videos, extractor or Brightness(), out, out / "extracted.jsonl", **options
+    )
+    return {outcome.video: outcome for outcome in outcomes}
+
+
+@pytest.mark.parametrize("batch_size, num_decoders", [(1, 1), (3, 2), (100, 7)])
+def test_features_are_those_of_each_video_alone(
+    videos: list[Listed], tmp_path: Path, batch_size: int, num_decoders: int
+) -> None:
+    extractor = Brightness()
+    outcomes = run(videos, tmp_path, extractor, batch_size=batch_size, num_decoders=num_decoders)
+    for video in videos:
+        found = np.load(tmp_path / f"{video.name}.npy")
+        assert found.dtype == np.float16
+        np.testing.assert_array_equal(found, extract(video.path, Brightness()))
+        assert outcomes[video.name] == Outcome(video.name, str(video.path), len(found))
+    assert sum(extractor.batches) == 1 + 2 + 3 + 4
+    assert max(extractor.batches[:-1], default=batch_size) == batch_size
+
+
+def test_batches_are_filled_across_videos(videos: list[Listed], tmp_path: Path) -> None:
+    extractor = Brightness()
+    run(videos, tmp_path, extractor, batch_size=4)
+    assert extractor.batches == [4, 4, 2]
+
+
+def test_videos_with_features_are_left_alone(videos: list[Listed], tmp_path: Path) -> None:
+    before = run(videos[:2], tmp_path)
+    marked = tmp_path / f"{videos[0].name}.npy"
+    marked.write_bytes(b"mine")
+    extractor = Brightness()
+    assert run(videos, tmp_path, extractor).items() >= before.items()
+    assert marked.read_bytes() == b"mine"
+    assert sum(extractor.batches) == 3 + 4
+    log = (tmp_path / "extracted.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["video"] for line in log) == sorted(v.name for v in videos)
+
+
+def test_a_log_cut_short_by_a_kill(videos: list[Listed], tmp_path: Path) -> None:
+    run(videos[:2], tmp_path)
+    log = tmp_path / "extracted.jsonl"
+    log.write_text(log.read_text() + '{"video": "part-1/3", "pa')
+    assert len(run(videos, tmp_path)) == 4
+    assert len(extraction.read_log(log)) == 4
+
+
+def test_a_line_without_features_is_redone(videos: list[Listed], tmp_path: Path) -> None:
+    run(videos, tmp_path)
+    (tmp_path / f"{videos[2].name}.npy").unlink()
+    extractor = Brightness()
+    outcomes = run(videos, tmp_path, extractor)
+    assert sum(extractor.batches) == 3 and len(outcomes) == 4
+    assert len(extraction.read_log(tmp_path / "extracted.jsonl")) == 4
+
+
+def test_a_skipped_video_is_tried_again(videos: list[Listed], tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("no video")
+    listed = [Listed("a", tmp_path / "a.mp4"), *videos]
+    outcome = run(listed, tmp_path / "out")["a"]
+    assert outcome.features == 0 and outcome.problem.startswith(f"{tmp_path / 'a.mp4'}: ")
+    (tmp_path / "a.mp4").write_bytes(videos[0].path.read_bytes())
+    assert run(listed, tmp_path / "out")["a"] == Outcome("a", str(tmp_path / "a.mp4"), 1)
+
+
+def test_two_videos_of_one_name(videos: list[Listed], tmp_path: Path) -> None:
+    twin = Listed(videos[0].name, videos[3].path)
+    outcomes = extraction.extract_all(
+        [*videos, twin], Brightness(), tmp_path, tmp_path / "log.jsonl", 3, 2
+    )
+    (skipped,) = (outcome for outcome in outcomes if not outcome.features)
+    assert skipped.problem == f"{twin.path}: has the name of {videos[0].path}; rename one of them"
+    assert len(np.load(tmp_path / f"{twin.name}.npy")) == 1
+
+
+def test_features_that_are_not_finite_skip_their_video_alone(
+    videos: list[Listed], tmp_path: Path
+) -> None:
+    class Sensitive(Brightness):
+        def __call__(self, frames: np.ndarray) -> np.ndarray:
+            features = super().__call__(frames)
+            return np.where(features > 0.7, np.nan, features)
+
+    outcomes = run(videos, tmp_path, Sensitive())
+    skipped = [outcome for outcome in outcomes.values() if not outcome.features]
+    assert [outcome.video for outcome in skipped] == [videos[3].name]
+    assert "brightness: features of row 0 are not finite" in skipped[0].problem
+    assert not (tmp_path / f"{videos[3].name}.npy").exists()
+
+
+def test_a_failing_extractor_ends_the_run(videos: list[Listed], tmp_path: Path) -> None:
+    class Failing(Brightness):
+        def __call__(self, frames: np.ndarray) -> np.ndarray:
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(videos, tmp_path, Failing())
+
+
+def test_one_folder_has_features_of_one_extractor(videos: list[Listed], tmp_path: Path) -> None:
+    run(videos[:1], tmp_path)
+    card = json.loads((tmp_path / "features.json").read_text())
+    assert card["feature_extractor"] == "brightness"
+    assert (card["feature_size"], card["seconds_per_feature"]) == (2, 1.0)
+    for other, field in (
+        (Brightness(name="other"), "feature_extractor 'brightness'"),
+        (Brightness(size=3), "feature_size 2"),
+        (Brightness(window=Window(8, 16, 32)), "seconds_per_feature 1.0"),
+    ):
+        with pytest.raises(UserError, match=f"features.json: features there have {field}"):
+            run(videos, tmp_path, other)
+
+
+def test_features_of_unknown_making_are_not_mixed_with(
+    videos: list[Listed], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 2)))
+    with pytest.raises(UserError, match="has .npy files but no features.json"):
+        run(videos, tmp_path)
+
+
+def test_summary_tells_problems() -> None:
+    outcomes = [
+        Outcome("a", "a.mp4", 3),
+        Outcome("b", "b.mp4", 2, "b.mp4: damaged after 2 s"),
+        *(Outcome(f"c{i}", f"c{i}.mp4", 0, f"c{i}.mp4: no video stream") for i in range(25)),
+    ]
+    lines = list(extraction.summary(outcomes, 30, Path("out/extracted.jsonl")))
+    assert lines[0] == "5 of 30 videos have features in out"
+    assert lines[1:4] == [
+        "damaged, with features of what could be decoded: 1",
+        "  b.mp4: damaged after 2 s",
+        "skipped: 25",
+    ]
+    assert lines[-2:] == ["  … and 5 more", "What became of each: out/extracted.jsonl"]
