@@ -22,6 +22,7 @@ def stand_in(script: str) -> Sequence[str]:
         "import os, sys, time\n"
         "import numpy as np\n"
         "from multiprocessing.connection import Connection\n"
+        "from vtmask.features.decoders import send_window\n"
         "pipe = Connection(int(sys.argv[1]))\n"
         "window = np.zeros((8, 32, 32, 3), np.uint8)\n"
         "pipe.recv()\n"
@@ -68,7 +69,9 @@ def test_a_crash_is_told_and_costs_one_video(video: Path) -> None:
 
 def test_windows_before_a_crash_are_kept() -> None:
     found = []
-    decoder = Decoder(WINDOW, stand_in("pipe.send(window); pipe.send(window); os.abort()"))
+    decoder = Decoder(
+        WINDOW, stand_in("send_window(pipe, window); send_window(pipe, window); os.abort()")
+    )
     with pytest.raises(DamagedVideo, match=r"crashed \(SIGABRT\) after 2 s"):
         found.extend(decoder.windows("a.mp4"))  # extend takes what comes before the error
     assert len(found) == 2
