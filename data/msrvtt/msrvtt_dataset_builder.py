@@ -3,6 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vtmask.building.builder import (
     VideoTextBuilder,
     VideoTextConfig,
 )
+from vtmask.errors import check_choice
 from vtmask.inputs import records
 
 _SENTENCES = "MSRVTT_data.json"
@@ -25,31 +27,51 @@ _TRAIN = "MSRVTT_train.csv"
 _FULL_TEST = "MSRVTT_FULL_test.csv"
 _1K_A_TEST = "MSRVTT_JSFUSION_test.csv"
 _QUESTIONS = "MSR_MC_test.csv"
+_PROTOCOLS = {
+    "1k-a": "Retrieval among 1,000 videos, a sentence each.",
+    "full": "The official test videos with all sentences.",
+    "multiple-choice": "Five sentences a test video.",
+}
 _ANSWERS = ("a1", "a2", "a3", "a4", "a5")
+
+
+@dataclass(eq=False, kw_only=True)
+class MsrvttConfig(VideoTextConfig):
+    """How records are made.
+
+    Attributes:
+      protocol: what is tested: "1k-a", "full" or "multiple-choice".
+    """
+
+    protocol: str = "1k-a"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("--config: field 'protocol'", self.protocol, _PROTOCOLS)
 
 
 class Builder(VideoTextBuilder):
     """Videos with sentences for retrieval or, in one config, with multiple-choice questions."""
 
     BUILDER_CONFIGS = [
-        VideoTextConfig(name="1k-a", description="Retrieval among 1,000 videos, a sentence each."),
-        VideoTextConfig(name="full", description="The official test videos with all sentences."),
-        VideoTextConfig(name="multiple-choice", description="Five sentences a test video."),
+        MsrvttConfig(name=protocol, protocol=protocol, description=description)
+        for protocol, description in _PROTOCOLS.items()
     ]
+    builder_config: MsrvttConfig
 
     def annotations(self) -> dict[str, Any]:
-        if self.builder_config.name != "multiple-choice":
+        if self.builder_config.protocol != "multiple-choice":
             return {}
         return {"choices": records.texts() | {"correct": np.int32}}
 
     def splits(self, folder: Path) -> dict[str, Iterable[Entry]]:
         sentences = _read_sentences(folder / _SENTENCES)
         train = _read_ids(folder / _TRAIN)
-        if self.builder_config.name == "multiple-choice":
+        if self.builder_config.protocol == "multiple-choice":
             rows = files.read_csv(folder / _QUESTIONS, ("vid_key", *_ANSWERS, "answer"))
             test = list(self._questions(folder, rows))
             test_ids = {_video_id(row) for row in rows}
-        elif self.builder_config.name == "full":
+        elif self.builder_config.protocol == "full":
             ids = _read_ids(folder / _FULL_TEST)
             test = [self._described(folder, name, sentences[name]) for name in ids]
             test_ids = set(ids)

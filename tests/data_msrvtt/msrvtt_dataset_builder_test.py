@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data.msrvtt.msrvtt_dataset_builder import Builder
+from data.msrvtt.msrvtt_dataset_builder import Builder, MsrvttConfig
 from vtmask.building.builder import Entry, FeatureFile, Skipped, Texts, Video
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
@@ -42,6 +42,18 @@ def write_sentences(folder: Path, sentences: dict[str, list[str]]) -> None:
     said = [(video, text) for video, texts in sentences.items() for text in texts]
     items = [{"video_id": v, "caption": text, "sen_id": i} for i, (v, text) in enumerate(said)]
     (folder / "MSRVTT_data.json").write_text(json.dumps({"sentences": items, "videos": []}))
+
+
+def test_a_config_of_ones_own_has_any_protocol(manual: Path) -> None:
+    for protocol in Builder.builder_configs:
+        config = MsrvttConfig(name="clip", protocol=protocol, feature_extractor="clip")
+        builder = Builder(config=config, data_dir=manual.parent / "data")
+        ours = builder.splits(manual)["test"]
+        named = Builder(config=protocol, data_dir=manual.parent / "data")
+        assert list(ours) == list(named.splits(manual)["test"])
+        assert ("choices" in builder.annotations()) == (protocol == "multiple-choice")
+    with pytest.raises(UserError, match="'protocol' is '1k', expected '1k-a' or 'full' or"):
+        MsrvttConfig(name="clip", protocol="1k")
 
 
 def entries(manual: Path, config: str, split: str) -> dict[str, Entry]:

@@ -1,4 +1,4 @@
-"""Video files to one feature vector a second."""
+"""Video files to features, a vector for each window of a video."""
 
 from vtmask.features.decode import Window, windows
 from vtmask.features.extractors import FeatureExtractor, create, extract

@@ -91,7 +91,7 @@ class Decoder:
         if answer != _WINDOW:
             return answer
         pixels = np.empty(self.window.shape, np.uint8)
-        left = memoryview(pixels).cast("B")
+        left = pixels.data.cast("B")
         while left:
             read = os.readv(pipe.fileno(), [left])
             if not read:
@@ -118,7 +118,7 @@ def serve(pipe: Connection) -> None:
 def send_window(pipe: Connection, pixels: np.ndarray) -> None:
     """Its bytes go as they are: a pickle of them would take ten times as long."""
     pipe.send(_WINDOW)
-    left = memoryview(np.ascontiguousarray(pixels)).cast("B")
+    left = np.ascontiguousarray(pixels).data.cast("B")
     while left:
         left = left[os.write(pipe.fileno(), left) :]
 

@@ -3,7 +3,7 @@
 The model embeds and encodes; masks (`vtmask.attention`, `vtmask.masking`) and losses make a task
 of it (`vtmask.tasks`). A batch is a dict of
 
-- `video`: features, float [B, V, feature_size], zero where absent; one vector a second;
+- `video`: features, float [B, V, feature_size], zero where absent; one a second, as published;
 - `video_mask`: bool [B, V];
 - `text`: token ids, int [B, T]: the text, [SEP], then [PAD];
 - `text_mask`: bool [B, T], True for the text and its [SEP].
