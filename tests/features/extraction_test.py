@@ -102,6 +102,14 @@ def test_a_line_without_features_is_redone(videos: list[Listed], tmp_path: Path)
     assert len(extraction.read_log(tmp_path / "extracted.jsonl")) == 4
 
 
+def test_a_folder_is_filled_by_several_commands(videos: list[Listed], tmp_path: Path) -> None:
+    bad = Listed("bad", tmp_path / "gone.mp4")
+    assert set(run([videos[0], bad], tmp_path)) == {videos[0].name, "bad"}
+    assert set(run(videos[1:], tmp_path)) == {video.name for video in videos[1:]}
+    told = [outcome.video for outcome in extraction.read_log(tmp_path / "extracted.jsonl")]
+    assert sorted(told) == sorted(video.name for video in [bad, *videos])
+
+
 def test_a_skipped_video_is_tried_again(videos: list[Listed], tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("no video")
     listed = [Listed("a", tmp_path / "a.mp4"), *videos]

@@ -23,7 +23,8 @@ def extract_all(
       options: `apache_beam.options.pipeline_options.PipelineOptions`.
     """
     extraction.write_card(folder, config.create())
-    todo, before = extraction.plan(videos, folder, log)
+    todo = extraction.plan(videos, folder, log)
+    before = extraction.read_log(log)
     with beam.Pipeline(options=options) as pipeline:
         (
             pipeline
@@ -33,7 +34,7 @@ def extract_all(
             | beam.CombineGlobally(beam.combiners.ToListCombineFn())
             | beam.Map(lambda outcomes: extraction.write_log(log, before + outcomes))
         )
-    return extraction.read_log(log)
+    return extraction.outcomes_of(videos, log)
 
 
 class _Extract(beam.DoFn):

@@ -108,18 +108,18 @@ def extract_all(
     """Writes the features of all videos that have none in the folder yet.
 
     Args:
-      log: file of the outcomes; those that an earlier run wrote of videos that are done stay in it.
+      log: file of the outcomes; those of videos that are done and of other videos stay in it.
       batch_size: windows that the extractor gets at once, of one video or several.
       num_decoders: processes.
 
     Returns:
-      The outcomes in the log; a video that was done before and is not in the log has none.
+      The videos' outcomes; one that was done before, on another machine, may have none.
 
     Raises:
       UserError: the folder has features of another extractor.
     """
     write_card(folder, extractor)
-    todo, outcomes = plan(videos, folder, log)
+    todo = plan(videos, folder, log)
     decoders = min(num_decoders, len(todo))
     with log.open("a", encoding="utf-8") as lines, tqdm(total=len(todo), unit="video") as bar:
         events = decoded(todo, extractor.window, decoders, _BATCHES_AHEAD * batch_size)
@@ -134,27 +134,27 @@ def extract_all(
             else:
                 skipped += 1
                 bar.write(f"skipped: {outcome.problem}")
-            outcomes.append(outcome)
             num_features += outcome.features
             rate = num_features / max(bar.format_dict["elapsed"], 1e-9)
             bar.set_postfix_str(f"{rate:.1f} features/s, {skipped} skipped", refresh=False)
             bar.update()
-    return outcomes
+    return outcomes_of(videos, log)
 
 
-def plan(videos: Sequence[Listed], folder: Path, log: Path) -> tuple[list[Listed], list[Outcome]]:
-    """Videos without features, each name once, and outcomes that stand; the log has just these."""
+def plan(videos: Sequence[Listed], folder: Path, log: Path) -> list[Listed]:
+    """The videos without features, each name once; the log has no lines of them any more."""
     first: dict[str, Listed] = {}
-    outcomes = []
+    twins = []
     for video in videos:
         if first.setdefault(video.name, video) is not video:
             problem = f"{video.path}: has the name of {first[video.name].path}; rename one of them"
-            outcomes.append(Outcome(video.name, str(video.path.absolute()), 0, problem))
+            twins.append(Outcome(video.name, str(video.path.absolute()), 0, problem))
     todo = [v for name, v in first.items() if not features_file(folder, name).exists()]
     undone = {video.name for video in todo}
-    outcomes += [o for o in read_log(log) if o.features and o.video in first.keys() - undone]
-    write_log(log, outcomes)
-    return todo, outcomes
+    told = (outcome for outcome in read_log(log) if outcome.video not in undone)
+    stand = [outcome for outcome in told if outcome.features or outcome.video not in first]
+    write_log(log, stand + twins)
+    return todo
 
 
 def write_log(path: Path, outcomes: Iterable[Outcome]) -> None:
@@ -172,6 +172,12 @@ def read_log(path: Path) -> list[Outcome]:
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [Outcome(**json.loads(line)) for line in lines if line.endswith("\n")]
+
+
+def outcomes_of(videos: Iterable[Listed], log: Path) -> list[Outcome]:
+    """What the log tells of these videos."""
+    names = {video.name for video in videos}
+    return [outcome for outcome in read_log(log) if outcome.video in names]
 
 
 def save(folder: Path, video: str, features: np.ndarray) -> None:

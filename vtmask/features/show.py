@@ -81,11 +81,12 @@ def _similarity(features: np.ndarray) -> np.ndarray:
 
 
 def _pictures(video: Path, num_features: int, seconds: float) -> list[np.ndarray]:
-    """Frames in the middle of evenly spread parts of the video; grey where it can't be decoded."""
+    """Frames in the middle of evenly spread parts of the video; the last one where it ends."""
     rate = math.ceil(1 / seconds)
     times = (np.arange(_PICTURES) + 0.5) / _PICTURES * num_features * seconds
     wanted = np.floor(times * rate).astype(int).tolist()
     found: dict[int, np.ndarray] = {}
+    picture = np.full((_PICTURE_SIZE, _PICTURE_SIZE, 3), 128, np.uint8)
     try:
         for index, (picture,) in enumerate(windows(video, Window(1, rate, _PICTURE_SIZE))):
             if index in wanted:
@@ -94,8 +95,7 @@ def _pictures(video: Path, num_features: int, seconds: float) -> list[np.ndarray
                 break
     except DamagedVideo:
         pass  # the pictures up to there are good
-    grey = np.full((_PICTURE_SIZE, _PICTURE_SIZE, 3), 128, np.uint8)
-    return [found.get(index, grey) for index in wanted]
+    return [found.get(index, picture) for index in wanted]
 
 
 def _origin(path: Path) -> tuple[str, float, Path | None]:
