@@ -1,5 +1,6 @@
 """Foreign files are read as data; what is wrong with one is told in a line."""
 
+import io
 import json
 import os
 import pickle
@@ -379,6 +380,38 @@ def test_what_was_refused_is_named(tmp_path: Path) -> None:
     path = written(tmp_path, pickle.dumps([1, 2])[:-1])
     with refused(path, "byte 19: the pickle is cut off"):
         files.read_pickle(path)
+
+
+def test_names_and_persistent_ids_of_other_formats() -> None:
+    """A reader's names and ids stand for what it says; everything else stays refused."""
+    shape = {("some.format", "shape"): lambda *sizes: sizes, ("some.format", "one"): 1}
+    named = {**shape, ("some.format", "Options"): pickles.OBJECT, ("some.format", "Ordered"): dict}
+
+    def read(data: bytes) -> Any:
+        return pickles.read(io.BytesIO(data), named, lambda pid: {"id": pid})
+
+    assert read(b"csome.format\nshape\n(I1\nI2\ntR.") == (1, 2)
+    assert read(b"csome.format\none\n.") == 1
+    assert read(b"Pa\n.") == read(b"Va\nQ.") == {"id": "a"}
+    options = b"csome.format\nOptions\n)\x81"
+    assert read(options + b".") == {}
+    assert read(b"\x80\x02" + options + b"q\x00}Va\nh\x00sbh\x00\x86.")[0]["a"]["a"] is not None
+    assert read(b"csome.format\nOrdered\n)RVa\nI1\ns}Vnotes\nI2\nsb.") == {"a": 1}
+    for data in (
+        *(b"csome.format\nother\n.", b"cposix\nsystem\n.", b"csome.format\nshape\n."),
+        *(b"csome.format\nOptions\n.", b"csome.format\nOptions\n)R.", options + b"I1\nb."),
+        *(b"csome.format\nOptions\n(I1\nt\x81.", b"csome.format\nshape\n)\x81.", options + b"lb."),
+        *(b"csome.format\nshape\n}b.", b"csome.format\none\n)R.", b"Pa\nI1\nQ0N\x81."),
+    ):
+        with pytest.raises(pickles.BadPickle, match="^byte "):
+            pytest.fail(f"{data!r}: read {read(data)!r}")
+
+
+def test_pickles_one_after_another() -> None:
+    file = io.BytesIO(b"".join(pickle.dumps(i, protocol) for i, protocol in enumerate((0, 2, 5))))
+    assert [pickles.read(file) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(pickles.BadPickle, match=f"byte {file.tell()}: the pickle is cut off"):
+        pickles.read(file)
 
 
 def test_deep_nesting_is_harmless() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from features.decode_test import write_video
+from features import videos as made
 
 from vtmask.features import beam, create, extraction
 from vtmask.features.extractors import ExtractorConfig
@@ -14,8 +14,8 @@ CONFIG = ExtractorConfig("pixel-statistics-v1")
 
 @pytest.fixture
 def videos(tmp_path: Path) -> list[Listed]:
-    levels, times = np.arange(60) * 3, np.arange(60) / 24
-    good = [Listed(f"{n}", write_video(tmp_path / f"{n}.mp4", levels + n, times)) for n in range(3)]
+    pictures = made.greys(np.arange(60) * 3)
+    good = [Listed(f"{n}", made.write(tmp_path / f"{n}.mp4", pictures[n:])) for n in range(3)]
     (tmp_path / "text.mp4").write_text("no video")
     return [*good, Listed("text", tmp_path / "text.mp4")]
 

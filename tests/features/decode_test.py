@@ -1,111 +1,584 @@
-from collections.abc import Iterable
+import errno
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import Any, Literal
 
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from features.videos import greys, overwrite, packets, published, textures, turn, write
 
 from vtmask.errors import UserError
-from vtmask.features import Window, create, extract, windows
+from vtmask.features import Window, create, decode, extract, windows
+from vtmask.features.decode import DamagedVideo
+
+CLOCKWISE = (0, 1, -1, 0)  # a display matrix
 
 
-def write_video(
-    path: Path, levels: Iterable[float], times: Iterable[float], width: int = 64, height: int = 48
-) -> Path:
-    """An MP4 of uniformly grey frames, `levels`, shown from `times` on, in seconds."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=24)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1200)
-        stream.options = {"preset": "ultrafast", "crf": "1"}
-        for level, time in zip(levels, times, strict=True):
-            pixels = np.full((height, width, 3), level, np.uint8)
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = round(time * 1200), Fraction(1, 1200)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+def decoded(
+    path: Path, rate: int, size: int = 32, interpolation: Literal["bicubic", "area"] = "bicubic"
+) -> np.ndarray:
+    """All frames, without any that fill up the last window."""
+    return np.concatenate(list(windows(path, Window(1, rate, size, interpolation))))
 
 
-def shown(path: Path, rate: int, size: int = 32) -> np.ndarray:
-    return np.concatenate(list(windows(path, Window(rate, rate, size))))[
-        :, size // 2, size // 2, 0
-    ].astype(int)
+def salvaged(path: Path, rate: int, size: int = 32) -> tuple[np.ndarray, str]:
+    """All frames of a damaged video, and what is said to be lost."""
+    frames = []
+    with pytest.raises(DamagedVideo) as error:
+        for window in windows(path, Window(1, rate, size)):
+            frames.append(window)
+    return np.concatenate(frames), str(error.value)
+
+
+def levels(frames: np.ndarray) -> list[int]:
+    """Brightness of uniform frames in units of 10, as they were written."""
+    return (frames.mean((1, 2, 3)) / 10).round().astype(int).tolist()
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        list(windows(path, Window(8, 8, 32)))
+    assert not isinstance(error.value, DamagedVideo)
+    message = str(error.value)
+    assert path.name in message and "\n" not in message
+    return message
+
+
+# Equality with the ffmpeg command.
+
+
+def assert_published(path: Path, rate: int = 30, size: int = 40) -> None:
+    np.testing.assert_array_equal(decoded(path, rate, size), published(path, rate, size))
+
+
+@pytest.mark.parametrize("rate", [8, 24, 25, Fraction(30000, 1001), 30, 50, 60])
+def test_rates_are_converted_as_by_ffmpeg(tmp_path: Path, rate: Fraction) -> None:
+    assert_published(write(tmp_path / "a.mp4", textures(int(rate)), rate=rate))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_variable_rates_are_as_by_ffmpeg(tmp_path: Path, suffix: str) -> None:
+    times = [0, 0.01, 0.02, 0.3, 0.31, 0.7, 0.75, 0.758, 1.4]
+    assert_published(write(tmp_path / f"a.{suffix}", textures(9), times))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_late_and_early_starts_are_as_by_ffmpeg(tmp_path: Path, suffix: str) -> None:
+    late = [0.5 + index / 24 for index in range(12)]
+    assert_published(write(tmp_path / f"alone.{suffix}", textures(12), late))
+    assert_published(write(tmp_path / f"late.{suffix}", textures(12), late, sound=1.5))
+    assert_published(write(tmp_path / f"offset.{suffix}", textures(12), start=100, sound=1.5))
+
+
+def test_time_zero_is_where_sound_begins(tmp_path: Path) -> None:
+    video = write(tmp_path / "a.mp4", greys([50, 100]), [0.5, 1.0], rate=4, sound=2.0)
+    assert levels(decoded(video, 4)) == [5, 5, 5, 5, 10]
+
+
+@pytest.mark.parametrize(
+    "name, codec",
+    [("a.avi", "mpeg4"), ("a.mpg", "mpeg2video"), ("a.flv", "libx264"), ("a.webm", "libvpx")],
+)
+def test_formats_are_as_by_ffmpeg(tmp_path: Path, name: str, codec: str) -> None:
+    assert_published(write(tmp_path / name, textures(30), rate=25, codec=codec))
+
+
+def test_frames_stored_out_of_order_are_as_by_ffmpeg(tmp_path: Path) -> None:
+    options = {"bf": "3", "preset": "fast", "b-pyramid": "normal"}
+    for suffix in ("mp4", "avi", "h264"):
+        assert_published(write(tmp_path / f"a.{suffix}", textures(30), options=options))
+
+
+@pytest.mark.parametrize("width, height", [(35, 37), (37, 35), (1, 1), (3, 1), (160, 30), (400, 8)])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
+def test_sizes_are_as_by_ffmpeg(tmp_path: Path, width: int, height: int, pix_fmt: str) -> None:
+    pictures = textures(3, width, height)
+    video = write(tmp_path / "a.nut", pictures, rate=8, codec="rawvideo", pix_fmt=pix_fmt)
+    assert_published(video, rate=8)
+
+
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuvj420p", "yuv422p10le", "yuva420p", "gray", "gray16le", "rgb24", "bgra"]
+)
+def test_colours_are_as_by_ffmpeg(tmp_path: Path, pix_fmt: str) -> None:
+    video = write(tmp_path / "a.nut", textures(3), rate=8, codec="rawvideo", pix_fmt=pix_fmt)
+    assert_published(video, rate=8)
+
+
+@pytest.mark.parametrize("tags", ["colormatrix=bt709", "colormatrix=bt2020nc", "range=pc"])
+def test_tagged_colours_are_as_by_ffmpeg(tmp_path: Path, tags: str) -> None:
+    assert_published(write(tmp_path / "a.mp4", textures(3), options={"x264-params": tags}))
+
+
+def test_unknown_colours_are_taken_for_untagged(tmp_path: Path) -> None:
+    options = {"crf": "1", "preset": "ultrafast"}
+    plain = write(tmp_path / "a.mp4", textures(3), options=options)
+    options["x264-params"] = "colormatrix=ycgco"
+    odd = write(tmp_path / "b.mp4", textures(3), options=options)
+    np.testing.assert_array_equal(decoded(plain, 8), decoded(odd, 8))
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        *[CLOCKWISE, (-1, 0, 0, -1), (0, -1, 1, 0)],
+        *[(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)],
+    ],
+)
+def test_turned_and_mirrored_videos_are_as_by_ffmpeg(
+    tmp_path: Path, matrix: tuple[int, int, int, int]
+) -> None:
+    assert_published(turn(write(tmp_path / "a.mp4", textures(6, 64, 46)), matrix))
+
+
+def test_interlaced_and_oblong_pixels_are_as_by_ffmpeg(tmp_path: Path) -> None:
+    for name, option in (("a.mp4", "tff=1"), ("b.mp4", "sar=4/3")):
+        assert_published(write(tmp_path / name, textures(6), options={"x264-params": option}))
+
+
+def test_pancake_is_as_by_ffmpeg(reference_dir: Path) -> None:
+    assert_published(reference_dir / "videos" / "flipping_a_pancake.mkv", size=224)
+
+
+def test_corrupted_video_is_as_by_ffmpeg(reference_dir: Path) -> None:
+    video = reference_dir / "videos" / "corrupted.mp4"
+    frames, message = salvaged(video, 30, 224)
+    np.testing.assert_array_equal(frames, published(video, 30, 224))
+    assert "1 of 50 packets can't be decoded" in message
+
+
+# Times.
 
 
 def test_frames_are_sampled_by_their_timestamps(tmp_path: Path) -> None:
-    levels = [40, 80, 120, 160]
-    video = write_video(tmp_path / "a.mp4", levels, [0.0, 0.5, 0.75, 1.75])
-    expected = [40, 40, 80, 120, 120, 120, 120, 160]
-    np.testing.assert_allclose(shown(video, rate=4), expected, atol=3)
+    video = write(tmp_path / "a.mp4", greys([40, 80, 120, 160]), [0.0, 0.5, 0.75, 1.75], rate=4)
+    assert levels(decoded(video, 4)) == [4, 4, 8, 12, 12, 12, 12, 16]
 
 
 def test_higher_rates_are_thinned_out(tmp_path: Path) -> None:
-    levels = np.arange(48) * 4 + 30
-    video = write_video(tmp_path / "a.mp4", levels, np.arange(48) / 24)
-    np.testing.assert_allclose(shown(video, rate=8), levels[::3], atol=3)
+    video = write(tmp_path / "a.mp4", greys(np.arange(24) * 10), np.arange(24) / 24)
+    assert levels(decoded(video, 8)) == [*range(1, 24, 3)]  # 1/24 s rounds to tick 0, 2/24 to 1
 
 
-def test_last_window_is_filled_with_its_last_frame(tmp_path: Path) -> None:
-    video = write_video(tmp_path / "a.mp4", [50, 100, 150], [0.0, 0.5, 1.0])
-    levels = shown(video, rate=2)
-    np.testing.assert_allclose(levels, [50, 100, 150, 150], atol=3)
+def test_pictures_are_resized_once_and_only_if_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resized: list[av.VideoFrame] = []
+    resize = decode._Squares.__call__
+
+    def counted(squares: decode._Squares, frame: av.VideoFrame) -> np.ndarray:
+        resized.append(frame)
+        return resize(squares, frame)
+
+    monkeypatch.setattr(decode._Squares, "__call__", counted)
+    slow = write(tmp_path / "a.mp4", greys([50, 100]), [0, 10])
+    assert len(decoded(slow, 30)) > 300 and len(resized) == 2
+    resized.clear()
+    fast = write(tmp_path / "b.mp4", greys(range(0, 240, 4)), rate=60)
+    assert len(decoded(fast, 2)) == len(resized) == 2
 
 
-@pytest.mark.parametrize("width, height", [(64, 48), (48, 64), (64, 64), (70, 30)])
-def test_windows_are_square(tmp_path: Path, width: int, height: int) -> None:
-    video = write_video(tmp_path / "a.mp4", [90] * 24, np.arange(24) / 24, width, height)
-    (window,) = windows(video, Window(8, 8, 32))
-    assert window.shape == (8, 32, 32, 3) and window.dtype == np.uint8
+def test_pictures_may_stay_for_minutes(tmp_path: Path) -> None:
+    for suffix in ("mp4", "mkv"):
+        video = write(tmp_path / f"a.{suffix}", greys([50, 100, 150]), [0, 300, 301], rate=1)
+        assert levels(decoded(video, 1)) == [5] * 300 + [10, 15]
+
+
+def test_raw_streams_have_the_rate_they_tell(tmp_path: Path) -> None:
+    video = write(tmp_path / "a.h264", greys([50, 100, 150, 200]), rate=2)
+    assert levels(decoded(video, 4)) == [5, 5, 10, 10, 15, 15, 20, 20]
+
+
+def test_raw_streams_without_rate_have_25_frames_a_second(tmp_path: Path) -> None:
+    pictures = greys(range(0, 250, 5))
+    video = write(tmp_path / "a.mjpeg", pictures, rate=8, codec="mjpeg", pix_fmt="yuvj420p")
+    assert len(decoded(video, 25)) == 50
+
+
+def joined(path: Path, *parts: Path) -> Path:
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+@pytest.mark.parametrize("starts", [(0, 93_600), (93_600, 0), (0, 0), (95_442, 0), (0, 3)])
+def test_time_goes_on_over_jumps_in_streams(tmp_path: Path, starts: tuple[int, int]) -> None:
+    parts = [
+        write(tmp_path / f"{index}.ts", textures(24), start=start, sound=1.0)
+        for index, start in enumerate(starts)
+    ]
+    video = joined(tmp_path / "a.ts", *parts)
+    assert_published(video)
+    assert len(decoded(video, 30)) < 130
+
+
+def with_cluster_at(path: Path, milliseconds: int) -> Path:
+    """Sets the time of a Matroska file's third cluster."""
+    data = path.read_bytes()
+    at = -1
+    for _ in range(3):
+        at = data.index(b"\x1f\x43\xb6\x75", at + 1)
+    at = data.index(b"\xe7", at) + 1
+    length = data[at] & 0x7F
+    overwrite(path, at + 1, milliseconds.to_bytes(length, "big"))
+    return path
+
+
+@pytest.mark.parametrize("live", ["0", "1"])
+def test_times_that_cannot_be_true_are_not_believed(tmp_path: Path, live: str) -> None:
+    clusters = {"cluster_time_limit": "1000", "live": live}
+    pictures, options = greys(range(0, 240, 4)), {"g": "5"}
+    times = [0.9 + index / 10 for index in range(60)]  # so that clusters' times take two bytes
+    video = write(tmp_path / "a.mkv", pictures, times, rate=10, options=options, container=clusters)
+    expected = decoded(video, 10)
+    with_cluster_at(video, 65_000)
+    found = decoded(video, 10)
+    if live == "0":  # the file states how long it is
+        assert np.abs(levels(found) - np.array(levels(expected))).max() <= 1
+    else:
+        assert len(found) < 700
+
+
+def test_no_picture_stays_for_more_than_an_hour(tmp_path: Path) -> None:
+    video = write(tmp_path / "a.mkv", greys([50, 100, 150]), [0, 1, 93_600], rate=1)
+    assert levels(decoded(video, 1)) == [5, 10, 15]
+
+
+def test_frames_out_of_order_are_not_shown_late(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=10)
+        stream.width, stream.height = 64, 48
+        stream.options = {"preset": "ultrafast", "crf": "1"}
+        encoded = []
+        for picture in greys([50, 100, 150, 200]):
+            encoded += stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+        for packet, time in zip([*encoded, *stream.encode()], [5, 7, 4, 9], strict=True):
+            packet.dts, packet.pts = encoded.index(packet) if packet in encoded else 3, time
+            packet.dts -= 10
+            file.mux(packet)
+    assert levels(decoded(path, 10)) == [5, 5, 15, 15, 20]
+
+
+def test_ten_hours_take_no_more_memory_than_one(tmp_path: Path) -> None:
+    for hours in (1, 10):
+        times = np.arange(360 * hours) * 10
+        write(tmp_path / f"{hours}.mp4", greys(times % 250, 32, 32), times.tolist())
+    code = """if True:
+        import resource, sys, tracemalloc
+        from vtmask.features.decode import Window, windows
+        tracemalloc.start()
+        for path in sys.argv[1:]:
+            tracemalloc.reset_peak()
+            count = sum(1 for _ in windows(path, Window(100, 1, 32)))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            print(count, tracemalloc.get_traced_memory()[1], peak)
+    """
+    command = [sys.executable, "-c", code, f"{tmp_path}/1.mp4", f"{tmp_path}/10.mp4"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    (short, python, total), (long, python_long, total_long) = (
+        map(int, line.split()) for line in run.stdout.splitlines()
+    )
+    assert (short, long) == (36, 360)
+    assert python_long < python + 1e6
+    assert total_long < total + 4096  # KiB; the file's index of packets takes some
+
+
+# Windows.
+
+
+@pytest.mark.parametrize("fill, last", [("black", [15, 0, 0, 0]), ("last", [15] * 4)])
+def test_last_window_is_filled_up(
+    tmp_path: Path, fill: Literal["black", "last"], last: list[int]
+) -> None:
+    video = write(tmp_path / "a.mp4", greys(np.repeat([50, 100, 150], [6, 2, 1])), rate=2)
+    found = [levels(window) for window in windows(video, Window(4, 2, 32, fill=fill))]
+    assert found == [[5] * 4, [5, 5, 10, 10], last]
+
+
+@pytest.mark.parametrize("width, height", [(64, 48), (48, 64), (64, 64), (70, 30), (9000, 2)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "area"])
+def test_windows_are_square(
+    tmp_path: Path, width: int, height: int, interpolation: Literal["bicubic", "area"]
+) -> None:
+    pictures = greys([90] * 8, width, height)
+    video = write(tmp_path / "a.nut", pictures, rate=8, codec="rawvideo")
+    (window,) = windows(video, Window(8, 8, 224, interpolation))
+    assert window.shape == (8, 224, 224, 3) and window.dtype == np.uint8
+    np.testing.assert_allclose(window, 90, atol=3)
+
+
+def test_windows_are_not_overwritten(tmp_path: Path) -> None:
+    video = write(tmp_path / "a.mp4", greys([50, 100, 150, 200]), rate=1)
+    first, second = windows(video, Window(2, 1, 32))
+    assert levels(first) == [5, 10] and levels(second) == [15, 20]
+
+
+def test_portrait_videos_of_phones_are_upright(tmp_path: Path) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:, :32] = 200  # left, which comes to the top
+    video = turn(write(tmp_path / "a.mp4", [picture] * 4), CLOCKWISE)
+    frame = decoded(video, 8)[0].mean(-1)
+    assert frame[:14].min() > 150 and frame[18:].max() < 50
+
+
+def test_pictures_may_change_their_size(tmp_path: Path) -> None:
+    sizes = [(64, 48), (96, 64), (32, 64)]
+    parts = [
+        write(tmp_path / f"{index}.h264", greys([50 + 50 * index] * 8, *size), rate=8)
+        for index, size in enumerate(sizes)
+    ]
+    video = joined(tmp_path / "a.h264", *parts)
+    assert levels(decoded(video, 8)) == [5] * 8 + [10] * 8 + [15] * 8
+
+
+def test_area_is_as_features_were_made_with(tmp_path: Path) -> None:
+    video = write(tmp_path / "a.mp4", textures(8, 96, 96), rate=8)
+    with av.open(str(video)) as container:
+        frames = list(container.decode(video=0))
+    expected = [f.reformat(48, 48, "rgb24", interpolation="AREA").to_ndarray() for f in frames]
+    np.testing.assert_array_equal(decoded(video, 8, 48, interpolation="area"), expected)
+
+
+def test_largest_stream_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    pictures = [greys([level], size, size)[0] for level, size in ((50, 32), (100, 64), (150, 48))]
+    with av.open(str(path), "w") as file:
+        streams = [file.add_stream("ffv1", rate=8) for _ in pictures]
+        for stream, picture in zip(streams, pictures, strict=True):
+            stream.height, stream.width = picture.shape[:2]
+        for stream, picture in zip(streams, pictures, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            file.mux([*stream.encode(frame), *stream.encode()])
+    assert set(levels(decoded(path, 8))) == {10}
 
 
 def test_extract_gives_one_unit_vector_a_second(tmp_path: Path) -> None:
-    video = write_video(tmp_path / "a.mp4", np.arange(60) * 3, np.arange(60) / 24)
+    video = write(tmp_path / "a.mp4", greys(np.arange(60) * 3))
     features = extract(video, create("pixel-statistics-v1"))
     assert features.shape == (3, 512) and features.dtype == np.float16
     np.testing.assert_allclose(np.linalg.norm(features.astype(np.float32), axis=1), 1, atol=1e-2)
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
-    video = write_video(tmp_path / "a.mp4", [90] * 24, np.arange(24) / 24)
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(video.read_bytes()[:200])
-    for path in (broken, tmp_path / "missing.mp4"):
-        with pytest.raises(UserError, match=path.name) as error:
-            extract(path, create("pixel-statistics-v1"))
-        assert "\n" not in str(error.value)
+# Damage.
 
 
-def test_frames_without_timestamps(tmp_path: Path) -> None:
-    path = tmp_path / "raw.h264"
-    with av.open(str(path), "w", format="h264") as container:
-        stream = container.add_stream("libx264", rate=8)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-        container.mux([*stream.encode(frame), *stream.encode()])
-    with pytest.raises(UserError, match="raw.h264: frames have no timestamps"):
-        next(windows(path, Window(8, 8, 32)))
+def long_video(path: Path, **other: Any) -> Path:
+    return write(path, textures(100), rate=10, options={"g": "10", "crf": "20"}, **other)
 
 
-def test_no_video_stream(tmp_path: Path) -> None:
-    path = tmp_path / "sound.wav"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
-        sound.sample_rate = 8000
-        container.mux(stream.encode(sound))
-    with pytest.raises(UserError, match="sound.wav: no video stream"):
-        next(windows(path, Window(8, 8, 32)))
+def test_packets_that_cannot_be_decoded_are_left_out(tmp_path: Path) -> None:
+    video = write(tmp_path / "a.mp4", greys(range(0, 240, 10)), rate=8, options={"g": "1"})
+    for index in (0, 5, 6, 23):
+        at, size = packets(video)[index]
+        overwrite(video, at, b"\xff" * size)
+    frames, message = salvaged(video, 8)
+    assert message == (
+        f"{video}: damaged: 4 of 24 packets can't be decoded (Invalid data found when processing "
+        "input); their time repeats the frames before"
+    )
+    shown = [1, 1, 2, 3, 4, 4, 4, *range(7, 23)]
+    assert levels(frames) == shown[1:] or levels(frames) == shown
 
 
-def test_features_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
-    class Broken:
-        name, size, window = "broken", 4, Window(8, 8, 32)
+def test_frames_with_errors_are_counted(tmp_path: Path) -> None:
+    video = long_video(tmp_path / "a.mkv")
+    at, size = packets(video)[20]
+    overwrite(video, at + size // 2, b"\x55" * (size // 3))
+    frames, message = salvaged(video, 10)
+    assert message == f"{video}: damaged: 1 of 100 frames are decoded with errors"
+    assert len(frames) == 100
 
-        def __call__(self, frames: np.ndarray) -> np.ndarray:
-            return np.full((len(frames), 4), np.nan, np.float32)
 
-    video = write_video(tmp_path / "a.mp4", [90] * 24, np.arange(24) / 24)
-    with pytest.raises(UserError, match="a.mp4: broken features of window 0"):
-        extract(video, Broken())
+@pytest.mark.parametrize("suffix, flags", [("mp4", "faststart"), ("mp4", "dash"), ("mkv", "")])
+def test_what_is_left_of_truncated_files_is_decoded(
+    tmp_path: Path, suffix: str, flags: str
+) -> None:
+    container = {"movflags": f"{flags}+global_sidx"} if flags else {}
+    video = long_video(tmp_path / f"a.{suffix}", sound=10.0, container=container)
+    whole = decoded(video, 10)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size * 6 // 10])
+    frames, message = salvaged(video, 10)
+    assert re.search(r"ends after (5|6)\.\d of 10\.\d s", message)
+    assert 50 <= len(frames) < 70
+    np.testing.assert_array_equal(frames[:-2], whole[: len(frames) - 2])
+
+
+class FailingDisk:
+    """A container of which some packets can be read."""
+
+    def __init__(self, container: InputContainer, packets: int):
+        self.container, self.packets = container, packets
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.container, name)
+
+    def __enter__(self) -> "FailingDisk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    def demux(self, streams: list[Stream]) -> Iterator[av.Packet]:
+        yield from islice(self.container.demux(streams), self.packets)
+        raise av.FFmpegError(errno.EIO, "Input/output error")
+
+
+def test_an_error_of_the_file_ends_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = write(tmp_path / "a.mp4", textures(100), rate=10)
+    whole, opened = decoded(video, 10), av.open
+    monkeypatch.setattr(
+        "vtmask.features.decode.av.open", lambda *args, **kw: FailingDisk(opened(*args, **kw), 50)
+    )
+    frames, message = salvaged(video, 10)
+    assert message == (
+        f"{video}: damaged: after 5.0 s: Input/output error; ends after 5.0 of 10.0 s"
+    )
+    np.testing.assert_array_equal(frames, whole[:50])
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts", "flv", "mov"])
+@pytest.mark.parametrize("sound", [0.0, 1.0, 20.0])
+def test_whole_files_are_not_damaged(tmp_path: Path, suffix: str, sound: float) -> None:
+    video = write(tmp_path / f"a.{suffix}", textures(30), rate=10, sound=sound)
+    assert 30 <= len(decoded(video, 10)) <= 32
+
+
+def test_files_without_a_stated_duration_are_not_damaged(tmp_path: Path) -> None:
+    for name, container in (("a.mkv", {"live": "1"}), ("a.mp4", {"movflags": "empty_moov"})):
+        assert len(decoded(long_video(tmp_path / name, container=container), 10)) >= 100
+
+
+def test_covers_are_no_damage(tmp_path: Path) -> None:
+    video = with_cover(tmp_path / "a.mp4", video=True)
+    assert set(levels(decoded(video, 8))) == {10}
+
+
+# Files that are refused.
+
+
+def with_cover(path: Path, video: bool = False) -> Path:
+    """Sound with a cover picture, and maybe a small video."""
+    with av.open(str(path), "w") as file:
+        sound = file.add_stream("aac", rate=8000, layout="mono")
+        pictures = [(file.add_stream("png", rate=1), "rgb24", greys([50], 96, 96)[0])]
+        pictures[0][0].disposition = Disposition.attached_pic
+        if video:
+            pictures.append((file.add_stream("mpeg4", rate=8), "yuv420p", greys([100], 32, 32)[0]))
+        for stream, pix_fmt, picture in pictures:
+            stream.height, stream.width = picture.shape[:2]
+            stream.pix_fmt = pix_fmt
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        file.mux([*sound.encode(silence), *sound.encode()])
+        for stream, _, picture in pictures:
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            file.mux([*stream.encode(frame), *stream.encode()])
+    return path
+
+
+def sound_only(path: Path) -> Path:
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("aac", rate=8000, layout="mono")
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        file.mux([*stream.encode(silence), *stream.encode()])
+    return path
+
+
+def directory(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def content(data: bytes) -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        path.write_bytes(data)
+        return path
+
+    return make
+
+
+def cut_before(mark: bytes, **container: str) -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        data = write(path, textures(3), container=container).read_bytes()
+        path.write_bytes(data[: data.index(mark) - 4])
+        return path
+
+    return make
+
+
+def unknown_codec(path: Path) -> Path:
+    data = write(path, textures(3)).read_bytes()
+    path.write_bytes(data.replace(b"avc1", b"zzz1"))
+    return path
+
+
+def encrypted(path: Path) -> Path:
+    scheme = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "0" * 32}
+    return write(path, textures(3), container={**scheme, "encryption_kid": "1" * 32})
+
+
+def all_damaged(path: Path) -> Path:
+    write(path, textures(3))
+    for at, size in packets(path):
+        overwrite(path, at, b"\xff" * size)
+    return path
+
+
+@pytest.mark.parametrize(
+    "make, reason",
+    [
+        (lambda path: path, "No such file"),
+        (directory, "not a file"),
+        (pipe, "not a file"),
+        (content(b""), "cannot be decoded"),
+        (content(b"Stir the soup.\n" * 100), "cannot be decoded"),
+        (content(bytes(range(256)) * 100), "cannot be decoded"),
+        (cut_before(b"mdat"), "cannot be decoded"),
+        (cut_before(b"moof", movflags="empty_moov+frag_keyframe"), "no video frames in it"),
+        (sound_only, "no video stream in it"),
+        (with_cover, "no video stream in it"),
+        (unknown_codec, "unknown codec"),
+        (encrypted, "no video frames in it; 3 of 3 packets can't be decoded (encrypted)"),
+        (all_damaged, "no video frames in it; 3 of 3 packets can't be decoded (Invalid data"),
+    ],
+)
+def test_files_that_are_no_video_are_refused(
+    tmp_path: Path,
+    make: Callable[[Path], Path],
+    reason: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert reason in refused(make(tmp_path / "a.mp4"))
+    assert not [line for line in capfd.readouterr().err.splitlines() if "x264" not in line]
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    video = write(tmp_path / "a.mp4", textures(3))
+    video.chmod(0)
+    if os.access(video, os.R_OK):
+        pytest.skip("this user may read everything")
+    assert "Permission denied" in refused(video)
+
+
+def test_names_are_no_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.mp4", greys([100] * 8), rate=8)
+    (tmp_path / "a.mp4").rename(tmp_path / "How-to: 100%03d?.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(decoded(Path("How-to: 100%03d?.mp4"), 8)) == 8

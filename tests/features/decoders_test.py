@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from features.decode_test import write_video
+from features import videos
 
 from vtmask.errors import UserError
 from vtmask.features import decode
@@ -32,7 +32,7 @@ def stand_in(script: str) -> Sequence[str]:
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    return write_video(tmp_path / "a.mp4", np.arange(60) * 3, np.arange(60) / 24)
+    return videos.write(tmp_path / "a.mp4", videos.greys(np.arange(60) * 3))
 
 
 def test_windows_are_those_of_this_process(video: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_crash_is_told_and_costs_one_video(video: Path) -> None:
 
 
 def test_windows_before_a_crash_are_kept() -> None:
-    found = []
+    found: list[np.ndarray] = []
     decoder = Decoder(
         WINDOW, stand_in("send_window(pipe, window); send_window(pipe, window); os.abort()")
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from features.decode_test import write_video
+from features import videos as made
 
 from vtmask.errors import UserError
 from vtmask.features import extract, extraction
@@ -36,7 +36,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Listed]:
     return [
         Listed(
             f"part-{n % 2}/{n}",
-            write_video(folder / f"{n}.mp4", [50 * n] * 24 * n, np.arange(24 * n) / 24),
+            made.write(folder / f"{n}.mp4", made.greys([50 * n] * 24 * n)),
         )
         for n in (1, 2, 3, 4)
     ]

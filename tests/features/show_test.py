@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from features.decode_test import write_video
+from features import videos
 from PIL import Image
 
 from vtmask.errors import UserError
@@ -16,8 +16,7 @@ CONFIG = ExtractorConfig("pixel-statistics-v1")
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     """12 seconds: dark, bright, dark."""
-    levels = np.repeat([40, 200, 40], 96)
-    return write_video(tmp_path / "a.mp4", levels, np.arange(288) / 24)
+    return videos.write(tmp_path / "a.mp4", videos.greys(np.repeat([40, 200, 40], 96)))
 
 
 def extract(video: Path, out: Path) -> Path:

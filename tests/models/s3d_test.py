@@ -16,8 +16,8 @@ from vtmask.models.s3d import S3D, Words
 @pytest.mark.parametrize("kernel_size", [(1, 1, 1), (1, 3, 3), (3, 1, 1), (2, 4, 4), (3, 3, 3)])
 def test_convolutions_in_two_dimensions_make_one_in_three(kernel_size: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((2, 5, 6, 7, 3), np.float32)
-    kernel = rng.standard_normal((*kernel_size, 3, 4), np.float32)
+    x = jnp.asarray(rng.standard_normal((2, 5, 6, 7, 3), np.float32))
+    kernel = jnp.asarray(rng.standard_normal((*kernel_size, 3, 4), np.float32))
     layout = ("NDHWC", "DHWIO", "NDHWC")
     expected = lax.conv_general_dilated(x, kernel, (1, 1, 1), "SAME", dimension_numbers=layout)
     np.testing.assert_allclose(s3d.convolve(x, kernel), expected, atol=1e-4)
@@ -35,17 +35,17 @@ def test_pooling_is_padded_as_published(
     expected = np.zeros((1, outputs, outputs, outputs, 2), np.float32)
     for place in product(range(outputs), repeat=3):
         begin = [stride * i - before for i in place]
-        cut = (slice(max(b, 0), b + k) for b, k in zip(begin, size, strict=True))
-        expected[(0, *place)] = x[(0, *cut)].max((0, 1, 2))
-    np.testing.assert_array_equal(s3d.max_pool(x, size, (stride,) * 3), expected)
+        t, h, w = (slice(max(b, 0), b + k) for b, k in zip(begin, size, strict=True))
+        expected[0][place] = x[0, t, h, w].max((0, 1, 2))
+    np.testing.assert_array_equal(s3d.max_pool(jnp.asarray(x), size, (stride,) * 3), expected)
 
 
 def test_space_to_depth_puts_time_first_and_colour_last() -> None:
     frames = np.arange(2 * 2 * 2 * 3).reshape(1, 2, 2, 2, 3)
-    np.testing.assert_array_equal(s3d.space_to_depth(frames).ravel(), np.arange(24))
+    np.testing.assert_array_equal(s3d.space_to_depth(jnp.asarray(frames)).ravel(), np.arange(24))
     wide = np.arange(2 * 2 * 4 * 1).reshape(1, 2, 2, 4, 1)
     np.testing.assert_array_equal(
-        s3d.space_to_depth(wide)[0, 0, 0],
+        s3d.space_to_depth(jnp.asarray(wide))[0, 0, 0],
         [[0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15]],
     )
 

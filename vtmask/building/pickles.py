@@ -2,16 +2,18 @@
 
 It is the unpickler written in Python, with a dict for its memo: the one in C would take memory for
 the highest index that a file names. For the handful of names with which plain data and NumPy arrays
-are written it gets the functions below, and for no other.
+are written it gets the functions below, for those of another format what its reader gives, and for
+no other.
 """
 
 import io
 import math
+import mmap
 import pickle
 import re
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +21,9 @@ import numpy as np
 
 _SCALARS = {str, bytes, int, float, bool, type(None)}
 _CONTAINERS = {dict, list, tuple, set, frozenset}
-_EXPECTED = "expected plain data and NumPy arrays alone; nothing was executed"
+_EXPECTED = "expected plain data and arrays alone; nothing was executed"
 _PLAIN_DTYPE = re.compile(r"b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU][1-9]\d{0,8}")
-_DAMAGES = (
+DAMAGES = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -31,6 +33,9 @@ _DAMAGES = (
     struct.error,
 )
 _Base: Any = pickle._Unpickler  # its operations are not in the type stubs
+
+OBJECT = object()
+"""Stands for a class whose objects are read as dicts of their attributes."""
 
 
 class BadPickle(Exception):
@@ -49,16 +54,32 @@ def load(data: bytes) -> Any:
       BadPickle: the data are damaged, or hold anything else; its name is told. Nothing runs, and
         no more memory is taken than a small multiple of the size of `data`.
     """
-    file = io.BytesIO(data)
+    return read(io.BytesIO(data))
+
+
+def read(
+    file: io.BytesIO | mmap.mmap,
+    names: Mapping[tuple[str, str], Any] | None = None,
+    persistent_load: Callable[[Any], Any] | None = None,
+) -> Any:
+    """The same of the pickle that begins where the file stands; it then stands behind its end.
+
+    Args:
+      names: what further names stand for, by module and name: a function to call, OBJECT or a
+        value. Arguments of a function may be anything; it returns plain data, and itself limits how
+        large arrays get that are views. Attributes of what it returns as a dict are dropped.
+      persistent_load: the value of a persistent id, which may be anything. Without it they are
+        refused.
+    """
     try:
-        value = _Unpickler(file, 2 * len(data)).load()
+        value = _Unpickler(file, names or {}, persistent_load).load()
         _check_plain(value)
         return value
     except BadPickle as error:
         raise BadPickle(f"byte {file.tell()}: {error}") from error
     except EOFError as error:
         raise BadPickle(f"byte {file.tell()}: the pickle is cut off") from error
-    except _DAMAGES as error:
+    except DAMAGES as error:
         raise BadPickle(f"byte {file.tell()}: the pickle is damaged") from error
 
 
@@ -85,7 +106,7 @@ def _checked(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
     """The operation after a look at the `keys` that it will hash of the stack above the mark."""
 
     def checked(unpickler: Any) -> None:
-        _check_keys(unpickler.stack[keys])
+        check_keys(unpickler.stack[keys])
         load(unpickler)
 
     return checked
@@ -95,22 +116,34 @@ class _Unpickler(_Base):
     """Where nothing is replaced, an operation works on plain data alone.
 
     Attributes:
-      left: how many bytes and items calls may still make. Only a hostile file makes more than it
-        holds; an array may count twice, as bytes too.
+      made: how many bytes and items calls have made. Only a hostile file makes more than it has
+        held so far; an array may count twice, as bytes too.
+      objects: the dicts that stand for objects, by their id.
     """
 
-    def __init__(self, file: io.BytesIO, left: int):
+    def __init__(
+        self,
+        file: io.BytesIO | mmap.mmap,
+        names: Mapping[tuple[str, str], Any],
+        persistent_load: Callable[[Any], Any] | None,
+    ):
         super().__init__(file, encoding="latin1")
         self.memo = _Memo()
-        self.left = left
+        self.names = {**names, **_NAMES}
+        self.load_id = persistent_load
+        self.tell, self.start = file.tell, file.tell()
+        self.made = 0
+        self.objects: dict[int, dict] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _NAMES:
+        if (module, name) not in self.names:
             raise BadPickle(f"holds {f'{module}.{name}'[:80]!r}, {_EXPECTED}")
-        return _NAMES[module, name]
+        return self.names[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        raise BadPickle(f"holds a persistent id, {_EXPECTED}")
+        if self.load_id is None:
+            raise BadPickle(f"holds a persistent id, {_EXPECTED}")
+        return self.load_id(pid)
 
     def get_extension(self, code: int) -> Any:
         raise BadPickle(f"holds an extension, {_EXPECTED}")
@@ -118,7 +151,7 @@ class _Unpickler(_Base):
     def load_object(self) -> None:
         raise BadPickle(f"holds an object, {_EXPECTED}")
 
-    load_inst = load_obj = load_newobj = load_newobj_ex = load_object
+    load_inst = load_obj = load_newobj_ex = load_object
 
     def load_frame(self) -> None:
         self.read(8)  # its length; a whole frame would be read ahead, however long it says it is
@@ -134,22 +167,33 @@ class _Unpickler(_Base):
         super().load_reduce()
         self.count(self.stack[-1])
 
-    def load_build(self) -> None:
-        state, unfinished = self.stack.pop(), self.stack.pop()
-        if type(unfinished) is not _Unfinished:
+    def load_newobj(self) -> None:
+        arguments, kind = self.stack.pop(), self.stack.pop()
+        if kind is not OBJECT or arguments:
             self.load_object()
-        value = unfinished.finish(*state)
-        self.count(value)
-        self.stack.append(value)
-        for key in unfinished.memo_keys:
-            self.memo[key] = value
+        made: dict = {}
+        self.objects[id(made)] = made
+        self.stack.append(made)
+
+    def load_build(self) -> None:
+        state, value = self.stack.pop(), self.stack[-1]
+        if id(value) in self.objects:
+            self.count(_of(dict, state))
+            value.update(state)
+        elif type(value) is _Unfinished:
+            self.stack[-1] = finished = value.finish(*state)
+            self.count(finished)
+            for key in value.memo_keys:
+                self.memo[key] = finished
+        elif type(value) is not dict:
+            self.load_object()
 
     def count(self, made: Any) -> None:
-        if isinstance(made, (bytes, set, frozenset)):
-            self.left -= len(made)
-        elif isinstance(made, (np.ndarray, np.generic)):
-            self.left -= made.nbytes
-        if self.left < 0:
+        if isinstance(made, (bytes, dict, set, frozenset)):
+            self.made += len(made)
+        elif isinstance(made, np.generic) or type(getattr(made, "base", None)) is bytes:
+            self.made += made.nbytes  # other arrays are views of what the caller has
+        if self.made > 2 * (self.tell() - self.start):
             raise BadPickle("makes more data than the file holds")
 
 
@@ -158,7 +202,7 @@ _Unpickler.dispatch = {
 }
 
 
-def _check_keys(keys: Any) -> Any:
+def check_keys(keys: Any) -> Any:
     """Keys are scalars or flat tuples: hashing deeper ones could take all of the stack or days."""
     for key in keys:
         for part in key if type(key) is tuple else (key,):
@@ -247,8 +291,8 @@ _NAMES: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _NDARRAY,
 }
 for _builtins in ("builtins", "__builtin__"):  # of Python 3 and 2
-    _NAMES[_builtins, "set"] = lambda items=(): set(_check_keys(items))
-    _NAMES[_builtins, "frozenset"] = lambda items=(): frozenset(_check_keys(items))
+    _NAMES[_builtins, "set"] = lambda items=(): set(check_keys(items))
+    _NAMES[_builtins, "frozenset"] = lambda items=(): frozenset(check_keys(items))
     _NAMES[_builtins, "bytes"] = lambda: b""
 for _core in ("numpy.core", "numpy._core"):  # of NumPy 1 and 2
     _NAMES[f"{_core}.multiarray", "_reconstruct"] = _reconstruct

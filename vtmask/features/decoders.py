@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class Decoder:
             self._process = None
         return f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
 
-    def windows(self, path: str | Path) -> Iterator[np.ndarray]:
+    def windows(self, path: str | Path) -> Generator[np.ndarray, None, None]:
         """As `vtmask.features.decode.windows`, and errors like its where the decoder fails."""
         pipe = self._started()
         decoded, in_step = 0, False

@@ -36,6 +36,10 @@ class S3DFeatures:
         self.batch_size = batch_size
         published = torch_files.load(weights)
         try:
+            if not isinstance(published, dict) or not all(
+                isinstance(value, np.ndarray) for value in published.values()
+            ):
+                raise UserError("holds other things than parameters")
             self._params = jax.device_put(convert.s3d_from_published(published))
         except UserError as error:
             raise UserError(f"{weights}: {error}; expected s3d_howto100m.pth") from error
