@@ -168,6 +168,45 @@ def test_errors_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
+SLOW = """
+import time
+import numpy as np
+def slow(frames):
+    time.sleep(0.3)
+    return np.ones((len(frames), 3), np.float32)
+def failing(frames):
+    if frames.any():
+        raise RuntimeError("out of memory")
+    return np.ones((len(frames), 3), np.float32)
+"""
+
+
+@pytest.fixture
+def own(videos: Path, tmp_path: Path) -> list[str]:
+    (tmp_path / "own.py").write_text(SLOW)
+    return [*VTMASK, "extract", str(videos), f"--out={tmp_path / 'out'}", "--batch_size=1"]
+
+
+def test_an_extractor_that_fails_ends_the_command(own: list[str], tmp_path: Path) -> None:
+    command = [*own, f"--model={tmp_path / 'own.py'}:failing"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1 and "RuntimeError: out of memory" in run.stderr
+
+
+def test_stopped_at_the_keyboard(own: list[str], tmp_path: Path) -> None:
+    command = [*own, f"--model={tmp_path / 'own.py'}:slow"]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_for(lambda: list(tmp_path.glob("out/*.jsonl")))
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.decode().endswith("stopped; the same command goes on from here\n")
+    assert b"Traceback" not in said
+
+
 def test_videos_that_are_not_there(tmp_path: Path) -> None:
     run = extract(tmp_path / "gone", tmp_path / "out")
     assert run.returncode == 1

@@ -9,13 +9,17 @@ from vtmask import cli
 from vtmask.features import extraction, listing, show
 from vtmask.features.extractors import ExtractorConfig
 
-_SOME_SKIPPED = 3  # exit code
+_SOME_SKIPPED, _STOPPED = 3, 130  # exit codes
 
 
 def main() -> None:
     options = _parser().parse_args()
     with cli.one_line_errors():
-        sys.exit(options.run(options))
+        try:
+            sys.exit(options.run(options))
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on from here", file=sys.stderr)
+            sys.exit(_STOPPED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,7 +113,7 @@ def _extract(options: argparse.Namespace) -> int:
         outcomes = beam.extract_all(videos, config, options.out, log, beam_options)
     else:
         outcomes = extraction.extract_all(
-            videos, config.create(), options.out, log, options.batch_size, options.num_decoders
+            videos, config.create(), options.out, log, options.num_decoders
         )
     print(*extraction.summary(outcomes, len(videos), log), sep="\n")
     return _SOME_SKIPPED if any(not outcome.features for outcome in outcomes) else 0

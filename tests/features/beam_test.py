@@ -22,10 +22,12 @@ def videos(tmp_path: Path) -> list[Listed]:
 
 def test_beam_writes_what_one_machine_writes(videos: list[Listed], tmp_path: Path) -> None:
     alone, spread = tmp_path / "alone", tmp_path / "spread"
-    expected = extraction.extract_all(videos, create(CONFIG.model), alone, alone / "log", 8, 2)
+    expected = extraction.extract_all(
+        videos, create(CONFIG.model), alone, alone / "extracted.jsonl", 2
+    )
     options = PipelineOptions([])
     for _ in range(2):  # the second time there is nothing to do but the bad video
-        found = beam.extract_all(videos, CONFIG, spread, spread / "log", options)
+        found = beam.extract_all(videos, CONFIG, spread, spread / "extracted.jsonl", options)
         assert {outcome.video: outcome for outcome in found} == {o.video: o for o in expected}
     for video in videos[:3]:
         name = f"{video.name}.npy"

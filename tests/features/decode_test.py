@@ -18,7 +18,7 @@ from features.videos import greys, overwrite, packets, published, textures, turn
 
 from vtmask.errors import UserError
 from vtmask.features import Window, create, decode, extract, windows
-from vtmask.features.decode import DamagedVideo
+from vtmask.features.decode import DamagedVideo, pictures
 
 CLOCKWISE = (0, 1, -1, 0)  # a display matrix
 
@@ -582,3 +582,18 @@ def test_names_are_no_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "a.mp4").rename(tmp_path / "How-to: 100%03d?.mp4")
     monkeypatch.chdir(tmp_path)
     assert len(decoded(Path("How-to: 100%03d?.mp4"), 8)) == 8
+
+
+def test_pictures_of_given_times(tmp_path: Path) -> None:
+    video = write(tmp_path / "a.mp4", greys(range(20, 20 + 96)), rate=24)
+    levels = [picture.mean() for picture in pictures(video, [0, 1.5, 1.5, 3.5, 9.0], 32)]
+    np.testing.assert_allclose(levels, [20, 56, 56, 104, 115], atol=3)
+
+
+def test_pictures_of_a_damaged_video_are_those_that_are_left(tmp_path: Path) -> None:
+    video = write(tmp_path / "a.mkv", greys([50] * 48 + [200] * 48), rate=24)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    with pytest.raises(DamagedVideo):
+        list(windows(video, Window(8, 8, 32)))
+    levels = [picture.mean() for picture in pictures(video, [0.5, 3.5], 32)]
+    assert levels[0] == pytest.approx(50, abs=3)

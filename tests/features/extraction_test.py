@@ -21,6 +21,7 @@ class Brightness:
     name: str = "brightness"
     size: int = 2
     window: Window = Window(frames=8, frame_rate=8, image_size=32, fill="last")
+    batch_size: int = 3
     batches: list[int] = dataclasses.field(default_factory=list)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
@@ -43,12 +44,13 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Listed]:
 
 
 def run(
-    videos: Sequence[Listed], out: Path, extractor: Brightness | None = None, **options: int
+    videos: Sequence[Listed],
+    out: Path,
+    extractor: Brightness | None = None,
+    num_decoders: int = 2,
 ) -> dict[str, Outcome]:
-    options = {"batch_size": 3, "num_decoders": 2} | options
-    outcomes = extraction.extract_all(
-        videos, extractor or Brightness(), out, out / "extracted.jsonl", **options
-    )
+    log = out / "extracted.jsonl"
+    outcomes = extraction.extract_all(videos, extractor or Brightness(), out, log, num_decoders)
     return {outcome.video: outcome for outcome in outcomes}
 
 
@@ -56,8 +58,8 @@ def run(
 def test_features_are_those_of_each_video_alone(
     videos: list[Listed], tmp_path: Path, batch_size: int, num_decoders: int
 ) -> None:
-    extractor = Brightness()
-    outcomes = run(videos, tmp_path, extractor, batch_size=batch_size, num_decoders=num_decoders)
+    extractor = Brightness(batch_size=batch_size)
+    outcomes = run(videos, tmp_path, extractor, num_decoders)
     for video in videos:
         found = np.load(tmp_path / f"{video.name}.npy")
         assert found.dtype == np.float16
@@ -68,8 +70,8 @@ def test_features_are_those_of_each_video_alone(
 
 
 def test_batches_are_filled_across_videos(videos: list[Listed], tmp_path: Path) -> None:
-    extractor = Brightness()
-    run(videos, tmp_path, extractor, batch_size=4)
+    extractor = Brightness(batch_size=4)
+    run(videos, tmp_path, extractor)
     assert extractor.batches == [4, 4, 2]
 
 
@@ -90,7 +92,7 @@ def test_a_log_cut_short_by_a_kill(videos: list[Listed], tmp_path: Path) -> None
     log = tmp_path / "extracted.jsonl"
     log.write_text(log.read_text() + '{"video": "part-1/3", "pa')
     assert len(run(videos, tmp_path)) == 4
-    assert len(extraction.read_log(log)) == 4
+    assert len(list(extraction.read_logs(tmp_path))) == 4
 
 
 def test_a_line_without_features_is_redone(videos: list[Listed], tmp_path: Path) -> None:
@@ -99,15 +101,81 @@ def test_a_line_without_features_is_redone(videos: list[Listed], tmp_path: Path)
     extractor = Brightness()
     outcomes = run(videos, tmp_path, extractor)
     assert sum(extractor.batches) == 3 and len(outcomes) == 4
-    assert len(extraction.read_log(tmp_path / "extracted.jsonl")) == 4
 
 
 def test_a_folder_is_filled_by_several_commands(videos: list[Listed], tmp_path: Path) -> None:
     bad = Listed("bad", tmp_path / "gone.mp4")
     assert set(run([videos[0], bad], tmp_path)) == {videos[0].name, "bad"}
     assert set(run(videos[1:], tmp_path)) == {video.name for video in videos[1:]}
-    told = [outcome.video for outcome in extraction.read_log(tmp_path / "extracted.jsonl")]
+    told = [outcome.video for outcome in extraction.read_logs(tmp_path)]
     assert sorted(told) == sorted(video.name for video in [bad, *videos])
+
+
+def test_lines_of_a_log_that_are_broken_are_left_out(videos: list[Listed], tmp_path: Path) -> None:
+    expected = run(videos, tmp_path)
+    log = tmp_path / "extracted.jsonl"
+    log.write_bytes(b"\0\0\0\n{}\n[1]\n\xff\n" + log.read_bytes())
+    assert run(videos, tmp_path) == expected
+
+
+def test_a_second_command_at_one_log_is_refused(videos: list[Listed], tmp_path: Path) -> None:
+    log = tmp_path / "extracted.jsonl"
+    with extraction._alone(log), pytest.raises(UserError, match="another command is at work"):
+        run(videos, tmp_path)
+
+
+def test_a_video_listed_twice_is_one(videos: list[Listed], tmp_path: Path) -> None:
+    assert all(outcome.features for outcome in run([*videos, videos[0]], tmp_path).values())
+
+
+def test_features_of_another_video_of_that_name_do_not_count(
+    videos: list[Listed], tmp_path: Path
+) -> None:
+    run(videos[:1], tmp_path)
+    other = Listed(videos[0].name, videos[1].path)
+    outcome = run([other], tmp_path)[other.name]
+    assert not outcome.features
+    assert outcome.problem.startswith(f"{other.path}: has the name of {videos[0].path};")
+
+
+def test_a_name_that_can_not_be_written_is_skipped(videos: list[Listed], tmp_path: Path) -> None:
+    long = Listed("x" * 300, videos[0].path)
+    outcomes = run([long, *videos], tmp_path)
+    assert "can't be written (File name too long)" in outcomes[long.name].problem
+    assert sum(outcome.features > 0 for outcome in outcomes.values()) == len(videos)
+
+
+def test_the_longest_name_that_is_possible(videos: list[Listed], tmp_path: Path) -> None:
+    long = Listed("x" * 251, videos[0].path)
+    assert run([long], tmp_path)[long.name].features == 1
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_an_extractor_that_gives_other_rows_than_windows(
+    videos: list[Listed], tmp_path: Path, rows: int
+) -> None:
+    class Other(Brightness):
+        def __call__(self, frames: np.ndarray) -> np.ndarray:
+            return np.ones((rows * len(frames), self.size), np.float32)
+
+    with pytest.raises(UserError, match=rf"brightness: gives \({3 * rows}, 2\) for 3 windows"):
+        run(videos, tmp_path, Other())
+
+
+def test_rows_do_not_keep_their_batch_in_memory(videos: list[Listed]) -> None:
+    class Corner(Brightness):
+        def __call__(self, frames: np.ndarray) -> np.ndarray:
+            return frames[:, 0, 0, 0, :2].astype(np.float32)
+
+    window = np.zeros(Brightness().window.shape, np.uint8)
+    events: list[extraction.Event] = [(videos[0], window), (videos[0], None)]
+    ((_, (row,), _),) = extraction.embedded(events, Corner())
+    assert row.base is None
+
+
+def test_problems_are_told_on_one_line_of_any_terminal() -> None:
+    text = extraction.printable("a\nb\udce9\x1b é")
+    assert text == "a\\nb\\udce9\\x1b é"
 
 
 def test_a_skipped_video_is_tried_again(videos: list[Listed], tmp_path: Path) -> None:
@@ -122,7 +190,7 @@ def test_a_skipped_video_is_tried_again(videos: list[Listed], tmp_path: Path) ->
 def test_two_videos_of_one_name(videos: list[Listed], tmp_path: Path) -> None:
     twin = Listed(videos[0].name, videos[3].path)
     outcomes = extraction.extract_all(
-        [*videos, twin], Brightness(), tmp_path, tmp_path / "log.jsonl", 3, 2
+        [*videos, twin], Brightness(), tmp_path, tmp_path / "extracted.jsonl", 2
     )
     (skipped,) = (outcome for outcome in outcomes if not outcome.features)
     assert skipped.problem == f"{twin.path}: has the name of {videos[0].path}; rename one of them"
@@ -170,7 +238,8 @@ def test_one_folder_has_features_of_one_extractor(videos: list[Listed], tmp_path
 def test_features_of_unknown_making_are_not_mixed_with(
     videos: list[Listed], tmp_path: Path
 ) -> None:
-    np.save(tmp_path / "a.npy", np.zeros((3, 2)))
+    (tmp_path / "deep").mkdir()
+    np.save(tmp_path / "deep/a.npy", np.zeros((3, 2)))
     with pytest.raises(UserError, match="has .npy files but no features.json"):
         run(videos, tmp_path)
 

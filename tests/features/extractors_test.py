@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,9 @@ def test_s3d_without_weights_tells_where_they_are() -> None:
 
 
 CALLABLES = """
+from __future__ import annotations
+import dataclasses
+import helper
 import numpy as np
 from vtmask.features import Window
 
@@ -93,8 +97,16 @@ def summed(frames):
 def whole(frames):
     return frames.mean((1, 2, 3)).astype(int)
 
+def squeezed(frames):
+    return mean(frames).squeeze()
+
+@dataclasses.dataclass
+class Scaled:
+    scale: float = 2.0
+    def __call__(self, frames):
+        return helper.scaled(mean(frames), self.scale)
+
 number = 3
-Clip.window  # a class works as its instances do
 wide = Clip()
 wide.window = 1.0
 """
@@ -103,7 +115,16 @@ wide.window = 1.0
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(CALLABLES)
+    (tmp_path / "helper.py").write_text("def scaled(values, scale): return scale * values")
     return tmp_path / "mine.py"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"frames": 0}, {"frame_rate": 0}, {"image_size": -1}, {"fill": "white"}]
+)
+def test_windows_that_can_not_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"Window.{next(iter(wrong))} is "):
+        Window(**{"frames": 1, "frame_rate": 1, "image_size": 32} | wrong)
 
 
 def test_any_function_is_an_extractor(module: Path) -> None:
@@ -130,8 +151,9 @@ def test_a_callable_of_a_module(module: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         ("gone", "has no callable 'gone'"),
         ("number", "has no callable 'number'"),
-        ("summed", r"gives uint64 \(\) for two windows, expected floats"),
-        ("whole", r"gives int64 \(2, 3\) for two windows, expected floats"),
+        ("summed", r"gives uint64 \(\) for 1 windows, expected floats"),
+        ("whole", r"gives int64 \(1, 3\) for 1 windows, expected floats"),
+        ("squeezed", r"gives float32 \(3,\) for 1 windows, expected floats \(1, size\)"),
         ("wide", "its window is 1.0, expected a Window"),
     ],
 )
@@ -140,8 +162,14 @@ def test_callables_that_are_no_extractors(module: Path, name: str, problem: str)
         ExtractorConfig(f"{module}:{name}").create()
 
 
-@pytest.mark.parametrize("place", ["gone.py:f", "no_such_module:f"])
-def test_callables_of_nowhere(place: str) -> None:
+def test_a_dataclass_beside_a_module_that_it_needs(module: Path) -> None:
+    assert ExtractorConfig(f"{module}:Scaled").create().size == 3
+
+
+@pytest.mark.parametrize("place", ["gone.py:f", "no_such_module:f", ":f", "bad.py:f"])
+def test_callables_of_nowhere(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text("def f(:")
     with pytest.raises(UserError, match="can't be imported"):
         ExtractorConfig(place).create()
 

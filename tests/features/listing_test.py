@@ -49,6 +49,24 @@ def test_brackets_in_a_file_name_are_no_pattern(tmp_path: Path) -> None:
     assert names(tmp_path / "how to [abc].mp4") == ["how to [abc]"]
 
 
+def test_a_pattern_below_a_folder_with_brackets(tmp_path: Path) -> None:
+    (tmp_path / "dir [1]").mkdir()
+    (tmp_path / "dir [1]/a.mp4").touch()
+    assert names(tmp_path / "dir [1]/*.mp4") == ["a"]
+
+
+def test_odd_names_in_a_list(tmp_path: Path) -> None:
+    odd = ["~a.mp4", " b.mp4", "c\u2028d.mp4"]
+    (tmp_path / "list.txt").write_text("\n".join(odd) + "\n", encoding="utf-8")
+    assert names(tmp_path / "list.txt") == ["~a", " b", "c\u2028d"]
+
+
+def test_a_line_that_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("/\n")
+    with pytest.raises(UserError, match="list.txt: '/' is no file"):
+        names(tmp_path / "list.txt")
+
+
 def test_a_list_has_paths_from_its_folder(folder: Path) -> None:
     lines = ["a.mp4", "", "deep/c.webm", str(folder / "deep/er/a.mp4"), "../videos/b.MKV"]
     (folder / "list.txt").write_text("\n".join(lines))

@@ -21,7 +21,7 @@ def video(tmp_path: Path) -> Path:
 
 def extract(video: Path, out: Path) -> Path:
     listed = [Listed("deep/a", video)]
-    extraction.extract_all(listed, create(CONFIG.model), out, out / "extracted.jsonl", 8, 1)
+    extraction.extract_all(listed, create(CONFIG.model), out, out / "extracted.jsonl", 1)
     return out / "deep/a.npy"
 
 
@@ -36,19 +36,6 @@ def test_a_picture_of_extracted_features_finds_their_video(video: Path, tmp_path
     strip = pixels[45:95]  # of the frames: dark, bright, dark
     left, middle, right = (strip[:, round(x * pixels.shape[1])].mean() for x in (0.2, 0.5, 0.8))
     assert middle > left + 100 and middle > right + 100
-
-
-def test_pictures_are_of_evenly_spread_times(video: Path) -> None:
-    pictures = show._pictures(video, num_features=12, seconds=1.0)
-    levels = [picture.mean() for picture in pictures]
-    np.testing.assert_allclose(levels, [40] * 3 + [200] * 4 + [40] * 3, atol=3)
-
-
-@pytest.mark.parametrize("seconds", [0.25, 2.0])
-def test_pictures_of_other_rates(video: Path, seconds: float) -> None:
-    pictures = show._pictures(video, num_features=round(12 / seconds), seconds=seconds)
-    levels = [picture.mean() for picture in pictures]
-    np.testing.assert_allclose(levels, [40] * 3 + [200] * 4 + [40] * 3, atol=3)
 
 
 def test_similarity_of_many_features_is_that_of_means() -> None:

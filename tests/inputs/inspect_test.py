@@ -215,8 +215,9 @@ def test_clips_are_those_of_the_batch_and_where_their_words_are_said(shown: Any)
         ((2, 5), 3, [2, 3, 4]),
         ((1, 2.5), 3, [1, 1.5, 2]),
         ((2, 6), 2, [2, 4]),
-        ((0.75, 3), 3, [1, 1.5, 2.5]),  # at two frames a second
+        ((0.75, 3), 3, [0.75, 1.5, 2.25]),
         ((6.5, 7.5), 4, [6.5, 6.75, 7, 7.25]),
+        ((6, 10), 4, [6, 7, 7.75, 7.75]),  # the video ends before
     ],
 )
 def test_a_picture_of_each_feature(

@@ -38,6 +38,18 @@ def test_a_record_survives_its_serialisation() -> None:
     assert len(read["descriptions"]["num_tokens"]) == 0
 
 
+@pytest.mark.parametrize("seconds", [1 / 3, 0.64, 16 / 30, 0.5, 2.0])
+def test_times_at_the_edge_of_a_feature_stay_there(seconds: float) -> None:
+    edges = np.arange(300)
+    written = record()
+    times = [(seconds * i, seconds * (i + 1), "now") for i in edges.tolist()]
+    written["captions"] = records.encode_timed_texts(TOKENIZER, times)
+    serialized = records.features(4).serialize_example(written)
+    found = records.parse([serialized], 4, seconds, "captions", timed=True)["captions"]
+    np.testing.assert_array_equal(found["start"][0], edges)
+    np.testing.assert_array_equal(found["end"][0], edges + 1)
+
+
 def test_what_no_model_should_see_is_refused() -> None:
     records.check("v", record())
     bad = record()

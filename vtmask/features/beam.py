@@ -1,6 +1,6 @@
 """Features of many videos on Apache Beam (the optional extra `beam`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +15,28 @@ from vtmask.features.listing import Listed
 def extract_all(
     videos: Sequence[Listed], config: ExtractorConfig, folder: Path, log: Path, options: Any
 ) -> list[Outcome]:
-    """As `vtmask.features.extraction.extract_all`.
+    """As `vtmask.features.extraction.extract_all`; every worker has a log of its own.
 
     Args:
       config: what every worker makes its extractor of.
-      folder, log: at paths that all workers reach, as videos and weights must be.
+      folder: at a path that all workers reach, as videos and weights must be.
+      log: of the videos that no worker gets.
       options: `apache_beam.options.pipeline_options.PipelineOptions`.
     """
     extraction.write_card(folder, config.create())
     todo = extraction.plan(videos, folder, log)
-    before = extraction.read_log(log)
     with beam.Pipeline(options=options) as pipeline:
         (
             pipeline
             | beam.Create(todo)
             | beam.Reshuffle()
-            | beam.ParDo(_Extract(config, folder))
-            | beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | beam.Map(lambda outcomes: extraction.write_log(log, before + outcomes))
+            | beam.ParDo(_Extract(config, folder.absolute()))
         )
-    return extraction.outcomes_of(videos, log)
+    return extraction.outcomes_of(videos, folder)
 
 
 class _Extract(beam.DoFn):
-    """Videos to outcomes; their features are written."""
+    """Writes the features of videos."""
 
     def __init__(self, config: ExtractorConfig, folder: Path):
         self._config, self._folder = config, folder
@@ -47,6 +45,8 @@ class _Extract(beam.DoFn):
     def setup(self) -> None:
         self._extractor = self._config.create()
 
-    def process(self, video: Listed) -> Iterator[Outcome]:
+    def process(self, video: Listed) -> None:
         assert self._extractor is not None
-        yield extraction.extract_one(video, self._extractor, self._folder)
+        log = self._folder / f"extracted-{extraction.this_process()}.jsonl"
+        for _ in extraction.extract([video], self._extractor, self._folder, log, num_decoders=1):
+            pass

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +15,13 @@ from av.filter import Graph
 from av.format import Flags as FormatFlags
 from av.stream import Disposition, Stream
 
-from vtmask.errors import UserError
+from vtmask.errors import UserError, check_choice
 
 _DEFAULT_RATE = 25  # frames a second where nothing says how many; ffmpeg's
 _LONGEST_GAP = 10  # seconds that time may jump in formats that allow for jumps; ffmpeg's
 _JITTER = 0.1  # seconds that time may go back in these; ffmpeg's
 _LONGEST_HOLD = 3600  # seconds that a picture may stay, whatever timestamps say
+_PICTURES_PER_SECOND = 8
 _WIDEST = 64  # times as wide as high, or reverse; of longer strips only the middle is resized
 
 _UNSPECIFIED = 2  # a frame's colour space
@@ -63,6 +64,13 @@ class Window:
     image_size: int
     interpolation: Literal["bicubic", "area"] = "bicubic"
     fill: Literal["black", "last"] = "black"
+
+    def __post_init__(self) -> None:
+        check_choice("Window.interpolation", self.interpolation, ("bicubic", "area"))
+        check_choice("Window.fill", self.fill, ("black", "last"))
+        for name in ("frames", "frame_rate", "image_size"):
+            if (number := getattr(self, name)) < 1:
+                raise UserError(f"Window.{name} is {number}, expected at least 1")
 
     @property
     def seconds(self) -> float:
@@ -124,6 +132,31 @@ def windows(path: str | Path, window: Window) -> Iterator[np.ndarray]:
         raise UserError(f"{path}: no video frames in it; {losses or 'replace it'}")
     if losses:
         raise DamagedVideo(f"{path}: damaged: {losses}")
+
+
+def pictures(path: str | Path, times: Sequence[float], size: int) -> list[np.ndarray]:
+    """What is on screen at each of the times, give or take 1 / 16 s; at the end, the last frame.
+
+    Args:
+      times: in seconds, in order.
+      size: height and width of a picture.
+
+    Returns:
+      uint8 [size, size, 3] each.
+
+    Raises:
+      UserError: as `windows`, but of what is damaged the pictures are those that are left.
+    """
+    ticks = [round(time * _PICTURES_PER_SECOND) for time in times]
+    found: dict[int, np.ndarray] = {}
+    picture = np.zeros((size, size, 3), np.uint8)
+    with suppress(DamagedVideo):
+        for tick, (picture,) in enumerate(windows(path, Window(1, _PICTURES_PER_SECOND, size))):
+            if tick in ticks:
+                found[tick] = picture
+            if tick >= ticks[-1]:
+                break
+    return [found.get(tick, picture) for tick in ticks]
 
 
 def _choose_stream(path: Path, container: InputContainer) -> av.VideoStream:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vtmask.errors import UserError
 from vtmask.features import decode
-from vtmask.features.decode import DamagedVideo, Window
+from vtmask.features.decode import Window
 
 _COMMAND = (sys.executable, "-m", "vtmask.features.decoders")
 _WINDOW = "window"  # an answer that a window's bytes follow
@@ -69,9 +69,9 @@ class Decoder:
             if found is not None:
                 raise found
         except (EOFError, OSError) as error:
-            kind = DamagedVideo if decoded else UserError
+            # What there is might end where a machine ran out of memory: better none of it.
             after = f"after {decoded * self.window.seconds:g} s"
-            raise kind(f"{path}: the decoder {self.stop()} {after}") from error
+            raise UserError(f"{path}: the decoder {self.stop()} {after}") from error
         finally:
             if not in_step:
                 self.stop()

@@ -4,10 +4,12 @@ A folder of features holds, for a video called NAME,
 
 - NAME.npy: float16 [windows, size];
 - features.json: what made all of them;
-- extracted.jsonl, or extracted-3-of-64.jsonl of a shard: an `Outcome` a line.
+- extracted.jsonl, or extracted-3-of-64.jsonl of a shard: an `Outcome` a line, the latest last.
 """
 
 import dataclasses
+import errno
+import fcntl
 import io
 import json
 import os
@@ -15,9 +17,9 @@ import queue
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +27,9 @@ from tqdm import tqdm
 
 from vtmask.building import files
 from vtmask.disk import write_whole
-from vtmask.errors import UserError
+from vtmask.errors import UserError, reason
 from vtmask.features import extractors
-from vtmask.features.decode import Window
+from vtmask.features.decode import DamagedVideo, Window
 from vtmask.features.decoders import Decoder
 from vtmask.features.extractors import FeatureExtractor
 from vtmask.features.listing import Listed, Shard
@@ -37,7 +39,7 @@ LOGS = "extracted*.jsonl"
 _SHOWN = 20  # problems that a summary tells; the log has all
 _BATCHES_AHEAD = 2  # decoded while one is embedded
 
-Event = tuple[Listed, np.ndarray | str]  # a window of a video, or its end and what went wrong
+Event = tuple[Listed, np.ndarray | UserError | None]  # a window of a video, or how it ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +92,16 @@ def write_card(folder: Path, extractor: FeatureExtractor) -> None:
                     "give another --out"
                 )
         return
-    if any(folder.glob("*.npy")):
+    if any(folder.rglob("*.npy")):
         raise UserError(f"{folder}: has .npy files but no {CARD}; give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     # Machines that share the folder may all come here at once.
-    write_whole(path, json.dumps(card, indent=2) + "\n", f"{socket.gethostname()}-{os.getpid()}")
+    write_whole(path, json.dumps(card, indent=2) + "\n", this_process())
+
+
+def this_process() -> str:
+    """A name that no other process has, on any machine."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def extract_all(
@@ -102,106 +109,160 @@ def extract_all(
     extractor: FeatureExtractor,
     folder: Path,
     log: Path,
-    batch_size: int,
     num_decoders: int,
 ) -> list[Outcome]:
-    """Writes the features of all videos that have none in the folder yet.
+    """Writes the features of all videos that have none in the folder yet, with a progress bar.
 
     Args:
-      log: file of the outcomes; those of videos that are done and of other videos stay in it.
-      batch_size: windows that the extractor gets at once, of one video or several.
+      log: file that outcomes are added to.
       num_decoders: processes.
 
     Returns:
-      The videos' outcomes; one that was done before, on another machine, may have none.
+      The videos' outcomes, as far as the folder's logs tell.
 
     Raises:
-      UserError: the folder has features of another extractor.
+      UserError: the folder has features of another extractor, or another command adds to the log.
     """
     write_card(folder, extractor)
-    todo = plan(videos, folder, log)
-    decoders = min(num_decoders, len(todo))
-    with log.open("a", encoding="utf-8") as lines, tqdm(total=len(todo), unit="video") as bar:
-        events = decoded(todo, extractor.window, decoders, _BATCHES_AHEAD * batch_size)
+    with _alone(log), tqdm(unit="video") as bar:
+        todo = plan(videos, folder, log)
+        bar.reset(len(todo))
         num_features = skipped = 0
-        for video, rows, problem in embedded(events, extractor, batch_size):
-            outcome, features = _outcome(video, extractor, rows, problem)
-            # First the line: a video is done when its features are there.
-            lines.write(_line(outcome))
-            lines.flush()
-            if features is not None:
-                save(folder, video.name, features)
-            else:
-                skipped += 1
-                bar.write(f"skipped: {outcome.problem}")
-            num_features += outcome.features
-            rate = num_features / max(bar.format_dict["elapsed"], 1e-9)
-            bar.set_postfix_str(f"{rate:.1f} features/s, {skipped} skipped", refresh=False)
-            bar.update()
-    return outcomes_of(videos, log)
+        with closing(extract(todo, extractor, folder, log, num_decoders)) as outcomes:
+            for outcome in outcomes:
+                if not outcome.features:
+                    skipped += 1
+                    bar.write(printable(f"skipped: {outcome.problem}"))
+                num_features += outcome.features
+                rate = num_features / max(bar.format_dict["elapsed"], 1e-9)
+                bar.set_postfix_str(f"{rate:.1f} features/s, {skipped} skipped", refresh=False)
+                bar.update()
+    return outcomes_of(videos, folder)
+
+
+@contextmanager
+def _alone(log: Path) -> Iterator[None]:
+    with log.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{log}: another command is at work on it; wait for it, or share the work with "
+                "--shard"
+            ) from None
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":  # a kill has cut the last line short
+                file.write(b"\n")
+                file.flush()
+        yield
 
 
 def plan(videos: Sequence[Listed], folder: Path, log: Path) -> list[Listed]:
-    """The videos without features, each name once; the log has no lines of them any more."""
-    first: dict[str, Listed] = {}
+    """The videos without features; of those of one name the first, others are logged as skipped."""
+    sources = {o.video: Path(o.path) for o in read_logs(folder) if o.features}
+    first: dict[str, Path] = {}
     twins = []
     for video in videos:
-        if first.setdefault(video.name, video) is not video:
-            problem = f"{video.path}: has the name of {first[video.name].path}; rename one of them"
-            twins.append(Outcome(video.name, str(video.path.absolute()), 0, problem))
-    todo = [v for name, v in first.items() if not features_file(folder, name).exists()]
-    undone = {video.name for video in todo}
-    told = (outcome for outcome in read_log(log) if outcome.video not in undone)
-    stand = [outcome for outcome in told if outcome.features or outcome.video not in first]
-    write_log(log, stand + twins)
-    return todo
+        done = os.path.exists(features_file(folder, video.name))
+        theirs = first.setdefault(video.name, video.path)
+        if done and os.path.exists(source := sources.get(video.name, video.path)):
+            theirs = source  # which an earlier command saw
+        if theirs.absolute() != video.path.absolute():
+            problem = f"{video.path}: has the name of {theirs}; rename one of them"
+            twins.append(_skipped(video, problem))
+    _write(log, *twins)
+    return [
+        Listed(name, path)
+        for name, path in first.items()
+        if not os.path.exists(features_file(folder, name))
+    ]
 
 
-def write_log(path: Path, outcomes: Iterable[Outcome]) -> None:
-    """Replaces a log."""
-    write_whole(path, "".join(map(_line, outcomes)))
+def extract(
+    videos: Sequence[Listed],
+    extractor: FeatureExtractor,
+    folder: Path,
+    log: Path,
+    num_decoders: int,
+) -> Generator[Outcome, None, None]:
+    """Writes the features of videos, and an outcome of each to the log."""
+    ahead = _BATCHES_AHEAD * extractor.batch_size
+    with closing(decoded(videos, extractor.window, num_decoders, ahead)) as events:
+        for video, rows, error in embedded(events, extractor):
+            try:
+                if error and not isinstance(error, DamagedVideo):
+                    raise error
+                features = extractors.checked(video.path, extractor, np.stack(rows))
+                problem = str(error) if error else ""
+                outcome = Outcome(video.name, _path(video), len(features), problem)
+                _write(log, outcome)  # it counts as soon as the features are there
+                _save(folder, video, features, log.stem)
+            except UserError as skipped:
+                outcome = _skipped(video, str(skipped))
+                _write(log, outcome)
+            yield outcome
 
 
-def _line(outcome: Outcome) -> str:
-    return json.dumps(dataclasses.asdict(outcome)) + "\n"
-
-
-def read_log(path: Path) -> list[Outcome]:
-    """The outcomes in a log; a last line cut short by a kill is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [Outcome(**json.loads(line)) for line in lines if line.endswith("\n")]
-
-
-def outcomes_of(videos: Iterable[Listed], log: Path) -> list[Outcome]:
-    """What the log tells of these videos."""
-    names = {video.name for video in videos}
-    return [outcome for outcome in read_log(log) if outcome.video in names]
-
-
-def save(folder: Path, video: str, features: np.ndarray) -> None:
-    """Writes the features of a video."""
-    path = features_file(folder, video)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _save(folder: Path, video: Listed, features: np.ndarray, writer: str) -> None:
+    """Writes the features of a video; a UserError where its name is to blame that it can't be."""
+    path = features_file(folder, video.name)
     data = io.BytesIO()
     np.save(data, features)
-    write_whole(path, data.getvalue())
-
-
-def extract_one(video: Listed, extractor: FeatureExtractor, folder: Path) -> Outcome:
-    """Writes the features of a video; decodes it in this process."""
     try:
-        features, problem = extractors.salvage(video.path, extractor)
-    except UserError as error:
-        return Outcome(video.name, str(video.path.absolute()), 0, str(error))
-    save(folder, video.name, features)
-    return Outcome(video.name, str(video.path.absolute()), len(features), problem)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data.getvalue(), writer)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise
+        raise UserError(f"{video.path}: {path} can't be written ({reason(error)})") from error
+
+
+def _skipped(video: Listed, problem: str) -> Outcome:
+    return Outcome(video.name, _path(video), 0, problem)
+
+
+def _path(video: Listed) -> str:
+    return str(video.path.absolute())
+
+
+def _write(log: Path, *outcomes: Outcome) -> None:
+    with log.open("a", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(dataclasses.asdict(outcome)) + "\n" for outcome in outcomes)
+
+
+def read_logs(folder: Path) -> Iterator[Outcome]:
+    """The outcomes in all logs of a folder, without lines that a kill or a power cut broke."""
+    for log in sorted(folder.glob(LOGS)):
+        for line in log.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                outcome = Outcome(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+            yield outcome
+
+
+def outcomes_of(videos: Iterable[Listed], folder: Path) -> list[Outcome]:
+    """What the logs tell of the videos: their features if they have any, else the last problem."""
+    wanted = {(video.name, _path(video)) for video in videos}
+    told: dict[tuple[str, str], Outcome] = {}
+    for outcome in read_logs(folder):
+        key = outcome.video, outcome.path
+        lost = outcome.features and not os.path.exists(features_file(folder, outcome.video))
+        known = told.get(key)
+        if key in wanted and not lost and (outcome.features or not (known and known.features)):
+            told[key] = outcome
+    return list(told.values())
+
+
+def printable(text: str) -> str:
+    """The text on one line that any terminal can show."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def decoded(
-    videos: Iterable[Listed], window: Window, num_decoders: int, ahead: int
-) -> Iterator[Event]:
+    videos: Sequence[Listed], window: Window, num_decoders: int, ahead: int
+) -> Generator[Event, None, None]:
     """The windows of each video in order and then its end; videos are decoded side by side.
 
     Args:
@@ -225,16 +286,16 @@ def decoded(
                     video = next(todo, None)
                 if video is None:
                     return
-                problem = ""
                 try:
                     for pixels in decoder.windows(video.path):
                         put((video, pixels))
+                    put((video, None))
                 except UserError as error:
-                    problem = str(error)
-                put((video, problem))
+                    put((video, error))
         finally:
             put(None)
 
+    num_decoders = min(num_decoders, len(videos))
     with ThreadPoolExecutor(max(num_decoders, 1)) as pool, ExitStack() as stack:
         decoders = [stack.enter_context(Decoder(window)) for _ in range(num_decoders)]
         running = [pool.submit(decode, decoder) for decoder in decoders]
@@ -249,18 +310,18 @@ def decoded(
 
 
 def embedded(
-    events: Iterable[Event], extractor: FeatureExtractor, batch_size: int
-) -> Iterator[tuple[Listed, list[np.ndarray], str]]:
-    """Each video that ended, a feature for each of its windows and what went wrong with it."""
+    events: Iterable[Event], extractor: FeatureExtractor
+) -> Iterator[tuple[Listed, list[np.ndarray], UserError | None]]:
+    """Each video that ended, a feature for each of its windows, and what went wrong with it."""
     rows: dict[Listed, list[np.ndarray]] = defaultdict(list)
-    for batch in _batches(events, batch_size):
-        windows = [item for _, item in batch if not isinstance(item, str)]
-        features = iter(extractor(np.stack(windows)) if windows else ())
+    for batch in _batches(events, extractor.batch_size):
+        windows = [item for _, item in batch if isinstance(item, np.ndarray)]
+        features = iter(extractors.embed(extractor, windows) if windows else ())
         for video, item in batch:
-            if isinstance(item, str):
-                yield video, rows.pop(video, []), item
+            if isinstance(item, np.ndarray):
+                rows[video].append(next(features).copy())  # else all of its batch stays in memory
             else:
-                rows[video].append(next(features))
+                yield video, rows.pop(video, []), item
 
 
 def _batches(events: Iterable[Event], num_windows: int) -> Iterator[list[Event]]:
@@ -269,25 +330,11 @@ def _batches(events: Iterable[Event], num_windows: int) -> Iterator[list[Event]]
     windows = 0
     for event in events:
         batch.append(event)
-        windows += not isinstance(event[1], str)
+        windows += isinstance(event[1], np.ndarray)
         if windows in (0, num_windows):
             yield batch
             batch, windows = [], 0
     yield batch
-
-
-def _outcome(
-    video: Listed, extractor: FeatureExtractor, rows: Sequence[np.ndarray], problem: str
-) -> tuple[Outcome, np.ndarray | None]:
-    """What became of a video, and its features if it has any."""
-    skipped = Outcome(video.name, str(video.path.absolute()), 0, problem)
-    if not rows:
-        return skipped, None
-    try:
-        features = extractors.checked(video.path, extractor, np.stack(rows))
-    except UserError as error:
-        return dataclasses.replace(skipped, problem=str(error)), None
-    return dataclasses.replace(skipped, features=len(features)), features
 
 
 def summary(outcomes: Sequence[Outcome], num_videos: int, log: Path) -> Iterator[str]:
@@ -302,7 +349,7 @@ def summary(outcomes: Sequence[Outcome], num_videos: int, log: Path) -> Iterator
     ):
         if some:
             yield f"{title}: {len(some)}"
-            yield from (f"  {outcome.problem}" for outcome in some[:_SHOWN])
+            yield from (printable(f"  {outcome.problem}") for outcome in some[:_SHOWN])
             if len(some) > _SHOWN:
                 yield f"  … and {len(some) - _SHOWN} more"
     yield f"What became of each: {log}"

@@ -3,7 +3,8 @@
 import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,6 @@ from vtmask.features.pixel_statistics import PixelStatistics
 
 _S3D = "s3d"
 _S3D_WEIGHTS = "https://www.rocq.inria.fr/cluster-willow/amiech/howto100m/s3d_howto100m.pth"
-_WINDOWS_PER_CALL = 2  # few enough that PixelStatistics stays in the processor's cache
 
 
 class FeatureExtractor(Protocol):
@@ -27,6 +27,7 @@ class FeatureExtractor(Protocol):
       name: identifies the features; it travels with data and checkpoints, which must agree in it.
       size: length of a vector.
       window: what it wants to see of a video.
+      batch_size: windows that it should get at once; fewer where there are no more.
     """
 
     @property
@@ -37,6 +38,9 @@ class FeatureExtractor(Protocol):
 
     @property
     def window(self) -> Window: ...
+
+    @property
+    def batch_size(self) -> int: ...
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """uint8 [windows, *window.shape] to float [windows, size]."""
@@ -49,6 +53,7 @@ class FromCallable:
     name: str
     size: int
     window: Window
+    batch_size: int
     function: Callable[[np.ndarray], Any]
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
@@ -63,7 +68,7 @@ class ExtractorConfig:
       model: "s3d", "pixel-statistics-v1", or a callable, as `FILE.py:NAME` or `MODULE:NAME`.
       weights: s3d_howto100m.pth, for "s3d".
       dtype: of S3D's activations.
-      batch_size: windows a call.
+      batch_size: windows a call, of S3D and callables.
     """
 
     model: str
@@ -74,7 +79,7 @@ class ExtractorConfig:
     def create(self) -> FeatureExtractor:
         """The extractor; a UserError where there is none such."""
         if ":" in self.model:
-            return from_callable(self.model)
+            return from_callable(self.model, self.batch_size)
         check_choice("model", self.model, (_S3D, PixelStatistics.name, "FILE.py:CALLABLE"))
         if self.model == PixelStatistics.name:
             return PixelStatistics()
@@ -98,7 +103,7 @@ def create(name: str) -> FeatureExtractor:
     )
 
 
-def from_callable(place: str) -> FeatureExtractor:
+def from_callable(place: str, batch_size: int) -> FeatureExtractor:
     """The callable that a place names, as an extractor.
 
     It maps uint8 [windows, frames, height, width, 3] to floats [windows, size]; a class is called
@@ -117,25 +122,33 @@ def from_callable(place: str) -> FeatureExtractor:
     window = getattr(found, "window", Window(frames=1, frame_rate=1, image_size=224))
     if not isinstance(window, Window):
         raise UserError(f"model {place}: its window is {window!r:.60}, expected a Window")
-    black = np.asarray(found(np.zeros((2, *window.shape), np.uint8)))
-    if black.ndim != 2 or len(black) != 2 or black.dtype.kind != "f":
-        raise UserError(
-            f"model {place}: gives {black.dtype} {black.shape} for two windows, expected floats "
-            "[2, size]"
-        )
-    return FromCallable(getattr(found, "name", place), black.shape[1], window, found)
+    name, size = getattr(found, "name", place), 0
+    for count in (1, 2):
+        black = np.asarray(found(np.zeros((count, *window.shape), np.uint8)))
+        if black.ndim != 2 or len(black) != count or black.dtype.kind != "f":
+            raise UserError(
+                f"model {place}: gives {black.dtype} {black.shape} for {count} windows, expected "
+                f"floats ({count}, size)"
+            )
+        size = black.shape[1]
+    return FromCallable(name, size, window, batch_size, found)
 
 
 def _import(module: str) -> Any:
+    """A module by its name or file; others are found beside the file, or in the current folder."""
+    path = Path(module)
+    is_file = path.suffix == ".py"
+    sys.path.insert(0, str(path.parent.absolute() if is_file else Path.cwd()))
     try:
-        if not module.endswith(".py"):
+        if not is_file:
             return importlib.import_module(module)
-        spec = importlib.util.spec_from_file_location(Path(module).stem, module)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None and spec.loader is not None
         loaded = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = loaded  # as importing it would; dataclasses look there
         spec.loader.exec_module(loaded)
         return loaded
-    except (ImportError, FileNotFoundError) as error:
+    except (ImportError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"model {module}: can't be imported: {error}") from error
 
 
@@ -164,9 +177,20 @@ def salvage(path: str | Path, extractor: FeatureExtractor) -> tuple[np.ndarray, 
             problem = str(error)
 
     seen, blocks = decoded(), []
-    while block := list(islice(seen, _WINDOWS_PER_CALL)):
-        blocks.append(extractor(np.stack(block)))
+    while block := list(islice(seen, extractor.batch_size)):
+        blocks.append(embed(extractor, block))
     return checked(path, extractor, np.concatenate(blocks)), problem
+
+
+def embed(extractor: FeatureExtractor, seen: Sequence[np.ndarray]) -> np.ndarray:
+    """Features of windows; a UserError where the extractor gives something else."""
+    features = extractor(np.stack(seen))
+    if features.shape != (len(seen), extractor.size):
+        raise UserError(
+            f"model {extractor.name}: gives {features.shape} for {len(seen)} windows, expected "
+            f"{(len(seen), extractor.size)}"
+        )
+    return features
 
 
 def checked(path: str | Path, extractor: FeatureExtractor, features: np.ndarray) -> np.ndarray:

@@ -54,17 +54,18 @@ def find(arguments: Iterable[str]) -> list[Listed]:
 
 
 def _find(argument: str) -> Iterator[Listed]:
-    path = Path(argument).expanduser()
+    path = Path(argument)
     if path.is_dir():
         for name, suffix, file in walk(path):
             if suffix in VIDEO_SUFFIXES:
                 yield Listed(name, file)
     elif not path.exists() and glob.has_magic(argument):
-        fixed = Path(*_take_fixed(path.parts))
-        for match in sorted(glob.iglob(str(path), recursive=True)):
+        fixed = _existing(path)
+        pattern = str(path.relative_to(fixed))
+        for match in sorted(glob.glob(pattern, root_dir=fixed, recursive=True)):
             file = Path(match)
             if file.suffix.lower() in VIDEO_SUFFIXES:
-                yield Listed(_name(file.relative_to(fixed)), file)
+                yield Listed(_name(file), fixed / file)
     elif path.suffix.lower() in _LIST_SUFFIXES:
         yield from _read_list(path)
     elif os.path.lexists(path):
@@ -73,20 +74,20 @@ def _find(argument: str) -> Iterator[Listed]:
         raise UserError(f"{argument}: no such file or folder")
 
 
-def _take_fixed(parts: Iterable[str]) -> Iterator[str]:
-    for part in parts:
-        if glob.has_magic(part):
-            return
-        yield part
+def _existing(path: Path) -> Path:
+    """The longest part of a path that is a folder."""
+    return next((parent for parent in path.parents if parent.is_dir()), Path())
 
 
 def _read_list(path: Path) -> Iterator[Listed]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not a list of paths in UTF-8") from error
-    for line in filter(None, map(str.strip, lines)):
-        file = Path(line).expanduser()
+    for line in filter(str.strip, lines):
+        file = Path(line)
+        if not file.name:
+            raise UserError(f"{path}: {line!r} is no file")
         below = not file.is_absolute() and ".." not in file.parts
         yield Listed(_name(file if below else Path(file.name)), path.parent / file)
 

@@ -28,6 +28,7 @@ class PixelStatistics:
     name = "pixel-statistics-v1"
     size = 512
     window = Window(frames=8, frame_rate=8, image_size=48, interpolation="area", fill="last")
+    batch_size = 2  # few enough to stay in the processor's cache
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """uint8 [seconds, 8, 48, 48, 3] to float32 [seconds, size]."""

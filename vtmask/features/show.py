@@ -1,6 +1,5 @@
 """A picture of a video's features: its frames over their similarity to each other."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vtmask.building import files
 from vtmask.errors import UserError
-from vtmask.features import extraction, extractors
-from vtmask.features.decode import DamagedVideo, Window, windows
+from vtmask.features import decode, extraction, extractors
 from vtmask.features.extractors import ExtractorConfig
 
 _PICTURES = 10
@@ -28,6 +26,8 @@ def write_picture(path: Path, out: Path, video: Path | None, config: ExtractorCo
     Raises:
       UserError: a file can't be read, or it is not known what the features are of.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, expected features or a video")
     if path.suffix == ".npy":
         features = files.read_array(path)
         features = files.check_features(str(path), features, (features.shape or (0,))[-1])
@@ -39,9 +39,10 @@ def write_picture(path: Path, out: Path, video: Path | None, config: ExtractorCo
         extractor = config.create()
         features, _ = extractors.salvage(path, extractor)
         name, seconds, video = extractor.name, extractor.window.seconds, path
+    times = [(i + 0.5) / _PICTURES * len(features) * seconds for i in range(_PICTURES)]
     title = f"{video.name}: {len(features)} × {seconds:g} s, {name}"
     try:
-        draw(title, features, _pictures(video, len(features), seconds), seconds).savefig(out)
+        draw(title, features, decode.pictures(video, times, _PICTURE_SIZE), seconds).savefig(out)
     except ValueError as error:
         raise UserError(f"{out}: {error}") from error
 
@@ -80,24 +81,6 @@ def _similarity(features: np.ndarray) -> np.ndarray:
     return means @ means.T
 
 
-def _pictures(video: Path, num_features: int, seconds: float) -> list[np.ndarray]:
-    """Frames in the middle of evenly spread parts of the video; the last one where it ends."""
-    rate = math.ceil(1 / seconds)
-    times = (np.arange(_PICTURES) + 0.5) / _PICTURES * num_features * seconds
-    wanted = np.floor(times * rate).astype(int).tolist()
-    found: dict[int, np.ndarray] = {}
-    picture = np.full((_PICTURE_SIZE, _PICTURE_SIZE, 3), 128, np.uint8)
-    try:
-        for index, (picture,) in enumerate(windows(video, Window(1, rate, _PICTURE_SIZE))):
-            if index in wanted:
-                found[index] = picture
-            if index >= wanted[-1]:
-                break
-    except DamagedVideo:
-        pass  # the pictures up to there are good
-    return [found.get(index, picture) for index in wanted]
-
-
 def _origin(path: Path) -> tuple[str, float, Path | None]:
     """Extractor, seconds and video of a `.npy` file, as far as `vtmask extract` has told."""
     path = path.absolute()
@@ -106,9 +89,8 @@ def _origin(path: Path) -> tuple[str, float, Path | None]:
         if card.exists():
             found = files.read_json(card)
             name = path.relative_to(folder).with_suffix("").as_posix()
-            logs = sorted(folder.glob(extraction.LOGS))
-            outcomes = (outcome for log in logs for outcome in extraction.read_log(log))
-            video = next((Path(o.path) for o in outcomes if o.video == name), None)
+            outcomes = extraction.read_logs(folder)
+            video = next((Path(o.path) for o in outcomes if o.video == name and o.features), None)
             seconds = files.field(found, "seconds_per_feature", float, str(card))
             return files.field(found, "feature_extractor", str, str(card)), seconds, video
     return "unknown extractor", 1.0, None

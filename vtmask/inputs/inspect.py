@@ -8,7 +8,6 @@ The second also writes FOLDER/index.html, with frames of the videos where there 
 
 import dataclasses
 import io
-import math
 import os
 import sys
 import time
@@ -352,20 +351,14 @@ def paths(cells: np.ndarray) -> Drawing:
 
 
 def pictures(clip: Clip) -> tuple[list[str], str]:
-    """What is on screen as each feature of the clip begins, or soon after it, as data URIs; or why
-    it isn't known."""
+    """What is on screen as each feature of the clip begins, as data URIs; or why it isn't known."""
     if clip.video is None:
         return [], "the record names no video file"
     if clip.seconds is None:
         return [], "the features don't tell which seconds these are"
-    start, end = clip.seconds
-    rate = math.ceil(round(len(clip.frames) / (end - start), 6))
-    begins = np.linspace(start, end, len(clip.frames), endpoint=False)
-    ticks = np.ceil((begins * rate).round(6)).astype(int).tolist()
+    begins = np.linspace(*clip.seconds, len(clip.frames), endpoint=False).tolist()
     try:
-        windows = decode.windows(clip.video, decode.Window(1, rate, _THUMBNAIL))
-        shown = enumerate(islice(windows, ticks[-1] + 1))
-        return [_jpeg(window[0]) for tick, window in shown if tick in ticks], ""
+        return [_jpeg(picture) for picture in decode.pictures(clip.video, begins, _THUMBNAIL)], ""
     except UserError as error:
         return [], str(error)
 

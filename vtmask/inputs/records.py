@@ -116,7 +116,11 @@ def parse(
     )
     texts = {name: found[f"{field}/{name}"].to_tensor() for name in kinds}
     texts |= {name: tf.cast(texts[name], tf.int32) for name in ("tokens", "num_tokens")}
-    texts |= {name: texts[name] / seconds_per_feature for name in ("start", "end") if timed}
+    if timed and seconds_per_feature != 1:
+        for name in ("start", "end"):
+            # Rounded, as float32 puts times at the edge of a feature on either side of it.
+            places = texts[name] / seconds_per_feature
+            texts[name] = tf.round(places * 1024) / 1024
     texts["count"] = tf.cast(found[f"{field}/num_tokens"].row_lengths(), tf.int32)
     return {
         "video_id": found["video_id"],
