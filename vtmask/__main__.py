@@ -115,7 +115,7 @@ def _extract(options: argparse.Namespace) -> int:
         outcomes = extraction.extract_all(
             videos, config.create(), options.out, log, options.num_decoders
         )
-    print(*extraction.summary(outcomes, len(videos), log), sep="\n")
+    print(*extraction.summary(outcomes, len(videos), options.out), sep="\n")
     return _SOME_SKIPPED if any(not outcome.features for outcome in outcomes) else 0
 
 

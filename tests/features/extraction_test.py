@@ -250,11 +250,11 @@ def test_summary_tells_problems() -> None:
         Outcome("b", "b.mp4", 2, "b.mp4: damaged after 2 s"),
         *(Outcome(f"c{i}", f"c{i}.mp4", 0, f"c{i}.mp4: no video stream") for i in range(25)),
     ]
-    lines = list(extraction.summary(outcomes, 30, Path("out/extracted.jsonl")))
+    lines = list(extraction.summary(outcomes, 30, Path("out")))
     assert lines[0] == "5 of 30 videos have features in out"
     assert lines[1:4] == [
         "damaged, with features of what could be decoded: 1",
         "  b.mp4: damaged after 2 s",
         "skipped: 25",
     ]
-    assert lines[-2:] == ["  … and 5 more", "What became of each: out/extracted.jsonl"]
+    assert lines[-2:] == ["  … and 5 more", "What became of each: out/extracted*.jsonl"]

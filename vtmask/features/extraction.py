@@ -337,12 +337,12 @@ def _batches(events: Iterable[Event], num_windows: int) -> Iterator[list[Event]]
     yield batch
 
 
-def summary(outcomes: Sequence[Outcome], num_videos: int, log: Path) -> Iterator[str]:
+def summary(outcomes: Sequence[Outcome], num_videos: int, folder: Path) -> Iterator[str]:
     """Lines for people: how many videos have features, which are damaged and which have none."""
     skipped = [outcome for outcome in outcomes if not outcome.features]
     damaged = [outcome for outcome in outcomes if outcome.features and outcome.problem]
     done = num_videos - len(skipped)
-    yield f"{done} of {num_videos} videos have features in {log.parent}"
+    yield f"{done} of {num_videos} videos have features in {folder}"
     for title, some in (
         ("damaged, with features of what could be decoded", damaged),
         ("skipped", skipped),
@@ -352,4 +352,4 @@ def summary(outcomes: Sequence[Outcome], num_videos: int, log: Path) -> Iterator
             yield from (printable(f"  {outcome.problem}") for outcome in some[:_SHOWN])
             if len(some) > _SHOWN:
                 yield f"  … and {len(some) - _SHOWN} more"
-    yield f"What became of each: {log}"
+    yield f"What became of each: {folder / LOGS}"
