@@ -90,6 +90,8 @@ class Builder(VideoTextBuilder):
         try:
             extractor = features.create(config.feature_extractor)
         except UserError as error:
+            if any(f.features for f in found.values()):
+                return  # the videos that have none are skipped
             raise UserError(
                 f"{path}: its features can't be extracted: {error}; give them as a .npy file"
             ) from error

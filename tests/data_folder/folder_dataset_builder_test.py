@@ -183,6 +183,13 @@ def test_given_features_may_be_of_any_extractor(manual: Path) -> None:
     assert found["a"].features == FeatureFile(manual / "a.npy")
 
 
+def test_a_video_without_the_others_features_is_skipped(manual: Path) -> None:
+    write(manual, "a.npy", "a.mp4", "b.mp4")
+    source = videos(manual, feature_extractor="s3d")["b"].features
+    with pytest.raises(UserError, match="features 's3d' can't be made here"):
+        source.read()  # whoever makes records skips such a video and lists why
+
+
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
     """A manual folder with two videos that can be read and one that can't; and their features."""

@@ -14,6 +14,7 @@ from vtmask.features.extractors import ExtractorConfig
 
 _PICTURES = 10
 _PICTURE_SIZE = 160  # pixels
+_LEAST_CONTRAST = 0.5  # the cosine that is black, or the least one below it
 _CELLS = 600  # along a side of the matrix, at most; of longer videos a cell is several features
 
 
@@ -63,7 +64,11 @@ def draw(
     strip.imshow(np.concatenate(pictures, axis=1))
     strip.axis("off")
     length = len(features) * seconds
-    shown = matrix.imshow(_similarity(features), extent=(0, length, length, 0), cmap="magma")
+    similarity = _similarity(features)
+    # A fixed end and a least range: features that are all alike must look so.
+    least = min(_LEAST_CONTRAST, similarity.min())
+    extent = (0, length, length, 0)
+    shown = matrix.imshow(similarity, extent=extent, cmap="magma", vmin=least, vmax=1)
     clock = FuncFormatter(lambda t, _: f"{t // 60:.0f}:{t % 60:02.0f}")
     for axis in (matrix.xaxis, matrix.yaxis):
         axis.set_major_locator(MaxNLocator(10, steps=[1, 1.5, 3, 6, 10], integer=True))
