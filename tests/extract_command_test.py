@@ -196,7 +196,12 @@ def test_an_extractor_that_fails_ends_the_command(own: list[str], tmp_path: Path
 def test_stopped_at_the_keyboard(own: list[str], tmp_path: Path) -> None:
     command = [*own, f"--model={tmp_path / 'own.py'}:slow"]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        # A shell that runs the tests in the background has told all its children to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(lambda: list(tmp_path.glob("out/*.jsonl")))
     time.sleep(3)

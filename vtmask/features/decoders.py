@@ -81,7 +81,10 @@ class Decoder:
             self._pipe, theirs = multiprocessing.Pipe()
             with theirs:
                 number = theirs.fileno()
-                self._process = subprocess.Popen([*self.command, str(number)], pass_fds=[number])
+                # A session of its own, as Ctrl-C is not for it: it ends with its pipe.
+                self._process = subprocess.Popen(
+                    [*self.command, str(number)], pass_fds=[number], start_new_session=True
+                )
         return self._pipe
 
     def _receive(self, pipe: Connection) -> np.ndarray | UserError | None:
@@ -124,5 +127,4 @@ def send_window(pipe: Connection, pixels: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ends with its pipe
     serve(Connection(int(sys.argv[1])))
