@@ -212,6 +212,13 @@ def test_stopped_at_the_keyboard(own: list[str], tmp_path: Path) -> None:
     assert b"Traceback" not in said
 
 
+def test_a_folder_is_no_file_to_show(tmp_path: Path) -> None:
+    show = [*VTMASK, "features", "show", "."]
+    run = subprocess.run(show, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 1
+    assert run.stderr == "error: .: is a folder, expected features or a video\n"
+
+
 def test_videos_that_are_not_there(tmp_path: Path) -> None:
     run = extract(tmp_path / "gone", tmp_path / "out")
     assert run.returncode == 1

@@ -120,7 +120,7 @@ def _extract(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    out = options.out or Path(options.file.with_suffix(".png").name)
+    out = options.out or Path(f"{options.file.stem}.png")
     show.write_picture(options.file, out, options.video, _extractor(options))
     print(f"Picture: {out}")
     return 0
