@@ -1,9 +1,11 @@
-"""Evaluates a model on a recipe's task; writes metrics.json and report.html.
+"""Evaluates a model on a recipe's task; writes metrics.json, predictions.jsonl and report.html.
 
     python evaluate.py --config=configs/demo_retrieval.py --model=runs/retrieval/export \\
         --out=runs/retrieval/test
 """
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,50 +13,65 @@ from absl import flags
 from ml_collections import config_flags
 
 from vtmask import cli, export, tasks
-from vtmask.errors import UserError
-from vtmask.evaluation import report, retrieval
+from vtmask.errors import UserError, check_choice
+from vtmask.evaluation import (
+    captioning,
+    figures,
+    localization,
+    moment_retrieval,
+    question_answering,
+    report,
+    retrieval,
+    segmentation,
+)
+from vtmask.evaluation.base import Evaluation
 from vtmask.export import Model
-from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
-from vtmask.inputs.pipeline import evaluation_batches
-from vtmask.tasks.retrieval import Retrieval
+from vtmask.training.metrics import read_metrics
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe of the task and its data.")
 MODEL = flags.DEFINE_string("model", None, "Folder of an exported model.", required=True)
-OUT = flags.DEFINE_string("out", None, "Folder of the report and metrics.json.", required=True)
+OUT = flags.DEFINE_string("out", None, "Folder of what is written.", required=True)
 flags.mark_flag_as_required("config")
+
+EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
+    "retrieval": retrieval.evaluate,
+    "question_answering": question_answering.evaluate,
+    "captioning": captioning.evaluate,
+    "step_localization": localization.evaluate,
+    "segmentation": segmentation.evaluate,
+    "moment_retrieval": moment_retrieval.evaluate,
+}
+# Settings of a task that training does not depend on: an evaluation may choose its own.
+FREE_SETTINGS = {"num_beams", "length_penalty", "max_decode_length", "temperature", "top_p"}
 
 
 def main() -> None:
     config, out = CONFIG.value, Path(OUT.value)
     task = tasks.create(config.task)
-    if not isinstance(task, Retrieval):
-        raise UserError(f"config.task.name is {config.task.name!r}; evaluate.py knows 'retrieval'")
+    check_choice("config.task.name, to evaluate,", config.task.name, EVALUATIONS)
     model = export.load(MODEL.value)
     require_same_task(model, config.task.to_dict())
     dataset = Dataset(config.data.name, config.eval.split, config.data.dir or None)
     model.require_same_inputs(dataset)
-    sampler = clips.Descriptions(model.module.sizes, random=False)
-    batches = evaluation_batches(dataset, sampler, config.eval.batch_size)
-    scores, found = retrieval.evaluate(*retrieval.embed(model, task, batches))
+    found = EVALUATIONS[config.task.name](model, task, dataset, config.eval)
     facts = {
         "model": MODEL.value,
+        "trained for": model.config["task"]["name"].replace("_", " "),
         "pre-trained": model.config["init_from"] or "no",
         "training steps": model.config["num_steps"],
-        "isolated layers": task.isolated_layers,
         "data set": dataset.name,
         "split": config.eval.split,
         "videos": dataset.num_records,
         "features": dataset.feature_extractor,
     }
-    examples = [example(dataset, i) for i in range(dataset.num_records)]
+    facts |= {f"task: {name.replace('_', ' ')}": str(v) for name, v in config.task.items()}
     out.mkdir(parents=True, exist_ok=True)
-    report.write_retrieval_report(
-        out / "report.html", f"Retrieval on {dataset.name}", scores, examples, found, facts
-    )
-    retrieval.write_metrics(out / "metrics.json", found, facts)
-    for direction, values in found.items():
-        print(f"{direction}: " + "  ".join(f"{k} {v:.3g}" for k, v in values.items()))
+    write_numbers(out, found, facts)
+    write_report(out / "report.html", found, facts)
+    for row, values in (*found.metrics.items(), *found.baselines.items()):
+        told = "  ".join(f"{name} {report.number(name, v)}" for name, v in values.items())
+        print(f"{row}: {told}")
     print(f"Report: {out / 'report.html'}")
 
 
@@ -62,21 +79,41 @@ def require_same_task(model: Model, task: dict[str, Any]) -> None:
     """UserError where a fine-tuned model is to be evaluated otherwise than it was trained."""
     trained = model.config["task"]
     for name, value in task.items():
-        if trained["name"] == task["name"] and trained[name] != value:
+        known = trained["name"] == task["name"] and name in trained
+        if known and name not in FREE_SETTINGS and trained[name] != value:
             raise UserError(
                 f"config.task.{name} is {value!r}, but {MODEL.value} was trained with "
                 f"{trained[name]!r}"
             )
 
 
-def example(dataset: Dataset, index: int) -> report.Example:
-    """What the report shows of a video."""
-    record = dataset[index]
-    return report.Example(
-        video_id=record["video_id"],
-        text=record["descriptions"]["text"][0],
-        captions=record["captions"]["text"],
-        video=dataset.path / record["video"] if record["video"] else None,
+def write_numbers(out: Path, found: Evaluation, facts: dict[str, Any]) -> None:
+    """Writes metrics.json, with facts of the run, and predictions.jsonl."""
+    numbers = {"metrics": found.metrics, "intervals": found.intervals, "baselines": found.baselines}
+    (out / "metrics.json").write_text(json.dumps(facts | numbers, indent=2) + "\n")
+    lines = (json.dumps(prediction) + "\n" for prediction in found.predictions)
+    with (out / "predictions.jsonl").open("w") as file:
+        file.writelines(lines)
+
+
+def write_report(path: Path, found: Evaluation, facts: dict[str, Any]) -> None:
+    """Writes the page, with the curves of training where the model lies in its workdir."""
+    curves = Path(MODEL.value).absolute().parent / "metrics.jsonl"
+    training = [figures.training_curves(read_metrics(curves))] if curves.exists() else []
+    title = f"{facts['task: name'].replace('_', ' ').capitalize()} on {facts['data set']}"
+    report.write(
+        path,
+        report.Report(
+            title=title,
+            metrics=found.metrics,
+            intervals=found.intervals,
+            baselines=found.baselines,
+            explanation=found.explanation,
+            headline=found.headline,
+            facts=facts,
+            figures=[*found.figures, *training],
+            groups=found.groups,
+        ),
     )
 
 

@@ -23,8 +23,8 @@ from vtmask.training import Params, initial_params, train
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: configs/demo.py, …")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-# Sizes that parameters do not depend on: a fine-tuning recipe may choose its own.
-FREE_SIZES = {"max_len", "dropout_rate", "initializer_range", "dtype"}
+# Sizes that a fine-tuning recipe may choose: no parameter it starts from depends on them.
+FREE_SIZES = {"max_len", "dropout_rate", "initializer_range", "dtype", "num_classes"}
 flags.mark_flag_as_required("config")
 
 
@@ -35,10 +35,10 @@ def main() -> None:
     sizes = recipe.model_sizes(config, dataset)
     batches = recipe.make_batches(config, datasets, sizes)
     model = VLM(sizes)
+    class_names = dataset.class_names if sizes.num_classes else ()
+    params = initial_params(model, config.seed)
     if config.init_from:
-        params = params_to_start_from(config.init_from, sizes, dataset)
-    else:
-        params = initial_params(model, config.seed)
+        params |= params_to_start_from(config.init_from, sizes, dataset, class_names)
     params = train(config, workdir, model, tasks.create(config.task), batches, params)
     export.save(
         workdir / "export",
@@ -49,13 +49,19 @@ def main() -> None:
             dataset.feature_extractor,
             dataset.seconds_per_feature,
             config.to_dict(),
+            class_names,
         ),
     )
     print(f"Exported to {workdir / 'export'}")
 
 
-def params_to_start_from(folder: str, sizes: VLMSizes, dataset: Dataset) -> Params:
-    """Parameters of an exported model, which must fit the recipe and the data."""
+def params_to_start_from(
+    folder: str, sizes: VLMSizes, dataset: Dataset, class_names: tuple[str, ...]
+) -> Params:
+    """Parameters of an exported model, which must fit the recipe and the data.
+
+    Its classifier is left out unless it is of the same classes.
+    """
     start = export.load(folder)
     start.require_same_inputs(dataset)
     theirs, ours = dataclasses.asdict(start.module.sizes), dataclasses.asdict(sizes)
@@ -65,7 +71,9 @@ def params_to_start_from(folder: str, sizes: VLMSizes, dataset: Dataset) -> Para
                 f"{folder}/model.json: {name} is {theirs[name]}, the config says {ours[name]}; "
                 f"set --config.model.{name}={theirs[name]}"
             )
-    return start.params
+    if start.class_names == class_names:
+        return start.params
+    return {name: value for name, value in start.params.items() if name != "classifier"}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Reads golden numbers; weights are rebuilt from the rule that made them."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -80,7 +81,7 @@ def meta(case: Any) -> dict[str, Any]:
 
 
 def vlm(case: Any, kind: str = "vlm") -> tuple[VLM, dict[str, Any]]:
-    """The model and the parameters of a golden case, of a "vlm" or a "joint" retrieval model."""
+    """The model and the parameters of a golden case, of the model that `kind` names."""
     facts = meta(case)
     bert = facts["bert"]
     sizes = VLMSizes(
@@ -98,7 +99,10 @@ def vlm(case: Any, kind: str = "vlm") -> tuple[VLM, dict[str, Any]]:
         sep_id=facts["sep_token_id"],
         mask_id=facts["mask_token_id"],
     )
-    return VLM(sizes), convert.vlm_from_published(published_weights(case, kind))
+    params = convert.vlm_from_published(published_weights(case, kind))
+    if "classifier" in params:
+        sizes = dataclasses.replace(sizes, num_classes=len(params["classifier"]["bias"]))
+    return VLM(sizes), params
 
 
 def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:
@@ -108,6 +112,13 @@ def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:
         return inside
     facts = meta(case)
     tag, shapes = f"{facts['tag']}/{kind}", published_shapes(facts)
+    if kind == "seg":
+        classes = case["logits"].shape[-1]
+        hidden = facts["bert"]["hidden_size"]
+        shapes |= {
+            f"mm_encoder.classifier.{name}": (classes, *rest)
+            for name, rest in {"weight": (hidden,), "bias": ()}.items()
+        }
     weights = {name: weight(tag, name, shape) for name, shape in shapes.items()}
     if kind == "vlm":  # its decoder is tied to the words, and the decoder's numbers were made last
         weights[WORDS] = weight(tag, "mm_encoder.cls.predictions.decoder.weight", shapes[WORDS])

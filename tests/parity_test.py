@@ -19,12 +19,14 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from vtmask import attention, convert, losses
-from vtmask.evaluation import metrics
+from vtmask.evaluation import metrics, moments, ordered_steps, windows
 from vtmask.inputs import clips
 from vtmask.models.s3d import S3D, Words
 from vtmask.models.vlm import VLM
+from vtmask.tasks.localization import StepLocalization
 from vtmask.tasks.pretrain import Pretrain
 from vtmask.tasks.retrieval import Retrieval
+from vtmask.tasks.segmentation import Segmentation
 from vtmask.training.optimizer import make_optimizer, make_schedule
 
 RTOL = 1e-4
@@ -174,14 +176,51 @@ def test_joint_retrieval(golden_dir: Path) -> None:
         np.testing.assert_array_equal(masks, case[f"{name}_train/attention_mask"])
 
         task = Retrieval(num_isolated)
-        train = nn.apply(task.embed_jointly, model)({"params": params}, batch, True)
-        evaluation = nn.apply(task.embed, model)({"params": params}, batch)
+        train = nn.apply(task.embed_pairs, model)({"params": params}, batch, True)
+        evaluation = embed_separately(task, model, params, batch)
         for mode, (video, text) in {"train": train, "eval": evaluation}.items():
             prefix = f"{name}_{mode}/"
             assert_close(video, case[prefix + "pooled_video"])
             assert_close(text, case[prefix + "pooled_text"])
             assert_close(losses.contrastive(text, video), case[prefix + "t2v_loss"])
             assert_close(losses.contrastive(video, text), case[prefix + "v2t_loss"])
+
+
+def embed_separately(task: Retrieval, model: VLM, params: Any, batch: Any) -> tuple[Any, Any]:
+    """Pooled video and text, in a call each."""
+    variables = {"params": params}
+    return (
+        nn.apply(task.embed_video, model)(variables, batch["video"], batch["video_mask"]),
+        nn.apply(task.embed_text, model)(variables, batch["text"], batch["text_mask"]),
+    )
+
+
+def test_share(golden_dir: Path) -> None:
+    case = np.load(golden_dir / "share.npz")
+    model, params = golden.vlm(case, kind="share")
+    video, text = embed_separately(Retrieval(None), model, params, golden.batch(case))
+    assert_close(video, case["pooled_video"])
+    assert_close(text, case["pooled_text"])
+
+
+def test_segmentation(golden_dir: Path) -> None:
+    case = np.load(golden_dir / "vlm_segmentation.npz")
+    model, params = golden.vlm(case, kind="seg")
+    video, mask = jnp.asarray(case["vfeats"]), jnp.asarray(case["vmasks"])
+    scores = nn.apply(Segmentation().scores, model)({"params": params}, video, mask)
+    assert_close(scores[:, :, : case["logits"].shape[-1]], case["logits"])
+
+
+def test_localization(golden_dir: Path) -> None:
+    case = np.load(golden_dir / "vlm_localization.npz")
+    model, params = golden.vlm(case, kind="joint")
+    task = StepLocalization(model.sizes.num_layers)
+    variables = {"params": params}
+    text, text_mask = jnp.asarray(case["step_caps"][:, 2:]), jnp.asarray(case["step_cmasks"][:, 2:])
+    video, mask = jnp.asarray(case["vfeats"]), jnp.asarray(case["vmasks"])
+    steps = nn.apply(task.embed_steps, model)(variables, text, text_mask)
+    frames = nn.apply(task.encode_frames, model)(variables, video, mask)
+    assert_close(frames[case["vmasks"]] @ steps.T, case["logits"])
 
 
 def test_s3d(golden_dir: Path) -> None:
@@ -236,3 +275,58 @@ def test_retrieval_metrics(golden_dir: Path) -> None:
     found = metrics.retrieval(np.array(case["scores"]))
     names = {"R@1": "R1", "R@5": "R5", "R@10": "R10", "MedR": "MR"}
     assert found == pytest.approx({ours: case["metrics"][names[ours]] for ours in names})
+
+
+def test_answer_accuracy(golden_dir: Path) -> None:
+    case = json.loads((golden_dir / "metrics.json").read_text())["qa"]
+    found = metrics.accuracy(np.array(case["outputs"]), np.array(case["targets"]))
+    assert found == pytest.approx(case["acc"])
+
+
+def test_frame_accuracy(golden_dir: Path) -> None:
+    case = json.loads((golden_dir / "metrics.json").read_text())["segmentation"]
+    cuts = [10, 150]  # as if of three videos
+    videos = (np.split(np.array(case[key]), cuts) for key in ("outputs", "targets"))
+    assert metrics.frame_accuracy(*videos) == pytest.approx(case["frame_acc"])
+
+
+def test_windows_are_merged(golden_dir: Path) -> None:
+    for case in json.loads((golden_dir / "metrics.json").read_text())["window_merge"]:
+        logits = np.array(case["logits"], np.float32)
+        starts = windows.starts(case["video_len"], logits.shape[1], 16)
+        np.testing.assert_array_equal(starts, case["window_starts"])
+        merged = windows.merge(logits, starts, np.array(case["window_lengths"]))
+        assert_close(merged, case["merged"])
+
+
+def test_ordered_steps(golden_dir: Path) -> None:
+    videos = json.loads((golden_dir / "metrics.json").read_text())["crosstask"]["videos"]
+    found = [video for video in videos if "logits" in video]  # the compact set lacks some
+    assert found
+    for video in found:
+        seconds = ordered_steps.assign(np.array(video["logits"]))
+        np.testing.assert_array_equal(seconds, video["step_frames"])
+
+
+def test_step_recall(golden_dir: Path) -> None:
+    case = json.loads((golden_dir / "metrics.json").read_text())["crosstask"]
+    tasks = [video["task"] for video in case["videos"]]
+    seconds = [np.array(video["step_frames"]) for video in case["videos"]]
+    right = [np.array(video["assignment_true"]) for video in case["videos"]]
+    assert metrics.step_recall(tasks, seconds, right) == pytest.approx(case["metrics"])
+
+
+def test_moment_metrics(golden_dir: Path) -> None:
+    case = json.loads((golden_dir / "metrics.json").read_text())["didemo"]
+    times = [np.array(of_sentence) for of_sentence in case["times"]]
+    found = metrics.moments(np.array(case["ranked_segments"]), times)
+    names = {"rank@1": "rank1", "rank@5": "rank5", "mIoU": "miou"}
+    assert found == pytest.approx({ours: case["metrics"][names[ours]] for ours in names})
+
+
+def test_moments_are_ranked(golden_dir: Path) -> None:
+    case = json.loads((golden_dir / "metrics.json").read_text())["didemo_ranking"]
+    frames = np.array(case["hidden_video"])[:, 1:-1]
+    ranked = moments.rank(frames, np.array(case["pooled_text"]), np.array(case["vmasks"]))
+    for found, expected in zip(ranked, case["ranked_segments"], strict=True):
+        np.testing.assert_array_equal(found[: len(expected)], expected)

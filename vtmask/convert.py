@@ -28,6 +28,7 @@ _RENAMES = [
     (_LAYER + r"output\.LayerNorm\.", r"encoder/layer_\1/mlp_norm/"),
     (r"cls\.predictions\.transform\.dense\.", "head/dense/"),
     (r"cls\.predictions\.transform\.LayerNorm\.", "head/norm/"),
+    (r"classifier\.", "classifier/"),
 ]
 _TABLES = ("words", "positions", "segments")
 _PREFIX = "mm_encoder."

@@ -1,7 +1,8 @@
 """Models on disk: parameters and all that is needed to use them, in one folder.
 
 params/          Orbax checkpoint
-model.json       sizes, name and rate of the features, file and hash of the tokenizer, the config
+model.json       sizes, name and rate of the features, file and hash of the tokenizer, the config,
+                 names of the classifier's classes
 tokenizer.model  SentencePiece model, or vocab.txt, a WordPiece vocabulary
 """
 
@@ -41,6 +42,7 @@ class Model:
       feature_extractor: name of what video goes through.
       seconds_per_feature: how much of a video a feature is of.
       config: of the training run that made it.
+      class_names: of its classifier's outputs; () where it has none.
     """
 
     module: VLM
@@ -49,6 +51,7 @@ class Model:
     feature_extractor: str
     seconds_per_feature: float
     config: dict[str, Any]
+    class_names: tuple[str, ...] = ()
 
     def require_same_inputs(self, data: Data) -> None:
         """UserError unless the data's features and tokens were made as those of training."""
@@ -94,6 +97,7 @@ def save(folder: str | Path, model: Model) -> None:
             "tokenizer": model.tokenizer.file_name,
             "tokenizer_sha256": model.tokenizer.sha256,
             "config": model.config,
+            "class_names": model.class_names,
         }
         (unfinished / "model.json").write_text(json.dumps(card, indent=2))
     except (OSError, ValueError) as error:
@@ -114,7 +118,7 @@ def load(folder: str | Path) -> Model:
     except ValueError:
         raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
     features = ("feature_extractor", "seconds_per_feature")
-    for field in ("sizes", *features, "tokenizer", "tokenizer_sha256", "config"):
+    for field in ("sizes", *features, "tokenizer", "tokenizer_sha256", "config", "class_names"):
         if field not in card:
             raise UserError(f"{folder}/model.json: has no {field}; export the model again")
     tokenizer = tokenizers.load(folder / card["tokenizer"])
@@ -131,6 +135,7 @@ def load(folder: str | Path) -> Model:
         card["feature_extractor"],
         card["seconds_per_feature"],
         card["config"],
+        tuple(card["class_names"]),
     )
 
 

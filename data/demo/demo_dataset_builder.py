@@ -1,5 +1,6 @@
 """TFDS builder of the demo data set; README.md says what is in it."""
 
+import math
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -73,7 +74,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 extractor.size,
                 steps=records.timed_texts() | {"label": records.integers()},
                 clips=records.timed_texts(),
+                step_texts=records.texts(),
                 choices=records.texts() | {"correct": np.int32},
+                moments=records.texts()
+                | {
+                    "times": tfds.features.Tensor(shape=(None, 2), dtype=np.int32),
+                    "num_times": records.integers(),
+                    "num_segments": np.int32,
+                },
                 labels=records.integers(),
             ),
             license="Apache-2.0",
@@ -138,7 +146,7 @@ def _record(
     story: world.Story, features: np.ndarray, labels: np.ndarray, tokenizer: tokenizers.Tokenizer
 ) -> dict[str, Any]:
     texts = language.write(story)
-    actions = [world.ACTIONS.index(step.composition.action) for step in story.steps]
+    segments = [world.segments(step) for step in story.steps]
     record = {
         "video_id": story.video_id,
         "video": f"{_VIDEOS}/{story.video_id}.mp4",
@@ -146,8 +154,15 @@ def _record(
         "captions": records.encode_timed_texts(tokenizer, texts.captions),
         "descriptions": records.encode_texts(tokenizer, [texts.description]),
         "steps": records.encode_timed_texts(tokenizer, texts.steps)
-        | {"label": np.array(actions, np.int32) + 1},
+        | {"label": np.array(texts.task.done, np.int32) + 1},
+        "step_texts": records.encode_texts(tokenizer, texts.task.steps),
         "clips": records.encode_timed_texts(tokenizer, texts.clips),
+        "moments": records.encode_texts(tokenizer, [text for _, _, text in texts.clips])
+        | {
+            "times": np.array(segments, np.int32),
+            "num_times": np.ones(len(segments), np.int32),
+            "num_segments": np.int32(math.ceil(story.seconds / world.SEGMENT_SECONDS)),
+        },
         "choices": records.encode_texts(tokenizer, texts.choices.answers)
         | {"correct": np.int32(texts.choices.correct)},
         "labels": labels,

@@ -85,6 +85,7 @@ LINKS = (
     ("", "after that", "and finally"),
 )
 PHRASES = ("{base} the {colour} {noun} {way}", "{base} {way} the {noun} that is {colour}")
+TASK_STEPS = 8
 CLIP_TEXTS = (
     "someone is {ing} the {colour} {noun} {way}",
     "in this part we are {ing} this {colour} {noun} {way}",
@@ -125,6 +126,18 @@ class Choices:
 
 
 @dataclass(frozen=True)
+class Task:
+    """The steps of what a video is an example of, in order; it may leave some out.
+
+    Attributes:
+      done: index in `steps` of each step of the story.
+    """
+
+    steps: tuple[str, ...]
+    done: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Texts:
     """Everything that is said about one story.
 
@@ -134,6 +147,7 @@ class Texts:
       choices: the description among four of the same words in another combination.
       steps: the plain step texts, with exact times.
       clips: a full sentence for each step, with exact times.
+      task: the step texts among those of steps that the video leaves out.
     """
 
     captions: tuple[Timed, ...]
@@ -141,6 +155,7 @@ class Texts:
     choices: Choices
     steps: tuple[Timed, ...]
     clips: tuple[Timed, ...]
+    task: Task
 
 
 def write(story: Story) -> Texts:
@@ -152,16 +167,16 @@ def write(story: Story) -> Texts:
     others = [_describe(other, links, phrase) for other in _recombinations(rng, mentions)]
     correct = int(rng.integers(len(others) + 1))
     answers = (*others[:correct], description, *others[correct:])
-    plain = [Mention(c.colour, c.object, VERBS[c.action][0]) for c in _compositions(story)]
     return Texts(
         captions=_narrate(rng, story),
         description=description,
         choices=Choices(answers, correct),
-        steps=_at_steps(story, [words.fill(PHRASES[0]) for words in plain]),
+        steps=_at_steps(story, [_plain(c) for c in _compositions(story)]),
         clips=_at_steps(
             story,
             [mention(rng, c).fill(_choose(rng, CLIP_TEXTS)) for c in _compositions(story)],
         ),
+        task=_task(np.random.default_rng((*story.key, 3)), _compositions(story)),
     )
 
 
@@ -173,6 +188,23 @@ def _at_steps(story: Story, texts: Sequence[str]) -> tuple[Timed, ...]:
     return tuple(
         (step.start, step.end, text) for step, text in zip(story.steps, texts, strict=True)
     )
+
+
+def _plain(what: Composition) -> str:
+    return Mention(what.colour, what.object, VERBS[what.action][0]).fill(PHRASES[0])
+
+
+def _task(rng: np.random.Generator, shown: Sequence[Composition]) -> Task:
+    """The steps shown, in order, and others of the same words put between them at random."""
+    done = np.sort(rng.choice(TASK_STEPS, len(shown), replace=False))
+    steps = dict(zip(done.tolist(), map(_plain, shown), strict=True))
+    for place in range(TASK_STEPS):
+        while place not in steps:
+            what, colour, action = (_choose(rng, kind) for kind in (OBJECTS, COLOURS, ACTIONS))
+            other = _plain(Composition(what, colour, action, place))
+            if other not in steps.values():
+                steps[place] = other
+    return Task(tuple(steps[place] for place in range(TASK_STEPS)), tuple(done.tolist()))
 
 
 def _describe(mentions: Sequence[Mention], links: tuple[str, str, str], phrase: str) -> str:

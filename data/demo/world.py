@@ -19,6 +19,7 @@ STEP_SECONDS = (3.5, 6.0)
 GAP_SECONDS = (0.0, 0.5)
 VIDEO_SECONDS = (12, 20)
 MAX_STEPS = 4
+SEGMENT_SECONDS = 5  # of moments, as DiDeMo has them
 
 
 class Composition(NamedTuple):
@@ -56,6 +57,23 @@ class Story:
             here = (step.start <= middles) & (middles < step.end)
             labels[here] = 1 + ACTIONS.index(step.composition.action)
         return labels
+
+
+def segments(step: Step) -> tuple[int, int]:
+    """First and last of the 5-second segments that the step's moment is made of, from 0.
+
+    Of all runs of segments that which has the most of the step in common with the least besides:
+    the best intersection over union.
+    """
+    last = math.ceil(step.end / SEGMENT_SECONDS)
+    runs = [(i, j) for i in range(last) for j in range(i, last)]
+
+    def overlap(run: tuple[int, int]) -> float:
+        start, end = run[0] * SEGMENT_SECONDS, (run[1] + 1) * SEGMENT_SECONDS
+        common = min(end, step.end) - max(start, step.start)
+        return common / (max(end, step.end) - min(start, step.start))
+
+    return max(runs, key=overlap)
 
 
 def split_of(composition: Composition, seed: int) -> str:

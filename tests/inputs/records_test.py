@@ -45,7 +45,9 @@ def test_times_at_the_edge_of_a_feature_stay_there(seconds: float) -> None:
     times = [(seconds * i, seconds * (i + 1), "now") for i in edges.tolist()]
     written["captions"] = records.encode_timed_texts(TOKENIZER, times)
     serialized = records.features(4).serialize_example(written)
-    found = records.parse([serialized], 4, seconds, "captions", timed=True)["captions"]
+    found = records.parse(
+        [serialized], 4, seconds, {"captions": ("tokens", "num_tokens", "start", "end")}
+    )["captions"]
     np.testing.assert_array_equal(found["start"][0], edges)
     np.testing.assert_array_equal(found["end"][0], edges + 1)
 

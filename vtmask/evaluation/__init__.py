@@ -1,1 +1,1 @@
-"""Metrics of predictions, and reports that show them."""
+"""Metrics of predictions, evaluations of tasks, and reports that show them."""

@@ -1,10 +1,19 @@
-"""Metrics of predictions, in NumPy."""
+"""Metrics of predictions, in NumPy.
+
+Scores and predictions come in as arrays; modules beside this one make them. Those of the published
+tasks agree with the figures of the published implementation (MMPT), `tests/golden/metrics.json`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from vtmask.errors import UserError
 
 _DEPTHS = (1, 5, 10)
+_MOMENT_DEPTHS = (1, 5)
+_AGREEING = 3  # annotators' times of a DiDeMo sentence that count
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:
@@ -41,24 +50,225 @@ def ranks(scores: np.ndarray) -> np.ndarray:
 
 
 def retrieval(scores: np.ndarray) -> dict[str, float]:
-    """How well queries find their candidates.
-
-    Args:
-      scores: [queries, candidates], as in `ranks`, which also says how ties count.
-
-    Returns:
-      "R@1", "R@5" and "R@10", the fraction of queries whose right candidate is among the first 1, 5
-      or 10, and "MedR", the median rank (1 is best).
+    """How well queries find their candidates: `retrieval_of_ranks` of the `ranks` of scores.
 
     Raises:
       UserError, ValueError: as `ranks` does.
     """
-    rank = ranks(scores)
-    recalls = {f"R@{depth}": float((rank <= depth).mean()) for depth in _DEPTHS}
-    return recalls | {"MedR": float(np.median(rank))}
+    return retrieval_of_ranks(ranks(scores))
+
+
+def retrieval_of_ranks(ranks: np.ndarray) -> dict[str, float]:
+    """How well queries find their candidates.
+
+    Args:
+      ranks: [queries], of each query's right candidate; 1 is best. `ranks` says how ties count,
+        `vtmask.evaluation.ranking` ranks among candidates by the million.
+
+    Returns:
+      "R@1", "R@5" and "R@10", the fraction of queries whose right candidate is among the first 1, 5
+      or 10, and "MedR", the median rank.
+
+    Raises:
+      ValueError: there are no queries.
+    """
+    if ranks.ndim != 1 or not len(ranks):
+        raise ValueError(f"expected ranks [queries] of one query or more, got {ranks.shape}")
+    recalls = {f"R@{depth}": float((ranks <= depth).mean()) for depth in _DEPTHS}
+    return recalls | {"MedR": float(np.median(ranks))}
 
 
 def chance(candidates: int) -> dict[str, float]:
     """What `retrieval` is on average when `candidates` are put in random order."""
     recalls = {f"R@{depth}": min(depth / candidates, 1.0) for depth in _DEPTHS}
     return recalls | {"MedR": (candidates + 1) / 2}
+
+
+def accuracy(predicted: np.ndarray, right: np.ndarray) -> float:
+    """The fraction of predictions that are right, as of answers in MSR-VTT QA.
+
+    Args:
+      predicted, right: classes, of one shape.
+
+    Raises:
+      ValueError: the shapes differ, or there are no predictions.
+    """
+    if predicted.shape != right.shape or not predicted.size:
+        raise ValueError(
+            f"expected as many right as predicted, got {right.shape}, {predicted.shape}"
+        )
+    return float((predicted == right).mean())
+
+
+def chance_accuracy(answers: int) -> float:
+    """What `accuracy` is on average when one of `answers` is drawn for each question."""
+    return 1 / answers
+
+
+def frame_accuracy(predicted: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> float:
+    """The fraction of features that get their class, pooled over videos: COIN's frame accuracy.
+
+    A feature counts as much in a long video as in a short one, and background (class 0) as much as
+    a step.
+
+    Args:
+      predicted, right: for each video the classes of its features, int [features].
+
+    Raises:
+      ValueError: a video's two arrays differ in shape, or there are no features.
+    """
+    if [classes.shape for classes in predicted] != [classes.shape for classes in right]:
+        raise ValueError("expected predicted and right classes of the same videos and features")
+    return accuracy(np.concatenate([[], *predicted]), np.concatenate([[], *right]))
+
+
+def step_recall(
+    tasks: Sequence[str], assigned: Sequence[np.ndarray], right: Sequence[np.ndarray]
+) -> dict[str, float]:
+    """CrossTask's recall: how many steps have their one second where they are done.
+
+    Of a task it is the steps found over the steps that are done, both summed over its videos. A
+    step that isn't done in a video doesn't count there, wherever it was put. The mean over tasks
+    gives each the same weight, however many videos it has.
+
+    Args:
+      tasks: for each video its task.
+      assigned: for each video the second of each step, int [steps]; -1 is nowhere. See
+        `vtmask.evaluation.ordered_steps`.
+      right: for each video True where a step is done, [seconds, steps].
+
+    Returns:
+      The recall of each task, and "recall", their mean. Tasks of whose steps none is done in any
+      video are left out; where that is all of them, the mean is, too.
+
+    Raises:
+      ValueError: the videos or a video's steps differ in number.
+    """
+    found, done = defaultdict[str, int](int), defaultdict[str, int](int)
+    for task, seconds, truth in zip(tasks, assigned, right, strict=True):
+        if truth.ndim != 2 or seconds.shape != truth.shape[1:]:
+            raise ValueError(
+                f"expected a second for each step of {truth.shape}, got {seconds.shape}"
+            )
+        put = np.flatnonzero(seconds >= 0)
+        found[task] += int(np.count_nonzero(truth[seconds[put], put]))
+        done[task] += int(np.count_nonzero(truth.any(axis=0)))
+    recalls = {task: found[task] / number for task, number in done.items() if number}
+    return recalls | ({"recall": sum(recalls.values()) / len(recalls)} if recalls else {})
+
+
+def moments(ranked: np.ndarray, times: Sequence[np.ndarray]) -> dict[str, float]:
+    """How well sentences find their moments in DiDeMo (Hendricks et al., ICCV 2017, section 5.1).
+
+    Args:
+      ranked: as in `moment_ranks`.
+      times: as in `moment_ranks`.
+
+    Returns:
+      "rank@1" and "rank@5", the fraction of sentences with `moment_ranks` of at most 1 and 5, and
+      "mIoU", the mean of `moment_ious`.
+
+    Raises:
+      ValueError: as `moment_ranks` does.
+    """
+    found = moment_ranks(ranked, times)
+    recalls = {f"rank@{depth}": float((found <= depth).mean()) for depth in _MOMENT_DEPTHS}
+    return recalls | {"mIoU": float(moment_ious(ranked, times).mean())}
+
+
+def moment_ranks(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
+    """Each sentence's rank: the mean of the three best that its annotators' times got.
+
+    Args:
+      ranked: moments as first and last segment, best first, int [sentences, moments, 2]; see
+        `vtmask.evaluation.moments`.
+      times: for each sentence its annotators' moments, int [annotators, 2]. Where there are fewer
+        than three, the mean is over these.
+
+    Returns:
+      float64 [sentences]; 1 is best.
+
+    Raises:
+      ValueError: there are no sentences, one has no times, or a time is not among its moments.
+    """
+    flat, counts = _joined(ranked, times)
+    same = (np.repeat(ranked, counts, axis=0) == flat[:, None]).all(axis=-1)
+    if not same.any(axis=1).all():
+        raise ValueError("expected every time to be among the moments that were ranked")
+    return _mean_of_least(same.argmax(axis=1) + 1.0, counts)
+
+
+def moment_ious(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
+    """Each first-ranked moment's IoU: the mean of the three highest with its annotators' times.
+
+    Args:
+      ranked, times: as in `moment_ranks`. Segments are counted, not seconds.
+
+    Returns:
+      float64 [sentences], 0 to 1.
+
+    Raises:
+      ValueError: there are no sentences, or one has no times.
+    """
+    flat, counts = _joined(ranked, times)
+    first = np.repeat(ranked[:, 0], counts, axis=0)
+    both = np.minimum(first[:, 1], flat[:, 1]) - np.maximum(first[:, 0], flat[:, 0]) + 1
+    both = np.maximum(both, 0)
+    either = (first[:, 1] - first[:, 0] + 1) + (flat[:, 1] - flat[:, 0] + 1) - both
+    return -_mean_of_least(-both / either, counts)
+
+
+def _joined(ranked: np.ndarray, times: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """All sentences' times one after the other, [times, 2], and how many each sentence has."""
+    counts = np.array([len(of_sentence) for of_sentence in times])
+    if not len(counts) == len(ranked) > 0 or not counts.all():
+        raise ValueError(f"expected times for each of {len(ranked)} sentences, one or more")
+    return np.concatenate(times), counts
+
+
+def _mean_of_least(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean of the three least, or of fewer, of each run of `counts` values."""
+    run = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
+    least = values[np.lexsort((values, run))] * (place < _AGREEING)
+    return np.bincount(run, least) / np.minimum(counts, _AGREEING)
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], Mapping[str, float]],
+    count: int,
+    samples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals (Efron 1979) of figures over examples.
+
+        bootstrap(lambda drawn: retrieval_of_ranks(ranks[drawn]), len(ranks))
+
+    Args:
+      statistic: the figures by name of some examples, given as an int index [count], drawn with
+        replacement.
+      count: the number of examples.
+      samples: how often they are drawn.
+      level: the probability that an interval has: 0.95 leaves out 2.5 % on either side.
+      seed: of all draws; the same gives the same intervals.
+
+    Returns:
+      The lower and the upper end of each figure's interval. A figure that some draws lack, as that
+      of a task of which no video was drawn, has its interval from the others.
+
+    Raises:
+      ValueError: `count` or `samples` is less than 1, or `level` not between 0 and 1.
+    """
+    if count < 1 or samples < 1 or not 0 < level < 1:
+        raise ValueError(
+            f"expected count and samples >= 1, level in (0, 1), got {count}, {samples}, {level}"
+        )
+    rng = np.random.default_rng(seed)
+    draws = defaultdict[str, list[float]](list)
+    for _ in range(samples):
+        for name, value in statistic(rng.integers(count, size=count)).items():
+            draws[name].append(value)
+    tail = (1 - level) / 2
+    intervals = {name: np.quantile(values, [tail, 1 - tail]) for name, values in draws.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in intervals.items()}

@@ -1,40 +1,191 @@
-"""A retrieval run as one self-contained HTML file: numbers, plots, best and worst examples."""
+"""An evaluation as one self-contained HTML file: numbers, plots, examples with frames.
+
+Every task composes its page from the parts here; `cards` makes them of predictions, `figures` makes
+the plots.
+"""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
+from math import isnan
 from pathlib import Path
+from typing import Any, Literal
 
 import av
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, PercentFormatter
 
 from vtmask import pages
-from vtmask.evaluation import metrics as retrieval_metrics
 
-_QUERIES = 5  # shown of the best, and of the worst
-_RETRIEVED = 3  # videos shown of a query, besides the right one
-_FRAMES = 6  # shown of a video
+Table = Mapping[str, Mapping[str, float]]  # row to column to value
+Intervals = Mapping[str, Mapping[str, tuple[float, float]]]  # the same with (low, high)
+
+_FRAMES = 6  # shown of a stretch
 _FRAME_HEIGHT = 96  # pixels
-_HEAT_MAP_SIZE = 256  # cells on a side, at most
+_TICKS = 6  # of a timeline, at most
+_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # between ticks [seconds]
+_HUE = 210  # of the first label [degrees]
+_TURN = 137.508  # from one to the next: the golden angle, which keeps neighbours apart
+
+# By column; others have two decimals.
+_FORMATS = {
+    "MedR": "{:g}",
+    **dict.fromkeys(("R@1", "R@5", "R@10", "rank@1", "rank@5", "mIoU"), "{:.1%}"),
+    **dict.fromkeys(("accuracy", "frame accuracy", "recall"), "{:.1%}"),
+}
 
 
 @dataclass(frozen=True)
-class Example:
-    """One text-video pair.
+class Strip:
+    """Evenly spaced frames of a stretch of a video.
 
     Attributes:
-      video_id: names the video.
-      text: its description, the query of text-to-video retrieval.
-      captions: its narration, in order of time.
-      video: its file, whose frames are shown; None where there is none.
+      video: its file; where None, or where it can't be read, the page says so.
+      start, end: of the stretch [seconds]; None is the begin or the end of the video.
     """
 
-    video_id: str
-    text: str
-    captions: Sequence[str]
     video: Path | None
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a timeline that has a name.
+
+    Attributes:
+      start, end: [seconds]; however short, it is visible.
+      label: has one colour all over the page.
+      faint: drawn without colour, as background is.
+    """
+
+    start: float
+    end: float
+    label: str
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Rows of spans over time.
+
+    Attributes:
+      seconds: length of the axis; longer where a span ends later.
+      rows: their spans by name; spans that overlap are drawn below each other.
+    """
+
+    seconds: float
+    rows: Mapping[str, Sequence[Span]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A text in a list: a candidate, an answer, a caption.
+
+    Attributes:
+      score: shown where there is one.
+      mark: colours the line; "chosen" is for what the model gave where nothing is right or wrong.
+      strip: frames beside the text.
+      note: stands before the score: rank, place, role.
+    """
+
+    text: str
+    score: float | None = None
+    mark: Literal["", "right", "chosen", "wrong"] = ""
+    strip: Strip | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Lines:
+    items: Sequence[Line]
+
+
+Part = Strip | Timeline | Lines
+
+
+@dataclass(frozen=True)
+class Card:
+    """An example: what was asked, what came out of it."""
+
+    title: str
+    note: str
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples under a heading, such as the best."""
+
+    heading: str
+    explanation: str
+    cards: Sequence[Card]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot; `alt` tells in words what it shows, `caption` how to read it."""
+
+    plot: pages.Plot
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page shows.
+
+    Attributes:
+      title: heads the page.
+      metrics: what was measured, such as {"text to video": {"R@1": 0.465}}.
+      intervals: 95 % bootstrap intervals of some of `metrics`, or of none.
+      baselines: rows beneath, such as {"chance": {"R@1": 0.005}}; may lack columns.
+      explanation: what the columns mean.
+      headline: (row, column) of `metrics` that head the page in large type.
+      facts: what is to be known of the run: checkpoint, data set, split, …
+      figures, groups: follow in their order.
+    """
+
+    title: str
+    metrics: Table
+    intervals: Intervals
+    baselines: Table
+    explanation: str
+    headline: Sequence[tuple[str, str]]
+    facts: Mapping[str, str | int]
+    figures: Sequence[Figure]
+    groups: Sequence[Group]
+
+
+def write(path: str | Path, report: Report) -> None:
+    """Writes one HTML file that needs no network, no script and no other file."""
+    columns = dict.fromkeys(column for row in report.metrics.values() for column in row)
+    parts = (part for group in report.groups for card in group.cards for part in card.parts)
+    hues = _hues(part for part in parts if isinstance(part, Timeline))
+    page = pages.render(
+        "evaluation/report.html.j2",
+        title=report.title,
+        report=report,
+        columns=list(columns),
+        number=number,
+        interval=interval,
+        groups=[
+            (group, [(card, [_draw(part, hues) for part in card.parts]) for card in group.cards])
+            for group in report.groups
+        ],
+    )
+    Path(path).write_text(page, encoding="utf-8")
+
+
+def number(column: str, value: float) -> str:
+    """A value as the column's are written: percent, or plain; "–" where it is NaN."""
+    if isnan(value):
+        return "–"
+    return _FORMATS.get(column, "{:.2f}").format(value).replace("%", " %")
+
+
+def interval(column: str, low: float, high: float) -> str:
+    """An interval, its unit written once."""
+    return f"{number(column, low).removesuffix(' %')}–{number(column, high)}"
 
 
 @dataclass(frozen=True)
@@ -44,126 +195,96 @@ class _Frame:
 
 
 @dataclass(frozen=True)
-class _Strip:
-    """Evenly spaced frames of a video, or why there are none."""
+class _DrawnStrip:
+    """Frames, or why there are none."""
 
+    name: str
     frames: Sequence[_Frame] = ()
     problem: str = ""
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A video that is shown for a query."""
+class _DrawnSpan:
+    """A span, its place in percent of the axis, and a number that names its label in the legend."""
 
-    example: Example
-    score: float
-    rank: float
-    right: bool
-    strip: _Strip
+    span: Span
+    left: float
+    width: float
+    lane: int
+    hue: float
+    number: int
 
 
 @dataclass(frozen=True)
-class _Query:
-    example: Example
-    rank: float
-    candidates: Sequence[_Candidate]
+class _DrawnTimeline:
+    """Spans by row; a span of each label where there are several; ticks in percent by second."""
+
+    rows: Mapping[str, Sequence[_DrawnSpan]]
+    legend: Sequence[_DrawnSpan]
+    ticks: Mapping[int, float]
 
 
-def write_retrieval_report(
-    path: str | Path,
-    title: str,
-    scores: np.ndarray,
-    examples: Sequence[Example],
-    metrics: Mapping[str, Mapping[str, float]],
-    facts: Mapping[str, str | int],
-) -> None:
-    """Writes one HTML file that needs no network, no script and no other file.
-
-    Where the frames of a video can't be read the page says so in their place.
-
-    Args:
-      path: the file to write.
-      title: heads the page.
-      scores: [texts, videos], higher is more similar; text i describes video i.
-      examples: [texts], in the order of `scores`.
-      metrics: what `metrics.retrieval` gave for "text to video" and for "video to text".
-      facts: what is to be known of the run: checkpoint, data set, split, …
-
-    Raises:
-      UserError: a score is not finite.
-      ValueError: `scores` are not square or not of as many texts as there are examples.
-    """
-    if scores.shape != (len(examples), len(examples)):
-        raise ValueError(f"scores {scores.shape} do not fit {len(examples)} examples")
-    text_ranks, video_ranks = retrieval_metrics.ranks(scores), retrieval_metrics.ranks(scores.T)
-    best, worst = _best_and_worst(scores, text_ranks)
-    page = pages.render(
-        "evaluation/retrieval.html.j2",
-        title=title,
-        metrics=metrics,
-        chance=retrieval_metrics.chance(len(examples)),
-        facts=facts,
-        size=len(examples),
-        heat_map=pages.plot(_heat_map(scores)),
-        cells=min(len(examples), _HEAT_MAP_SIZE),
-        right_score=float(np.diagonal(scores).mean()),
-        mean_score=float(scores.mean()),
-        recall_curve=pages.plot(
-            _recall_curve({"text to video": text_ranks, "video to text": video_ranks})
-        ),
-        best=[_query(index, scores, examples) for index in best],
-        worst=[_query(index, scores, examples) for index in worst],
-    )
-    Path(path).write_text(page, encoding="utf-8")
+@dataclass(frozen=True)
+class _DrawnLine:
+    line: Line
+    strip: _DrawnStrip | None
 
 
-def _best_and_worst(scores: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Queries by rank, then by the margin of the right video's score over the best wrong one."""
-    wrong = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=1)
-    order = np.lexsort((wrong - np.diagonal(scores), ranks))
-    return order[:_QUERIES], order[_QUERIES:][: -_QUERIES - 1 : -1]
+def _hues(timelines: Iterable[Timeline]) -> dict[str, float]:
+    """A colour for each label of the page, in degrees."""
+    labels = (span.label for line in timelines for row in line.rows.values() for span in row)
+    return {label: (_HUE + _TURN * i) % 360 for i, label in enumerate(dict.fromkeys(labels))}
 
 
-def _query(index: int, scores: np.ndarray, examples: Sequence[Example]) -> _Query:
-    """The first videos retrieved for a text, and the right one wherever it ranks."""
-    row = scores[index]
-    # As if each video in turn were the right one.
-    ranks = retrieval_metrics.ranks(np.broadcast_to(row, scores.shape))
-    shown = list(np.argsort(-row, kind="stable")[:_RETRIEVED])
-    if index not in shown:
-        shown.append(index)
-    candidates = [
-        _Candidate(
-            examples[video], row[video], ranks[video], video == index, _strip(examples[video].video)
-        )
-        for video in shown
-    ]
-    return _Query(examples[index], ranks[index], candidates)
+def _draw(part: Part, hues: Mapping[str, float]) -> tuple[str, Any]:
+    """The macro of the template that shows the part, and what it takes."""
+    match part:
+        case Strip():
+            return "strip", _draw_strip(part)
+        case Timeline():
+            return "timeline", _draw_timeline(part, hues)
+        case Lines(items):
+            return "lines", [
+                _DrawnLine(line, _draw_strip(line.strip) if line.strip else None) for line in items
+            ]
 
 
-def _strip(video: Path | None) -> _Strip:
-    if video is None:
-        return _Strip(problem="no video file was given")
+def _draw_strip(strip: Strip) -> _DrawnStrip:
+    if strip.video is None:
+        return _DrawnStrip("", problem="no video file was given")
+    name = strip.video.stem
     try:
-        frames = tuple(_frames(video))
+        frames = tuple(_frames(strip.video, strip.start, strip.end))
     except av.FFmpegError as error:
-        return _Strip(problem=f"{video.name}: {error.strerror}")
-    return _Strip(frames) if frames else _Strip(problem=f"{video.name}: no frames could be read")
+        return _DrawnStrip(name, problem=f"{strip.video.name}: {error.strerror}")
+    if not frames:
+        return _DrawnStrip(name, problem=f"{strip.video.name}: no frames could be read")
+    return _DrawnStrip(name, frames)
 
 
-def _frames(video: Path) -> Iterator[_Frame]:
-    """Frames from the middles of equally long parts of a video."""
+def _frames(video: Path, start: float | None, end: float | None) -> Iterator[_Frame]:
+    """Frames from the middles of equally long parts of a stretch."""
     with av.open(str(video)) as container:
         if not container.streams.video or container.duration is None:
             return
-        begin, end = container.start_time or 0, (container.start_time or 0) + container.duration
-        for part in range(_FRAMES):
-            microsecond = begin + (end - begin) * (2 * part + 1) // (2 * _FRAMES)
-            container.seek(microsecond)
-            for frame in container.decode(video=0):
-                if frame.time is not None and frame.time * av.time_base >= microsecond:
-                    yield _Frame((microsecond - begin) / av.time_base, _thumbnail(frame))
+        origin = container.start_time or 0
+        begin = 0 if start is None else round(start * av.time_base)
+        stop = container.duration
+        if end is not None:
+            stop = min(stop, round(end * av.time_base))
+        if begin > stop:
+            return
+        middles = (
+            begin + (stop - begin) * odd // (2 * _FRAMES) for odd in range(1, 2 * _FRAMES, 2)
+        )
+        for microsecond in dict.fromkeys(middles):
+            container.seek(origin + microsecond)
+            shown = None  # at the end, the last frame
+            for shown in container.decode(video=0):
+                if shown.time is not None and shown.time * av.time_base >= origin + microsecond:
                     break
+            if shown:
+                yield _Frame(microsecond / av.time_base, _thumbnail(shown))
 
 
 def _thumbnail(frame: av.VideoFrame) -> str:
@@ -173,48 +294,46 @@ def _thumbnail(frame: av.VideoFrame) -> str:
     return pages.data_uri("image/jpeg", data.getvalue())
 
 
-def _heat_map(scores: np.ndarray) -> Figure:
-    size = len(scores)
-    shown = np.linspace(0, size - 1, min(size, _HEAT_MAP_SIZE)).round().astype(int)
-    figure = Figure(figsize=(5, 4.3), layout="constrained")
-    axes = figure.add_subplot(xlabel="video", ylabel="text")
-    image = axes.imshow(
-        scores[np.ix_(shown, shown)],
-        interpolation="none",
-        extent=(0.5, size + 0.5, size + 0.5, 0.5),
+def _draw_timeline(timeline: Timeline, hues: Mapping[str, float]) -> _DrawnTimeline:
+    spans = [span for row in timeline.rows.values() for span in row]
+    seconds = max([timeline.seconds, *(span.end for span in spans)]) or 1.0
+    names = dict(zip(dict.fromkeys(span.label for span in spans), count(1), strict=False))
+    rows = {
+        name: [
+            _DrawnSpan(
+                span,
+                left=100 * span.start / seconds,
+                width=100 * (span.end - span.start) / seconds,
+                lane=lane,
+                hue=hues[span.label],
+                number=names[span.label],
+            )
+            for span, lane in zip(row, _lanes(row), strict=True)
+        ]
+        for name, row in timeline.rows.items()
+    }
+    legend = {span.number: span for row in rows.values() for span in row}
+    step = next((step for step in _STEPS if seconds / step < _TICKS), _STEPS[-1])
+    return _DrawnTimeline(
+        rows,
+        [legend[i] for i in sorted(legend)] if len(legend) > 1 else [],
+        {second: 100 * second / seconds for second in range(0, int(seconds) + 1, step)},
     )
-    # Two strokes outside the corners show where the diagonal is, even when scores don't.
-    for begin, end in ((-0.05, 0), (1, 1.05)):
-        axes.plot(
-            (begin, end),
-            (1 - begin, 1 - end),
-            color=pages.INK,
-            transform=axes.transAxes,
-            clip_on=False,
-        )
-    axes.locator_params(integer=True)
-    axes.xaxis.tick_top()  # out of the way of the lower stroke
-    axes.xaxis.set_label_position("top")
-    figure.colorbar(image, label="score", shrink=0.85)
-    return figure
 
 
-def _recall_curve(ranks: Mapping[str, np.ndarray]) -> Figure:
-    """The fraction of queries answered among the first K, for every K; `ranks` by direction."""
-    size = max(len(rank) for rank in ranks.values())
-    depths = np.arange(1, size + 1)
-    figure = Figure(figsize=(5, 4.3), layout="constrained")
-    axes = figure.add_subplot(xscale="log", xlabel="K", ylabel="right one among the first K")
-    for (direction, rank), colour in zip(ranks.items(), pages.COLOURS, strict=True):
-        axes.step(
-            depths, (rank <= depths[:, None]).mean(axis=1), colour, where="post", label=direction
+def _lanes(spans: Sequence[Span]) -> list[int]:
+    """For each span the first lane, from 0, where no span before it overlaps with it."""
+    lanes: list[list[Span]] = []
+    found = []
+    for span in spans:
+        free = (
+            lane
+            for lane, others in enumerate(lanes)
+            if all(span.end <= other.start or other.end <= span.start for other in others)
         )
-    axes.plot(depths, depths / size, color=pages.INK, linestyle=":", label="chance")
-    axes.set_xlim(1, max(size, 2))
-    axes.set_ylim(0, 1.02)
-    axes.xaxis.set_major_formatter(LogFormatter())
-    axes.xaxis.set_minor_formatter(LogFormatter())
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(color=pages.INK, alpha=0.15)
-    axes.legend(frameon=False, labelcolor=pages.INK)
-    return figure
+        lane = next(free, len(lanes))
+        if lane == len(lanes):
+            lanes.append([])
+        lanes[lane].append(span)
+        found.append(lane)
+    return found

@@ -1,49 +1,174 @@
-"""Evaluates text-video retrieval: embeds a split, ranks it both ways, writes what was found."""
+"""Evaluates text-video retrieval: every text against every video, and the reverse."""
 
-import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-import flax.linen as nn
-import jax
 import numpy as np
-from tqdm import tqdm
+from ml_collections import ConfigDict
 
-from vtmask.evaluation import metrics
+from vtmask.errors import UserError
+from vtmask.evaluation import base, cards, figures, metrics
+from vtmask.evaluation.base import Evaluation, Record
+from vtmask.evaluation.ranking import Ranking, rank
 from vtmask.export import Model
+from vtmask.inputs import examples
+from vtmask.inputs.dataset import Dataset
+from vtmask.inputs.examples import Clip, Example
 from vtmask.tasks.retrieval import Retrieval
 
 TEXT_TO_VIDEO, VIDEO_TO_TEXT = "text to video", "video to text"
+_SHOWN = 10  # candidates of a query that are saved
+_MAP_SIZE = 256  # pairs in the heat map
 
 
-def embed(
-    model: Model, task: Retrieval, batches: Iterable[tuple[dict[str, np.ndarray], int]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled video and text of all clips, [N, H] each.
+class Pairs(NamedTuple):
+    """What is to be matched: videos (or clips of them), and texts.
+
+    Attributes:
+      videos: what each is called; ids: of the video it is, or is of.
+      texts: themselves; video_of: which of `videos` each text describes, int [texts].
+    """
+
+    videos: list[str]
+    ids: list[str]
+    places: dict[str, tuple[float, float]]
+    texts: list[str]
+    video_of: np.ndarray
+
+
+def evaluate(model: Model, task: Retrieval, dataset: Dataset, settings: ConfigDict) -> Evaluation:
+    """Ranks in both directions.
 
     Args:
-      batches: batches of one size, each with the number of its clips that count; see
-        `vtmask.inputs.pipeline.evaluation_batches`.
+      settings: `batch_size`, videos or texts a call, and `field`: "descriptions", whole videos
+        with all their descriptions, or a field of timed texts, each with its own part of a video.
+
+    Raises:
+      UserError: a video without a text.
     """
-    forward = jax.jit(nn.apply(task.embed, model.module))
-    videos, texts = [], []
-    for batch, count in tqdm(batches, "embed"):
-        video, text = forward({"params": model.params}, batch)
-        videos.append(np.asarray(video)[:count])
-        texts.append(np.asarray(text)[:count])
-    return np.concatenate(videos), np.concatenate(texts)
-
-
-def evaluate(videos: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-    """Scores [texts, videos] and the metrics of both directions."""
-    scores = texts @ videos.T
-    return scores, {
-        TEXT_TO_VIDEO: metrics.retrieval(scores),
-        VIDEO_TO_TEXT: metrics.retrieval(scores.T),
+    pairs, tokens = _pairs(dataset, settings.field)
+    clips = _clips(model, dataset, settings.field)
+    videos = np.stack(
+        list(base.apply(model, task.embed_video, clips, settings.batch_size, "videos"))
+    )
+    texts = base.embed_texts(model, task.embed_text, tokens, settings.batch_size)
+    found = {
+        TEXT_TO_VIDEO: rank(texts, videos, pairs.video_of, _SHOWN),
+        VIDEO_TO_TEXT: rank(videos, texts, _texts_of(pairs), _SHOWN),
     }
+    predictions = [
+        line
+        for direction, ranking in found.items()
+        for line in _predictions(direction, ranking, pairs)
+    ]
+    shown = np.linspace(0, len(videos) - 1, min(len(videos), _MAP_SIZE)).round().astype(int)
+    first_text = np.unique(pairs.video_of, return_index=True)[1]
+    files, id_of = base.videos(dataset), dict(zip(pairs.videos, pairs.ids, strict=True))
+    return Evaluation(
+        metrics={
+            direction: metrics.retrieval_of_ranks(ranking.ranks)
+            for direction, ranking in found.items()
+        },
+        intervals={
+            direction: _interval(ranking.ranks) for direction, ranking in found.items()
+        },
+        baselines={"chance": metrics.chance(len(videos))},
+        headline=[(direction, column) for direction in found for column in ("R@1", "MedR")],
+        explanation="R@K: how many queries have a right answer among the first K (higher is "
+        "better). MedR: median rank of the right answer (1 is best). Ties count half. Chance is "
+        f"that of text to video, {len(videos)} candidates.",
+        figures=[
+            figures.heat_map(texts[first_text[shown]] @ videos[shown].T, len(videos)),
+            figures.recall_curve(
+                {direction: ranking.ranks for direction, ranking in found.items()}, len(videos)
+            ),
+        ],
+        groups=cards.retrieval(
+            predictions,
+            lambda name: files(id_of[name]),
+            {pairs.videos[pairs.video_of[i]]: pairs.texts[i] for i in first_text},
+            len(videos),
+            pairs.places,
+        ),
+        predictions=predictions,
+    )
 
 
-def write_metrics(path: Path, found: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Writes facts of the run and, under "metrics", the metrics of each direction."""
-    path.write_text(json.dumps({**facts, "metrics": found}, indent=2) + "\n")
+def _records(dataset: Dataset, field: str) -> Iterator[Record]:
+    for record in base.records(dataset, field):
+        if not record[field]["text"]:
+            raise UserError(
+                f"{dataset.path}: video {record['video_id']}: field {field} is empty; retrieval "
+                "needs one"
+            )
+        yield record
+
+
+def _pairs(dataset: Dataset, field: str) -> tuple[Pairs, list[np.ndarray]]:
+    """Names of what is matched, and the texts' token ids."""
+    videos: list[str] = []
+    ids: list[str] = []
+    places: dict[str, tuple[float, float]] = {}
+    texts: list[str] = []
+    video_of: list[int] = []
+    tokens: list[np.ndarray] = []
+    for record in _records(dataset, field):
+        found = record[field]
+        texts += found["text"]
+        tokens += examples.tokens(found)
+        if "start" in found:
+            video_of += range(len(videos), len(videos) + len(found["text"]))
+            times = list(zip(found["start"].tolist(), found["end"].tolist(), strict=True))
+            names = [f"{record['video_id']} {start:g}–{end:g} s" for start, end in times]
+            videos += names
+            places |= zip(names, times, strict=True)
+        else:
+            video_of += [len(videos)] * len(found["text"])
+            videos.append(record["video_id"])
+        ids += [record["video_id"]] * (len(videos) - len(ids))
+    return Pairs(videos, ids, places, texts, np.array(video_of)), tokens
+
+
+def _clips(model: Model, dataset: Dataset, field: str) -> Iterator[Example]:
+    for record in _records(dataset, field):
+        features = record["features"]
+        clips = [Clip(0, len(features))]
+        if "start" in record[field]:
+            clips = examples.clips(record[field], dataset.seconds_per_feature, len(features))
+        for clip in clips:
+            yield examples.video(model.module.sizes, features, clip)
+
+
+def _texts_of(pairs: Pairs) -> np.ndarray:
+    """The texts of each video, int [videos, most], -1 where there are fewer."""
+    counts = np.bincount(pairs.video_of, minlength=len(pairs.videos))
+    first = np.cumsum(counts) - counts  # texts come in the order of their videos
+    offset = np.arange(counts.max())
+    return np.where(offset < counts[:, None], first[:, None] + offset, -1)
+
+
+def _interval(ranks: np.ndarray) -> dict[str, tuple[float, float]]:
+    return metrics.bootstrap(lambda drawn: metrics.retrieval_of_ranks(ranks[drawn]), len(ranks))
+
+
+def _predictions(direction: str, ranking: Ranking, pairs: Pairs) -> Iterator[dict[str, Any]]:
+    names: Sequence[str] = pairs.videos
+    queries: Sequence[str] = pairs.texts
+    right: Sequence[Any] = [pairs.videos[video] for video in pairs.video_of]
+    if direction == VIDEO_TO_TEXT:
+        names, queries = queries, names
+        right = [[names[text] for text in texts if text >= 0] for texts in _texts_of(pairs)]
+    for row, query in enumerate(queries):
+        yield {
+            "direction": direction,
+            "query": query,
+            "right": right[row],
+            "rank": float(ranking.ranks[row]),
+            "score": float(ranking.right_scores[row]),
+            "retrieved": [
+                {"id": names[index], "score": float(score)}
+                for index, score in zip(
+                    ranking.top_indices[row], ranking.top_scores[row], strict=True
+                )
+            ],
+        }

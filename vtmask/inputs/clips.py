@@ -9,8 +9,9 @@ makes them:
 - `num_features`: how many each video has, int32 [R];
 - for every field of texts a dict of `count` int32 [R], `num_tokens` int32 [R, N], `tokens` int32
   [R, M] (all texts of a record, one after the other) and, for timed texts, `start` and `end`
-  float32 [R, N], counted in features: 3.5 is the middle of feature 3, whatever its seconds; all
-  zero beyond a record's last text.
+  float32 [R, N], counted in features: 3.5 is the middle of feature 3, whatever its seconds, and,
+  for labelled texts, `label` int32 [R, N]; all zero beyond a record's last text;
+- for the field `labels` a dict of `count` int32 [R] and `class`, a feature's class, int32 [R, S].
 
 A frame of a clip is a feature of its video. Clips are [R, K, …] in the form `vtmask.models.vlm`
 describes.
@@ -33,13 +34,13 @@ class Sampler(Protocol):
     """Draws clips of records.
 
     Attributes:
-      field: the field of texts that it reads.
+      fields: what it reads of a record beside its features.
       clips_per_record: K.
       draws: random numbers a clip takes.
     """
 
     @property
-    def field(self) -> str: ...
+    def fields(self) -> tuple[str, ...]: ...
 
     @property
     def clips_per_record(self) -> int: ...
@@ -68,7 +69,7 @@ class CaptionWindows:
     clips_per_record: int
     min_tokens: int = 8
     max_tokens: int = 64
-    field: str = dataclasses.field(default="captions", init=False)
+    fields: tuple[str, ...] = dataclasses.field(default=("captions",), init=False)
     draws: int = dataclasses.field(default=3, init=False)
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
@@ -139,7 +140,7 @@ class Descriptions:
     sizes: VLMSizes
     random: bool = True
     clips_per_record: int = dataclasses.field(default=1, init=False)
-    field: str = dataclasses.field(default="descriptions", init=False)
+    fields: tuple[str, ...] = dataclasses.field(default=("descriptions",), init=False)
     draws: int = dataclasses.field(default=1, init=False)
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
@@ -163,6 +164,10 @@ class TimedTexts:
     field: str = "clips"
     draws: int = dataclasses.field(default=1, init=False)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return (self.field,)
+
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         texts = records[self.field]
         require(texts["count"] > 0, records, f"field {self.field} is empty; expected timed texts")
@@ -173,11 +178,106 @@ class TimedTexts:
         return _clips(self.sizes, records, start, stop, texts, chosen, chosen + 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class LabelledWindows:
+    """Clips for action segmentation: sliding windows of V frames with the class of each frame.
+
+    Clips have `labels` int32 [R, K, V], 0 beyond the video's end, instead of a text.
+
+    Attributes:
+      stride: frames from a window to the next; which of them is drawn.
+    """
+
+    sizes: VLMSizes
+    clips_per_record: int
+    stride: int = 16
+    fields: tuple[str, ...] = dataclasses.field(default=("labels",), init=False)
+    draws: int = dataclasses.field(default=1, init=False)
+
+    def __call__(self, records: Records, random: tf.Tensor) -> Clips:
+        num_features, labels = records["num_features"], records["labels"]
+        problem = "field labels must have one class a feature; build the data set again"
+        require(labels["count"] == num_features, records, problem)
+        known = self.sizes.num_classes
+        problem = f"field labels has a class that metadata.json does not name (it names {known})"
+        require(tf.reduce_max(labels["class"], axis=1) < known, records, problem)
+        window = _below(random[..., 0], _num_windows(self.sizes, num_features, self.stride))
+        start, stop = _window(self.sizes, num_features, self.stride, window)
+        video, mask = cut_video(records["features"], start, stop, self.sizes.max_video_len)
+        index = start[..., None] + tf.range(self.sizes.max_video_len)
+        classes = tf.gather(labels["class"], tf.where(mask, index, 0), batch_dims=1)
+        return {"video": video, "video_mask": mask, "labels": tf.where(mask, classes, 0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class StepWindows:
+    """Clips for step localisation: windows of a video, and the steps of its task.
+
+    One clip a record, as `vtmask.tasks.localization` describes a batch. Windows follow each other
+    from a drawn one on, and from the first again after the last; one is empty where the video has
+    no more.
+
+    Attributes:
+      windows: W, windows a clip.
+      max_steps: S, the most steps that a task may have.
+      stride: frames from a window to the next.
+    """
+
+    sizes: VLMSizes
+    windows: int
+    max_steps: int
+    stride: int = 16
+    clips_per_record: int = dataclasses.field(default=1, init=False)
+    fields: tuple[str, ...] = dataclasses.field(default=("steps", "step_texts"), init=False)
+    draws: int = dataclasses.field(default=1, init=False)
+
+    def __call__(self, records: Records, random: tf.Tensor) -> Clips:
+        texts, num_features = records["step_texts"], records["num_features"]
+        require(texts["count"] > 0, records, "field step_texts is empty; expected a task's steps")
+        problem = f"task has more steps than config.sampler.max_steps, {self.max_steps}"
+        require(texts["count"] <= self.max_steps, records, problem)
+        video, video_mask, start = self._video(records, random[..., 0])
+
+        index = tf.range(self.max_steps)[None]
+        there = index < texts["count"][:, None]
+        index_there = tf.where(there, index, 0)
+        steps, steps_mask = _texts(self.sizes, texts, index_there, index_there + 1)
+        steps_mask &= there[..., None]
+
+        done = records["steps"]
+        begin, end = whole_features(done["start"], done["end"], num_features)
+        frame = (start[..., None] + tf.range(self.sizes.max_video_len))[..., None]
+        during = (begin[:, None, None] <= frame) & (frame < end[:, None, None])
+        which = done["label"][..., None] == index[..., None, :] + 1
+        shown = tf.einsum("rwvn,rns->rwvs", tf.cast(during, tf.int32), tf.cast(which, tf.int32)) > 0
+        clip = {
+            "video": video,
+            "video_mask": video_mask,
+            "steps": steps,
+            "steps_mask": steps_mask,
+            "shown": shown & video_mask[..., None],
+        }
+        return {name: value[:, None] for name, value in clip.items()}
+
+    def _video(self, records: Records, random: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Windows [R, W, V, size], their mask and their starts [R, W], from random [R, 1]."""
+        num_features = records["num_features"]
+        count = _num_windows(self.sizes, num_features, self.stride)
+        order = tf.range(self.windows)[None]
+        window = (_below(random, count) + order) % count
+        start, stop = _window(self.sizes, num_features, self.stride, window)
+        stop = tf.where(order < count, stop, start)
+        video, mask = cut_video(records["features"], start, stop, self.sizes.max_video_len)
+        return video, mask, start
+
+
 SAMPLERS: dict[str, Any] = {
     "caption_windows": CaptionWindows,
     "overlapped_clips": OverlappedClips,
     "descriptions": Descriptions,
     "timed_texts": TimedTexts,
+    "labelled_windows": LabelledWindows,
+    "step_windows": StepWindows,
 }
 
 
@@ -309,8 +409,16 @@ def _clips(
 ) -> Clips:
     """Clips of features [video_start, video_end) and texts [first, end), [R, K] each."""
     video, video_mask = cut_video(records["features"], video_start, video_end, sizes.max_video_len)
+    text, text_mask = _texts(sizes, texts, first, end)
+    return {"video": video, "video_mask": video_mask, "text": text, "text_mask": text_mask}
+
+
+def _texts(
+    sizes: VLMSizes, texts: Records, first: tf.Tensor, end: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Texts [first, end), [R, K] each, joined, and their mask: [R, K, T]."""
     token_ends = tf.pad(tf.cumsum(texts["num_tokens"], axis=1), [[0, 0], [1, 1]])
-    text, text_mask = cut_text(
+    return cut_text(
         texts["tokens"],
         _pick(token_ends, first),
         _pick(token_ends, tf.minimum(end, texts["count"][:, None])),
@@ -318,7 +426,20 @@ def _clips(
         sizes.sep_id,
         sizes.pad_id,
     )
-    return {"video": video, "video_mask": video_mask, "text": text, "text_mask": text_mask}
+
+
+def _num_windows(sizes: VLMSizes, num_features: tf.Tensor, stride: int) -> tf.Tensor:
+    """How many windows of V frames, one every `stride`, cover videos of `num_features`: [R, 1]."""
+    beyond_first = tf.maximum(num_features[:, None] - sizes.max_video_len, 0)
+    return 1 + (beyond_first + stride - 1) // stride
+
+
+def _window(
+    sizes: VLMSizes, num_features: tf.Tensor, stride: int, window: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Start and end of windows [R, K] of videos of `num_features` [R]."""
+    start = window * stride
+    return start, tf.minimum(start + sizes.max_video_len, num_features[:, None])
 
 
 def _below(random: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:

@@ -17,6 +17,7 @@ from vtmask.errors import UserError, reason
 from vtmask.inputs import records
 
 _OTHER_FILES = 256  # that a process has open beside its shards
+_PARTS = ("tokens", "num_tokens", "start", "end", "label")  # of texts, what samplers read
 _INPUTS = ("feature_extractor", "feature_size", "seconds_per_feature", "tokenizer_sha256")
 
 
@@ -31,6 +32,7 @@ class Dataset:
       feature_extractor: name of what made its features.
       feature_size: their width.
       seconds_per_feature: how much of a video each is of.
+      class_names: what the classes of `labels` are called; () where there are none.
       num_records: videos in the split.
     """
 
@@ -85,6 +87,7 @@ class Dataset:
                 f"{self.path}/metadata.json: has no seconds_per_feature; build it again"
             )
         self.seconds_per_feature: float = seconds
+        self.class_names: tuple[str, ...] = tuple(metadata.get("class_names", ()))
         self.feature_extractor: str = metadata["feature_extractor"]
         self.tokenizer_sha256: str = metadata["tokenizer_sha256"]
         self.tokenizer = tokenizers.load(self.path / metadata["tokenizer"])
@@ -130,14 +133,21 @@ class Dataset:
                     "of a mixture must have the same"
                 )
 
-    def parse(self, serialized: tf.Tensor, field: str) -> dict[str, Any]:
+    def parse(self, serialized: tf.Tensor, fields: Sequence[str]) -> dict[str, Any]:
         """Serialised records as tensors; see `vtmask.inputs.records.parse`."""
-        texts = dict(self._features.items()).get(field, {})
-        if "num_tokens" not in texts:
-            raise UserError(f"{self.path}: data set has no field {field!r} of texts")
-        return records.parse(
-            serialized, self.feature_size, self.seconds_per_feature, field, timed="start" in texts
-        )
+        parts = {field: self._parts(field) for field in fields}
+        return records.parse(serialized, self.feature_size, self.seconds_per_feature, parts)
+
+    def _parts(self, field: str) -> list[str]:
+        """What a field of texts has for a sampler; nothing for `labels`."""
+        feature = dict(self._features.items()).get(field)
+        if field == "labels" and feature is not None:
+            return []
+        if not isinstance(feature, tfds.features.FeaturesDict) or "num_tokens" not in feature:
+            raise UserError(
+                f"{self.path}: data set has no field {field!r}; it does not fit the task"
+            )
+        return [part for part in _PARTS if part in feature]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Fields of one record: NumPy arrays, lists and strings."""

@@ -29,9 +29,11 @@ from vtmask.features import decode
 from vtmask.inputs import recipe
 from vtmask.inputs.pipeline import Batch, TrainingBatches
 from vtmask.models import VLMSizes
-from vtmask.tasks import Pretrain, Retrieval
+from vtmask.tasks import Captioning, MomentRetrieval, Pretrain, QuestionAnswering, Retrieval
 from vtmask.tokenizers import CONTROL_SYMBOLS, Tokenizer
 from vtmask.training.step import step_keys
+
+Task = Pretrain | Retrieval | QuestionAnswering | MomentRetrieval | Captioning
 
 # Kinds of positions, by their numbers in `kinds`.
 KINDS = ("padding", "[CLS] or [SEP]", "frame", "masked frame", "token", "masked token")
@@ -93,6 +95,8 @@ def main(config: ConfigDict, step: int, num_clips: int, out: str | None) -> None
     sizes = recipe.model_sizes(config, datasets[0])
     batches = recipe.make_batches(config, datasets, sizes)
     read, rate = read_batches(batches, step)
+    if "text" not in read[0]:
+        raise UserError(f"clips of {config.task.name} have no text; this shows clips that have one")
     read = [with_masks(task, batch, config.seed, step + i, sizes) for i, batch in enumerate(read)]
     clips = list(shown_clips(batches, step, read[0], num_clips, sizes))
     whole = {name: np.concatenate([batch[name] for batch in read]) for name in read[-1]}
@@ -156,7 +160,7 @@ def _without_video(batches: Iterable[Batch]) -> list[Batch]:
 
 
 def with_masks(
-    task: Pretrain | Retrieval, batch: Batch, seed: int, step: int, sizes: VLMSizes
+    task: Task, batch: Batch, seed: int, step: int, sizes: VLMSizes
 ) -> Batch:
     """The batch with what training masks in it at this step.
 
@@ -323,15 +327,22 @@ def _plot(name: str, lengths: np.ndarray) -> Figure:
 
 
 def attention_masks(
-    task: Pretrain | Retrieval, batch: Batch, num_layers: int
+    task: Task, batch: Batch, num_layers: int
 ) -> dict[str, np.ndarray]:
     """Who may look at whom in the first clip, [L, L] for each group of layers.
 
     Where a position may look it has the kind of what it sees, else 0.
     """
-    isolated = task.isolated_layers if isinstance(task, Retrieval) else 0
     video_mask, text_mask = (jnp.asarray(batch[k][:1]) for k in ("video_mask", "text_mask"))
+    match task:
+        case Retrieval() | QuestionAnswering() | MomentRetrieval():
+            layers = task.isolated_layers
+            isolated = num_layers if layers is None else layers  # None: in calls apart
+        case _:
+            isolated = 0
     masks = attention.isolated_layers(video_mask, text_mask, isolated, num_layers)
+    if isinstance(task, Captioning):
+        masks = attention.text_generation(video_mask, text_mask)
     seen = np.asarray(masks[0]) * kinds(batch)[0]
     if not 0 < isolated < num_layers:
         return {"all layers": seen[0]}

@@ -205,8 +205,8 @@ def _batch_maker(
 
     @tf.function(input_signature=[strings, strings, numbers], autograph=False)
     def draw(serialized: tf.Tensor, path: tf.Tensor, random: tf.Tensor) -> clips.Clips:
-        records = datasets[0].parse(serialized, sampler.field) | {"path": path}
-        _check(records, sampler.field)
+        records = datasets[0].parse(serialized, sampler.fields) | {"path": path}
+        _check(records, sampler.fields)
         drawn = sampler(records, random)
         return {name: tf.reshape(x, [-1, *x.shape[2:]]) for name, x in drawn.items()}
 
@@ -223,15 +223,16 @@ def _batch_maker(
     return make
 
 
-def _check(records: clips.Records, field: str) -> None:
+def _check(records: clips.Records, fields: Sequence[str]) -> None:
     """Stops the pipeline at a record no model should see."""
     clips.require(records["num_features"] > 0, records, "field features is empty; build it again")
     finite = tf.reduce_all(tf.math.is_finite(records["features"]), axis=[1, 2])
     clips.require(finite, records, "field features is not finite; extract this video again")
-    if "start" in records[field]:
-        ordered = tf.reduce_all(records[field]["end"] >= records[field]["start"], axis=1)
-        problem = f"field {field}: one ends before it starts; mend or drop it"
-        clips.require(ordered, records, problem)
+    for field in fields:
+        if "start" in records[field]:
+            ordered = tf.reduce_all(records[field]["end"] >= records[field]["start"], axis=1)
+            problem = f"field {field}: one ends before it starts; mend or drop it"
+            clips.require(ordered, records, problem)
 
 
 def _user_error(error: tf.errors.OpError) -> UserError:

@@ -3,6 +3,7 @@
 import jax
 from ml_collections import ConfigDict
 
+from vtmask.errors import UserError
 from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
@@ -16,10 +17,14 @@ def open_datasets(config: ConfigDict) -> list[Dataset]:
 
 
 def model_sizes(config: ConfigDict, dataset: Dataset) -> VLMSizes:
-    """Sizes of the recipe's model, with those that features and tokenizer determine."""
+    """Sizes of the recipe's model, with those that features, tokenizer and classes determine."""
     tokenizer = dataset.tokenizer
+    classifies = config.task.name == "segmentation"
+    if classifies and not dataset.class_names:
+        raise UserError(f"{dataset.path}/metadata.json: names no classes; segmentation needs them")
     return VLMSizes(
         **config.model,
+        num_classes=len(dataset.class_names) if classifies else 0,
         vocab_size=tokenizer.vocab_size,
         feature_size=dataset.feature_size,
         pad_id=tokenizer.pad_id,
@@ -31,6 +36,12 @@ def model_sizes(config: ConfigDict, dataset: Dataset) -> VLMSizes:
 
 def make_batches(config: ConfigDict, datasets: list[Dataset], sizes: VLMSizes) -> TrainingBatches:
     """This process's part of the recipe's batches."""
+    for dataset in datasets[1:]:
+        if sizes.num_classes and dataset.class_names != datasets[0].class_names:
+            raise UserError(
+                f"{dataset.path}: has other classes than {datasets[0].path}; a classifier is "
+                "trained on data sets of the same"
+            )
     sampler = config.sampler.to_dict()
     return TrainingBatches(
         datasets,

@@ -36,7 +36,9 @@ class SelfAttention(nn.Module):
     sizes: EncoderSizes
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, deterministic: bool) -> Array:
+    def __call__(
+        self, x: Array, mask: Array, deterministic: bool, cache_at: Array | int | None = None
+    ) -> Array:
         sizes = self.sizes
         heads = (*x.shape[:-1], sizes.num_heads, sizes.hidden_size // sizes.num_heads)
 
@@ -44,12 +46,29 @@ class SelfAttention(nn.Module):
             return dense(sizes, sizes.hidden_size, name)(x).reshape(heads)
 
         query, key, value = project("query"), project("key"), project("value")
-        scores = jnp.einsum("bqnd,bknd->bnqk", query, key, preferred_element_type=jnp.float32)
+        key_axes = "bknd"
+        if cache_at is not None:  # cached as products read them: nothing is transposed at a step
+            key_axes, slots = "bndk", mask.shape[-1]
+            key = self._cached("keys", key.transpose(0, 2, 3, 1), 3, slots, cache_at)
+            value = self._cached("values", value.swapaxes(1, 2), 2, slots, cache_at)
+        scores = jnp.einsum(
+            f"bqnd,{key_axes}->bnqk", query, key, preferred_element_type=jnp.float32
+        )
         scores = scores / heads[-1] ** 0.5 + jnp.where(mask, 0.0, CLOSED)[:, None]
         weights = jax.nn.softmax(scores).astype(x.dtype)
         weights = nn.Dropout(sizes.dropout_rate)(weights, deterministic)
-        mixed = jnp.einsum("bnqk,bknd->bqnd", weights, value).reshape(x.shape)
-        return dense(sizes, sizes.hidden_size, "output")(mixed)
+        if cache_at is None:
+            mixed = jnp.einsum("bnqk,bknd->bqnd", weights, value)
+        else:
+            mixed = (weights @ value).swapaxes(1, 2)
+        return dense(sizes, sizes.hidden_size, "output")(mixed.reshape(x.shape))
+
+    def _cached(self, name: str, new: Array, axis: int, slots: int, at: Array | int) -> Array:
+        """What the cache holds in all its slots along an axis, `new` written to those from `at`."""
+        shape = (*new.shape[:axis], slots, *new.shape[axis + 1 :])
+        cache = self.variable("cache", name, jnp.zeros, shape, new.dtype)
+        cache.value = jax.lax.dynamic_update_slice_in_dim(cache.value, new, at, axis)
+        return cache.value
 
 
 class Layer(nn.Module):
@@ -58,10 +77,12 @@ class Layer(nn.Module):
     sizes: EncoderSizes
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, deterministic: bool) -> Array:
+    def __call__(
+        self, x: Array, mask: Array, deterministic: bool, cache_at: Array | int | None = None
+    ) -> Array:
         sizes = self.sizes
         dropout = nn.Dropout(sizes.dropout_rate)
-        attended = SelfAttention(sizes, name="attention")(x, mask, deterministic)
+        attended = SelfAttention(sizes, name="attention")(x, mask, deterministic, cache_at)
         x = layer_norm(sizes, "attention_norm")(x + dropout(attended, deterministic))
         inner = nn.gelu(dense(sizes, sizes.mlp_size, "mlp_in")(x), approximate=False)
         outer = dense(sizes, sizes.hidden_size, "mlp_out")(inner)
@@ -74,7 +95,13 @@ class Encoder(nn.Module):
     sizes: EncoderSizes
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, deterministic: bool = True) -> list[Array]:
+    def __call__(
+        self,
+        x: Array,
+        mask: Array,
+        deterministic: bool = True,
+        cache_at: Array | int | None = None,
+    ) -> list[Array]:
         """Returns the hidden states, the input first: num_layers + 1 arrays [B, L, H].
 
         Args:
@@ -82,13 +109,15 @@ class Encoder(nn.Module):
           mask: True where a key is open; broadcasts to [B, num_layers, L, L]. See
             `vtmask.attention`.
           deterministic: no dropout; otherwise an rng "dropout" is needed.
+          cache_at: where in the mutable collection "cache" the keys and values of `x` are written,
+            from slot `cache_at` on. All slots are the keys then, and the mask's last dimension is
+            their number M; what it closes has no effect. The first call makes the cache.
         """
         states = [x]
         for i in range(self.sizes.num_layers):
             layer_mask = mask[:, min(i, mask.shape[1] - 1)]
-            states.append(
-                Layer(self.sizes, name=f"layer_{i}")(states[-1], layer_mask, deterministic)
-            )
+            layer = Layer(self.sizes, name=f"layer_{i}")
+            states.append(layer(states[-1], layer_mask, deterministic, cache_at))
         return states
 
 

@@ -33,6 +33,7 @@ class VLMSizes(EncoderSizes):
       max_video_len: V, frames (seconds) a clip.
       max_len: L, positions a sequence; T = max_len - max_video_len - 2 of them are text.
       num_positions: rows of the position table.
+      num_classes: of the classifier's output; 0 is a model without a classifier.
     """
 
     vocab_size: int = 30522
@@ -40,6 +41,7 @@ class VLMSizes(EncoderSizes):
     max_video_len: int = 32
     max_len: int = 96
     num_positions: int = 512
+    num_classes: int = 0
     pad_id: int = 0
     cls_id: int = 2
     sep_id: int = 3
@@ -112,12 +114,17 @@ class VLM(nn.Module):
         self.encoder = Encoder(sizes)
         self.head = PredictionHead(sizes)
         self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (sizes.vocab_size,))
+        if sizes.num_classes:
+            self.classifier = dense(sizes, sizes.num_classes, "classifier")
 
     def __call__(self, batch: dict[str, Array]) -> Array:
         """Hidden states of the whole sequence after the last layer and the head: [B, L, H]."""
         mask = attention.padding(batch["video_mask"], batch["text_mask"])
         embedded = self.embed(self.video_tokens(batch["video"]), batch["text"])
-        return self.head(self.encode(embedded, mask)[-1])
+        hidden = self.encode(embedded, mask)[-1]
+        if self.sizes.num_classes and self.is_initializing():
+            self.classify(hidden)
+        return self.head(hidden)
 
     def video_tokens(self, features: Array) -> Array:
         """Video tokens of features [..., feature_size], before positions: [..., H]."""
@@ -128,19 +135,40 @@ class VLM(nn.Module):
         return self.video_mlp(jnp.zeros(self.sizes.feature_size))
 
     def embed(self, video_tokens: Array, text: Array, deterministic: bool = True) -> Array:
-        """`[CLS] video [SEP] text` with positions and segments: [B, V, H], [B, T] -> [B, L, H]."""
+        """`[CLS] video [SEP] text` with positions and segments: [B, V, H], [B, T] -> [B, L, H].
+
+        V and T may be less than the model's, or 0; the video's [SEP] and the text keep their
+        positions.
+        """
         sizes = self.sizes
         special = self.words(jnp.array([[[sizes.cls_id]], [[sizes.sep_id]]]))
         cls, sep = jnp.broadcast_to(special, (2, len(text), 1, sizes.hidden_size))
         tokens = jnp.concatenate([cls, video_tokens, sep, self.words(text)], axis=1)
-        position = jnp.arange(tokens.shape[1])
-        segment = (position > video_tokens.shape[1] + 1).astype(jnp.int32)
+        text_start = sizes.max_video_len + 2
+        frames = jnp.arange(video_tokens.shape[1] + 1)
+        position = jnp.append(frames, jnp.arange(text_start - 1, text_start + text.shape[1]))
+        segment = (position >= text_start).astype(jnp.int32)
         x = self.embedding_norm(tokens + self.positions(position) + self.segments(segment))
         return self.embedding_dropout(x, deterministic)
 
-    def encode(self, embedded: Array, mask: Array, deterministic: bool = True) -> list[Array]:
+    def embed_text(self, text: Array, position: Array) -> Array:
+        """Text as `embed` does, without dropout: [B, K] ids at text positions [K] -> [B, K, H]."""
+        place = self.positions(self.sizes.max_video_len + 2 + position)
+        return self.embedding_norm(self.words(text) + place + self.segments(jnp.ones_like(text)))
+
+    def encode(
+        self,
+        embedded: Array,
+        mask: Array,
+        deterministic: bool = True,
+        cache_at: Array | int | None = None,
+    ) -> list[Array]:
         """Hidden states of an embedded sequence, or a part of one; see `Encoder`."""
-        return self.encoder(embedded, mask, deterministic)
+        return self.encoder(embedded, mask, deterministic, cache_at)
+
+    def classify(self, hidden: Array) -> Array:
+        """Class scores of hidden states, float32: [..., H] -> [..., num_classes]."""
+        return self.classifier(hidden).astype(jnp.float32)
 
     def vocabulary(self) -> Array:
         """The word embeddings, which score masked tokens too: [vocab_size, H]."""

@@ -1,19 +1,42 @@
 """Tasks, one file each: what a model call, a mask and a loss make of a batch."""
 
+import dataclasses
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from vtmask.errors import UserError
+from vtmask.errors import UserError, check_choice
 from vtmask.masking import MaskingScheme
+from vtmask.tasks.captioning import Captioning
+from vtmask.tasks.localization import StepLocalization
+from vtmask.tasks.moments import MomentRetrieval
 from vtmask.tasks.pretrain import Pretrain
+from vtmask.tasks.question_answering import QuestionAnswering
 from vtmask.tasks.retrieval import Retrieval
+from vtmask.tasks.segmentation import Segmentation
+
+TASKS: dict[str, Any] = {
+    "pretrain": Pretrain,
+    "retrieval": Retrieval,
+    "question_answering": QuestionAnswering,
+    "captioning": Captioning,
+    "step_localization": StepLocalization,
+    "segmentation": Segmentation,
+    "moment_retrieval": MomentRetrieval,
+}
 
 
-def create(task: ConfigDict) -> Pretrain | Retrieval:
-    """The task a recipe names, with the recipe's settings."""
+def create(task: ConfigDict) -> Any:
+    """The task a recipe names, with the recipe's settings; UserError where there is none."""
     settings = task.to_dict()
     name = settings.pop("name")
+    check_choice("config.task.name", name, TASKS)
     if name == "pretrain":
-        return Pretrain(MaskingScheme(**settings.pop("masking")), **settings)
-    if name == "retrieval":
-        return Retrieval(**settings)
-    raise UserError(f"config.task.name is {name!r}, expected 'pretrain' or 'retrieval'")
+        settings["scheme"] = MaskingScheme(**settings.pop("masking"))
+    fields = {field.name: field for field in dataclasses.fields(TASKS[name])}
+    for setting in settings.keys() - fields.keys():
+        raise UserError(f"config.task.{setting}: {name} takes {', '.join(fields)}")
+    for field in fields.values():
+        if field.default is dataclasses.MISSING and field.name not in settings:
+            raise UserError(f"config.task.{field.name} is missing; {name} needs it")
+    return TASKS[name](**settings)

@@ -63,8 +63,8 @@ def make_train_step(
     """Jits `(state, batch) -> (state, metrics)`; the old state's buffers are given up.
 
     Masks and dropout are drawn from `seed` folded with the step. Metrics are scalars: the loss and
-    its parts, gradient and parameter norms, the learning rate, and the batch's number of tokens
-    that are no padding.
+    its parts, gradient and parameter norms, the learning rate, and the batch's number of frames
+    and text tokens that are no padding.
     """
 
     def train_step(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, Metrics]:
@@ -82,7 +82,7 @@ def make_train_step(
             "grad_norm": optax.tree.norm(grads),
             "param_norm": optax.tree.norm(state.params),
             "learning_rate": jnp.asarray(schedule(state.step)),
-            "tokens": batch["video_mask"].sum() + batch["text_mask"].sum() + 2 * len(batch["text"]),
+            "tokens": sum(x.sum() for name, x in batch.items() if name.endswith("_mask")),
         }
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, opt_state), metrics

@@ -1,0 +1,108 @@
+"""Captions a second by beam search, against Hugging Face's `generate` in PyTorch where installed.
+
+    pip install -e '.[benchmark]'
+    python benchmarks/captioning.py
+    python benchmarks/captioning.py --batch_size=128        # on a GPU
+
+Both have BERT-base's sizes, random float32 weights and 5 beams. They read 34 positions (`[CLS]`, 32
+frames, `[SEP]`; token ids in PyTorch, whose model takes no frames) and a start token, and write 24
+tokens, none of which ends a caption. They take turns; medians and ratios of each turn are printed.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vtmask.models import VLM, VLMSizes
+from vtmask.tasks.captioning import PROMPT_LENGTH, Captioning
+
+SIZES = VLMSizes()
+TOKENS, BEAMS = 24, 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch_size", type=int, default=8, help="clips")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+
+    runs = {"JAX": jax_run(options.batch_size), **torch_runs(options.batch_size)}
+    for run in runs.values():
+        run()  # compiles
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(options.rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+
+    print(f"{jax.devices()[0].device_kind}, {options.batch_size} clips a call")
+    print("| | captions/s, median (least to most) | JAX is faster by (least to most) |")
+    print("|---|---:|---:|")
+    for name, taken in times.items():
+        rates = sorted(options.batch_size / t for t in taken)
+        ratios = sorted(a / b for a, b in zip(taken, times["JAX"], strict=True))
+        print(
+            f"| {name} | {statistics.median(rates):.2f} ({rates[0]:.2f} to {rates[-1]:.2f}) "
+            f"| {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
+        )
+
+
+def jax_run(clips: int) -> Callable[[], Any]:
+    """Captions the clips, which are on the device."""
+    model = VLM(SIZES)
+    task = Captioning(num_beams=BEAMS, max_decode_length=TOKENS + PROMPT_LENGTH)
+    frames, words = (clips, SIZES.max_video_len), (clips, SIZES.max_text_len)
+    batch = {
+        "video": jax.random.normal(jax.random.key(1), (*frames, SIZES.feature_size)),
+        "video_mask": jnp.ones(frames, bool),
+        "text": jnp.zeros(words, jnp.int32),
+        "text_mask": jnp.ones(words, bool),
+    }
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
+    params["decoder_bias"] = params["decoder_bias"].at[SIZES.sep_id].set(-1e9)
+    generate = jax.jit(nn.apply(task.generate, model))
+    return lambda: jax.block_until_ready(generate({"params": params}, batch))
+
+
+def torch_runs(clips: int) -> dict[str, Callable[[], Any]]:
+    """The same in PyTorch; nothing where it or transformers is missing."""
+    try:
+        import torch
+        from transformers import BertConfig, BertLMHeadModel
+    except ImportError:
+        print("PyTorch and transformers are not installed: JAX alone is measured")
+        return {}
+    torch.set_num_threads(os.cpu_count() or 1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = BertLMHeadModel(BertConfig(is_decoder=True)).eval().to(device)
+    length = SIZES.max_video_len + 3
+    prompt = torch.randint(1000, SIZES.vocab_size, (clips, length), device=device)
+    settings = {
+        "attention_mask": torch.ones_like(prompt),
+        "num_beams": BEAMS,
+        "max_new_tokens": TOKENS,
+        "do_sample": False,
+        "early_stopping": False,
+        "eos_token_id": None,
+        "pad_token_id": SIZES.pad_id,
+    }
+
+    def run() -> Any:
+        with torch.inference_mode():
+            found = model.generate(prompt, **settings).cpu()
+        assert found.shape == (clips, length + TOKENS)
+        return found
+
+    return {"PyTorch": run}
+
+
+if __name__ == "__main__":
+    main()

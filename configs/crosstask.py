@@ -1,0 +1,32 @@
+"""Step localisation on CrossTask as published: 5 epochs, a video a step, windows 32 s every 16 s.
+
+    python train.py --config=configs/crosstask.py --config.init_from=… --workdir=…
+
+Zero-shot: python evaluate.py --config=configs/crosstask.py --model=PRETRAINED/export --out=…
+"""
+
+from ml_collections import ConfigDict
+
+from configs import finetuning
+
+
+def get_config() -> ConfigDict:
+    config = finetuning.get_config()
+    config.batch_size = 1  # videos
+    config.num_steps = 5 * 18 * 30  # epochs, primary tasks, videos of each
+
+    config.data.name = "crosstask"
+
+    config.task = ConfigDict()
+    config.task.name = "step_localization"
+    config.task.isolated_layers = config.model.num_layers
+
+    config.sampler = ConfigDict()
+    config.sampler.name = "step_windows"
+    config.sampler.windows = 24
+    config.sampler.max_steps = 16
+    config.sampler.stride = 16
+
+    config.eval.batch_size = 32
+    config.eval.stride = 16
+    return config

@@ -1,0 +1,26 @@
+"""Step localisation on the demo data set: a second for each of eight steps, as CrossTask has it.
+
+train.py --config=configs/demo_localization.py --config.init_from=PRETRAINED/export --workdir=…
+"""
+
+from ml_collections import ConfigDict
+
+from configs import demo_finetuning
+
+
+def get_config() -> ConfigDict:
+    config = demo_finetuning.get_config()
+    config.batch_size = 16  # videos
+
+    config.task = ConfigDict()
+    config.task.name = "step_localization"
+    config.task.isolated_layers = config.model.num_layers
+
+    config.sampler = ConfigDict()
+    config.sampler.name = "step_windows"
+    config.sampler.windows = 1
+    config.sampler.max_steps = 8
+    config.sampler.stride = 10
+
+    config.eval.stride = 10
+    return config

@@ -1,0 +1,21 @@
+"""Moment retrieval on the demo data set: which 5-second segments, as DiDeMo has it.
+
+train.py --config=configs/demo_moments.py --config.init_from=PRETRAINED/export --workdir=…
+"""
+
+from ml_collections import ConfigDict
+
+from configs import demo_finetuning
+
+
+def get_config() -> ConfigDict:
+    config = demo_finetuning.get_config()
+    config.task = ConfigDict()
+    config.task.name = "moment_retrieval"
+    config.task.isolated_layers = config.model.num_layers
+
+    config.sampler = ConfigDict()
+    config.sampler.name = "timed_texts"
+    config.sampler.field = "clips"
+    config.sampler.clips_per_record = 1
+    return config

@@ -1,0 +1,22 @@
+"""Multiple-choice questions on the demo data set: which of five descriptions is the video's?
+
+Trained as retrieval is, texts queried by videos.
+
+    train.py --config=configs/demo_qa.py --config.init_from=PRETRAINED/export --workdir=…
+"""
+
+from ml_collections import ConfigDict
+
+from configs import demo_finetuning
+
+
+def get_config() -> ConfigDict:
+    config = demo_finetuning.get_config()
+    config.task = ConfigDict()
+    config.task.name = "question_answering"
+    config.task.isolated_layers = config.model.num_layers
+
+    config.sampler = ConfigDict({"name": "descriptions"})
+
+    config.model.max_len = 84
+    return config

@@ -1,0 +1,25 @@
+"""Moment retrieval on DiDeMo, zero-shot as published: 21 moments of a video for each sentence.
+
+    python evaluate.py --config=configs/didemo.py --model=PRETRAINED/export --out=…
+
+Training, on whole videos with one of their sentences each, is an addition.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+from configs import finetuning
+
+
+def get_config() -> ConfigDict:
+    config = finetuning.get_config()
+    config.batch_size = 128
+    config.num_steps = 10 * 33_005 // config.batch_size  # epochs, sentences
+
+    config.data.name = "didemo"
+
+    config.task = ConfigDict()
+    config.task.name = "moment_retrieval"
+    config.task.isolated_layers = config_dict.placeholder(int)  # None: as in pre-training
+
+    config.sampler = ConfigDict({"name": "descriptions"})
+    return config

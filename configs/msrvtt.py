@@ -1,0 +1,26 @@
+"""Text-video retrieval on MSR-VTT (1k-A) as published: 10 epochs in batches of 256.
+
+    python train.py --config=configs/msrvtt.py --config.init_from=… --workdir=…
+"""
+
+from ml_collections import ConfigDict
+
+from configs import finetuning
+
+
+def get_config() -> ConfigDict:
+    config = finetuning.get_config()
+    config.batch_size = 256
+    config.num_steps = 10 * 9_000 * 20 // config.batch_size  # epochs, videos, sentences a video
+
+    config.data.name = "msrvtt/1k-a"
+
+    config.task = ConfigDict()
+    config.task.name = "retrieval"
+    config.task.isolated_layers = config.model.num_layers
+    config.task.direction = "t2v"
+
+    config.sampler = ConfigDict({"name": "descriptions"})
+
+    config.eval.field = "descriptions"
+    return config

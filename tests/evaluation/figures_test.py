@@ -1,0 +1,126 @@
+import base64
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from vtmask.evaluation import figures
+from vtmask.evaluation.report import Figure
+
+
+def svg(figure: Figure) -> str:
+    """The plot for light pages; a ParseError where it is no XML."""
+    text = base64.b64decode(figure.plot.light.split(",")[1]).decode()
+    ElementTree.fromstring(text)
+    return text
+
+
+def test_heat_map_says_its_means() -> None:
+    figure = figures.heat_map(np.eye(4))
+    assert "The mean score is 1 for right pairs and 0.25 for all pairs." in figure.caption
+    assert "4 texts against as many videos. The mean score is 1" in figure.alt
+    assert "Shown are" not in figure.caption
+    assert len(svg(figure)) > 1000
+
+
+def test_heat_map_of_many_shows_some() -> None:
+    figure = figures.heat_map(np.random.default_rng(0).standard_normal((600, 600)))
+    assert "Shown are 256 of the 600 texts" in figure.caption
+    assert len(svg(figure)) < 1e6
+
+
+def test_heat_map_of_some_of_the_pairs() -> None:
+    figure = figures.heat_map(np.eye(4), total=900)
+    assert "Shown are 4 of the 900 texts" in figure.caption
+    assert "of 900 texts" in figure.alt
+
+
+def test_heat_map_of_one_pair() -> None:
+    assert "is 2 for right pairs and 2 for all pairs" in figures.heat_map(np.full((1, 1), 2)).alt
+
+
+def test_recall_curve_passes_through_the_recalls() -> None:
+    figure, ranks = figures.recall_curve, np.array([1.0, 2.0, 2.5, 40.0])
+    found = figure({"text to video": ranks, "video to text": ranks + 1}, 40)
+    assert "The median rank is 2.25 text to video, 3.25 video to text." in found.alt
+    assert "every K up to 40" in found.caption
+    assert len(svg(found)) > 1000
+
+
+@pytest.mark.parametrize("candidates", [1, 100_000])
+def test_recall_curve_of_few_or_many_candidates(candidates: int) -> None:
+    found = figures.recall_curve({"text to video": np.ones(3)}, candidates)
+    assert len(svg(found)) < 100_000
+
+
+def test_confusion_matrix_says_what_is_right_and_what_is_confused() -> None:
+    counts = np.array([[6, 4, 0], [1, 9, 0], [0, 0, 0]])
+    figure = figures.confusion_matrix(counts, ["background", "pour $5", "<stir>"])
+    told = "75.0 % are right; most often, 4 times, “background” was taken for “pour $5”."
+    assert told in figure.caption
+    assert told in figure.alt
+    assert "Shown are" not in figure.caption
+    assert len(svg(figure)) > 1000
+
+
+@pytest.mark.parametrize("counts", [np.diag([3, 4]), np.zeros((2, 2), int)])
+def test_confusion_matrix_without_a_confusion(counts: np.ndarray) -> None:
+    assert "no class was taken for another" in figures.confusion_matrix(counts, ["a", "b"]).caption
+
+
+def test_confusion_matrix_without_a_right_one() -> None:
+    figure = figures.confusion_matrix(np.array([[0, 2], [1, 0]]), ["a", "b"])
+    assert "0.0 % are right; most often, 2 times, “a” was taken for “b”" in figure.caption
+
+
+def test_confusion_matrix_of_many_classes_shows_the_most_frequent() -> None:
+    counts = np.diag(np.arange(100))
+    counts[0, 99] = 500  # the most frequent true class
+    names = [f"class {i}" for i in range(100)]
+    figure = figures.confusion_matrix(counts, names)
+    assert "Shown are the 30 most frequent of 100 classes" in figure.caption
+    assert "“class 0” was taken for “class 99”" in figure.caption
+    drawn = svg(figure)
+    shown = {name for name in names if f"<!-- {name} -->" in drawn}
+    assert shown == {"class 0"} | {f"class {i}" for i in range(71, 100)}
+
+
+def test_training_curves_tell_the_course_of_the_loss() -> None:
+    lines = [
+        {"step": step, "loss": loss, "learning_rate": 1e-4, "grad_norm": 1.0}
+        for step, loss in ((100, 8.0), (200, 1.5), (1300, 2.0))
+    ]
+    figure = figures.training_curves(lines)
+    assert (
+        "The loss goes from 8 at step 100 to 2 at step 1,300; at step 200 it was lowest, 1.5."
+        in figure.caption
+    )
+    assert "<!-- learning rate -->" in svg(figure)
+
+
+def test_training_curves_of_one_line() -> None:
+    figure = figures.training_curves([{"step": 1, "loss": 2.0, "learning_rate": 0.0}])
+    assert "from 2 at step 1 to 2 at step 1" in figure.alt
+
+
+def test_bars_are_ordered_and_tell_the_ends() -> None:
+    figure = figures.bars({"a": 0.2, "b": 0.9, "c": 0.5}, {"b": (0.8, 1.0)}, "recall of a task")
+    assert "highest for “b” (90.0 %) and lowest for “a” (20.0 %)" in figure.alt
+    assert "95 % bootstrap interval" in figure.caption
+    drawn = svg(figure)
+    places = [drawn.index(f"<!-- {name} -->") for name in "bca"]
+    assert places == sorted(places)
+
+
+def test_bars_of_one_value_without_an_interval() -> None:
+    figure = figures.bars({"a": 0.0}, {})
+    assert "interval" not in figure.caption
+    assert len(svg(figure)) > 1000
+
+
+def test_bars_of_many_show_the_ends() -> None:
+    figure = figures.bars({f"class {i:03}": i / 100 for i in range(100)}, {})
+    assert "Shown are the 20 highest and the 20 lowest of 100." in figure.caption
+    drawn = svg(figure)
+    shown = [i for i in range(100) if f"<!-- class {i:03} -->" in drawn]
+    assert shown == [*range(20), *range(80, 100)]

@@ -1,0 +1,96 @@
+"""Evaluates captioning: a sentence for every annotated part of a video."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from vtmask.errors import UserError
+from vtmask.evaluation import base, captions, cards, metrics
+from vtmask.evaluation.base import Evaluation, Record
+from vtmask.export import Model
+from vtmask.inputs import examples
+from vtmask.inputs.dataset import Dataset
+from vtmask.inputs.examples import Example
+from vtmask.models.vlm import VLM
+from vtmask.tasks.captioning import Captioning
+
+
+def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigDict) -> Evaluation:
+    """Scores of generated captions; references go through the tokenizer and back, as published.
+
+    Args:
+      settings: `batch_size`, clips a call, `field` of timed texts, the references, and `sampled`:
+        draw captions, with seed 0, rather than search for them.
+
+    Raises:
+      UserError: the field is not of timed texts, or empty everywhere.
+    """
+    field = settings.field
+
+    def generate(module: VLM, key: Array | None = None, **clips: Array) -> Array:
+        return task.generate(module, clips, key)[0]
+
+    key = {"key": jax.random.key(0)} if settings.sampled else {}
+    inputs = _clips(model, dataset, field)
+    ids = list(base.apply(model, generate, inputs, settings.batch_size, "captions", **key))
+    if not ids:
+        raise UserError(f"{dataset.path}: field {field} is empty in all videos of {dataset.split}")
+    special = {getattr(model.module.sizes, name) for name in ("pad_id", "cls_id", "sep_id")}
+    generated = [
+        model.tokenizer.decode([i for i in row.tolist() if i not in special]) for row in ids
+    ]
+    clips = [
+        clip for record in _records(dataset, field) for clip in _references(model, record, field)
+    ]
+    references = [clip["references"] for clip in clips]
+    scores = captions.score(generated, references)
+    # Fluent captions of other clips: what the words alone are worth.
+    others = captions.score([texts[0] for texts in references[1:] + references[:1]], references)
+    predictions = [
+        clip | {"caption": caption, "CIDEr": float(cider)}
+        for clip, caption, cider in zip(clips, generated, scores.cider, strict=True)
+    ]
+    return Evaluation(
+        metrics={"captions": scores.corpus},
+        intervals={"captions": metrics.bootstrap(scores.statistic, len(generated), samples=200)},
+        baselines={"the next clip's caption": others.corpus},
+        headline=[("captions", "BLEU-4"), ("captions", "CIDEr")],
+        explanation="BLEU-N, ROUGE-L and METEOR are fractions, CIDEr goes up to 10; higher is "
+        "better. The baseline gives each clip the reference of the clip after it." + scores.missing,
+        figures=[],
+        groups=cards.captions(predictions, base.videos(dataset)),
+        predictions=predictions,
+    )
+
+
+def _records(dataset: Dataset, field: str) -> Iterator[Record]:
+    for record in base.records(dataset, field):
+        if "start" not in record[field]:
+            raise UserError(
+                f"config.eval.field is {field!r}, but {dataset.path} has no times of these texts"
+            )
+        yield record
+
+
+def _clips(model: Model, dataset: Dataset, field: str) -> Iterator[Example]:
+    for record in _records(dataset, field):
+        features = record["features"]
+        for clip in examples.clips(record[field], dataset.seconds_per_feature, len(features)):
+            yield examples.video(model.module.sizes, features, clip)
+
+
+def _references(model: Model, record: Record, field: str) -> Iterator[dict[str, Any]]:
+    texts = record[field]
+    for start, end, tokens in zip(
+        texts["start"], texts["end"], examples.tokens(texts), strict=True
+    ):
+        yield {
+            "video_id": record["video_id"],
+            "start": float(start),
+            "end": float(end),
+            "references": [model.tokenizer.decode(np.asarray(tokens).tolist())],
+        }

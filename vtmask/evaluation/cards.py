@@ -1,0 +1,324 @@
+"""Best and worst examples of an evaluation as cards of a report.
+
+A prediction is what `evaluate.py` saves of an example, a JSON object; each function says which
+fields it takes. `videos` gives a video's file by its id, or None where there is only its features.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from vtmask.evaluation.report import Card, Group, Line, Lines, Part, Span, Strip, Timeline
+
+Prediction = Mapping[str, Any]
+Videos = Callable[[str], Path | None]
+
+_SHOWN = 5  # of the best, and of the worst
+_RETRIEVED = 3  # candidates shown of a query, besides the right one
+_SEGMENT = 5  # seconds; of DiDeMo's moments
+
+
+def retrieval(
+    predictions: Sequence[Prediction],
+    videos: Videos,
+    texts: Mapping[str, str],
+    candidates: int,
+    places: Mapping[str, tuple[float, float]] | None = None,
+) -> list[Group]:
+    """Queries of text-to-video retrieval; those of the other direction are left out.
+
+    Args:
+      predictions: "direction"; "query", a text; "right", the id of its video, with its "rank" and
+        "score"; "retrieved", the first videos, each with "id" and "score".
+      texts: descriptions of candidates by id, as far as there are any.
+      candidates: how many were ranked.
+      places: start and end [seconds] of candidates that are parts of videos, by id.
+    """
+
+    def order(prediction: Prediction) -> tuple[float, float]:
+        wrong = (c["score"] for c in prediction["retrieved"] if c["id"] != prediction["right"])
+        return -prediction["rank"], prediction["score"] - next(wrong, 0.0)
+
+    def card(prediction: Prediction) -> Card:
+        right = prediction["right"]
+        shown = [
+            (rank, found["id"], found["score"])
+            for rank, found in enumerate(prediction["retrieved"][:_RETRIEVED], 1)
+        ]
+        if right not in [video_id for _, video_id, _ in shown]:
+            shown.append((prediction["rank"], right, prediction["score"]))
+        lines = [
+            Line(
+                texts.get(video_id, ""),
+                score,
+                "right" if video_id == right else "",
+                _strip(videos(video_id), *(places or {}).get(video_id, ())),
+                f"#{rank:g} · {video_id}",
+            )
+            for rank, video_id, score in shown
+        ]
+        note = f"Right video ranks {prediction['rank']:g} of {candidates}"
+        return Card(prediction["query"], note, [Lines(lines)])
+
+    text_to_video = [p for p in predictions if p["direction"] == "text to video"]
+    return _groups(
+        "text queries",
+        "Ordered by the rank of the right video, then by how far its score is above the best wrong "
+        "one.",
+        text_to_video,
+        order,
+        card,
+    )
+
+
+def question_answering(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
+    """Videos whose right description is to be told from wrong ones.
+
+    Args:
+      predictions: "video_id"; "answers", texts, with their "scores"; "correct" and "predicted",
+        indices of answers.
+    """
+
+    def margin(prediction: Prediction) -> float:
+        scores, correct = prediction["scores"], prediction["correct"]
+        wrong = [score for i, score in enumerate(scores) if i != correct]
+        return scores[correct] - max(wrong, default=0.0)
+
+    def card(prediction: Prediction) -> Card:
+        correct, predicted = prediction["correct"], prediction["predicted"]
+        lines = [
+            Line(
+                answer,
+                score,
+                "right" if i == correct else "wrong" if i == predicted else "",
+                note="chosen" if i == predicted else "",
+            )
+            for i, (answer, score) in enumerate(
+                zip(prediction["answers"], prediction["scores"], strict=True)
+            )
+        ]
+        note = "Answered right" if correct == predicted else "Answered wrong"
+        video_id = prediction["video_id"]
+        return Card(video_id, note, [*_strips(videos(video_id)), Lines(lines)])
+
+    return _groups(
+        "questions",
+        "Ordered by how far the right answer's score is above the best wrong one.",
+        predictions,
+        margin,
+        card,
+    )
+
+
+def captions(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
+    """Generated captions with those that people wrote.
+
+    Args:
+      predictions: "video_id", "start" and "end" [seconds], "caption", "references", "CIDEr".
+    """
+
+    def card(prediction: Prediction) -> Card:
+        start, end = prediction["start"], prediction["end"]
+        lines = [
+            Line(prediction["caption"], mark="chosen", note="generated"),
+            *(Line(reference, note="reference") for reference in prediction["references"]),
+        ]
+        return Card(
+            f"{prediction['video_id']}, {_seconds(start, end)}",
+            f"CIDEr {prediction['CIDEr']:.2f}",
+            [*_strips(videos(prediction["video_id"]), start, end), Lines(lines)],
+        )
+
+    return _groups(
+        "captions", "Ordered by CIDEr.", predictions, lambda prediction: prediction["CIDEr"], card
+    )
+
+
+def steps(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
+    """Videos with the second that was found for each step of their task.
+
+    Args:
+      predictions: "video_id", "task", "seconds"; "steps", texts in order; "predicted", the second
+        found for each, -1 for none; "true", [start, end] each time that it is done [seconds], none
+        where it isn't; "recall", None where no step is done, which leaves the video out.
+    """
+
+    def card(prediction: Prediction) -> Card:
+        done: list[Span] = []
+        found: list[Span] = []
+        lines = []
+        for step, second, times in zip(
+            prediction["steps"], prediction["predicted"], prediction["true"], strict=True
+        ):
+            done += [Span(start, end, step) for start, end in times]
+            if second >= 0:
+                found.append(Span(second, second + 1, step))
+            when = ", ".join(_seconds(*time) for time in times)
+            right = second >= 0 and any(s < second + 1 and second < e for s, e in times)
+            lines.append(
+                Line(
+                    f"{step}: {when or 'not done'}",
+                    mark="" if not times else "right" if right else "wrong",
+                    note=f"{second:g} s" if second >= 0 else "not found",
+                )
+            )
+        counts = Counter(line.mark for line in lines)
+        return Card(
+            prediction["task"],
+            f"{prediction['video_id']}: {counts['right']} of "
+            f"{counts['right'] + counts['wrong']} steps found",
+            [
+                *_strips(videos(prediction["video_id"])),
+                Timeline(prediction["seconds"], {"true": done, "predicted": found}),
+                Lines(lines),
+            ],
+        )
+
+    return _groups(
+        "videos",
+        "Ordered by recall: of how many steps the predicted second lies in a time at which the "
+        "step is done. A step's line has the predicted second, then these times.",
+        [prediction for prediction in predictions if prediction["recall"] is not None],
+        lambda prediction: prediction["recall"],
+        card,
+    )
+
+
+def segments(
+    predictions: Sequence[Prediction], class_names: Sequence[str], videos: Videos
+) -> list[Group]:
+    """Videos with the class of each feature.
+
+    Args:
+      predictions: "video_id", "predicted" and "true", class indices of its features,
+        "seconds_per_feature", "accuracy".
+      class_names: of all classes; the first is background.
+    """
+
+    def spans(classes: Sequence[int], length: float) -> Iterator[Span]:
+        start = 0
+        for number, run in groupby(classes):
+            end = start + len(list(run))
+            yield Span(start * length, end * length, class_names[number], faint=number == 0)
+            start = end
+
+    def card(prediction: Prediction) -> Card:
+        length = prediction["seconds_per_feature"]
+        rows = {row: list(spans(prediction[row], length)) for row in ("true", "predicted")}
+        return Card(
+            prediction["video_id"],
+            f"{100 * prediction['accuracy']:.1f} % of frames right",
+            [
+                *_strips(videos(prediction["video_id"])),
+                Timeline(len(prediction["true"]) * length, rows),
+            ],
+        )
+
+    return _groups(
+        "videos",
+        "Ordered by the share of frames whose class is right.",
+        predictions,
+        lambda prediction: prediction["accuracy"],
+        card,
+    )
+
+
+def moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
+    """Sentences with the moments of their video that were ranked for them.
+
+    Args:
+      predictions: "video_id", "text"; "ranked", moments from the best, and "times", that of each
+        annotator, all as first and last segment; "num_segments"; "rank" and "IoU".
+    """
+
+    def card(prediction: Prediction) -> Card:
+        video = videos(prediction["video_id"])
+        ranked = [tuple(moment) for moment in prediction["ranked"]]
+        times = [tuple(time) for time in prediction["times"]]
+        shown = ranked[:_RETRIEVED] + [m for m in ranked[_RETRIEVED:] if m in times]
+        rows = {"predicted": ranked[:1], "annotators": times}
+        lines = [
+            Line(
+                f"{_seconds(*_place(moment))}, which {times.count(moment)} of {len(times)} "
+                "annotators chose",
+                mark="right" if moment in times else "",
+                strip=_strip(video, *_place(moment)),
+                note=f"#{ranked.index(moment) + 1}",
+            )
+            for moment in shown
+        ]
+        return Card(
+            prediction["text"],
+            f"{prediction['video_id']}: rank {prediction['rank']:g}, IoU {prediction['IoU']:.2f}",
+            [
+                Timeline(
+                    prediction["num_segments"] * _SEGMENT,
+                    {
+                        row: [Span(*_place(moment), "moment") for moment in placed]
+                        for row, placed in rows.items()
+                    },
+                ),
+                Lines(lines),
+            ],
+        )
+
+    return _groups(
+        "sentences",
+        "Ordered by rank, then by IoU. Shown are the moments that rank highest and those that "
+        "annotators chose.",
+        predictions,
+        lambda prediction: (-prediction["rank"], prediction["IoU"]),
+        card,
+    )
+
+
+def _place(moment: Sequence[int]) -> tuple[float, float]:
+    """Start and end of a moment in seconds."""
+    first, last = moment
+    return first * _SEGMENT, (last + 1) * _SEGMENT
+
+
+def _groups(
+    what: str,
+    explanation: str,
+    predictions: Sequence[Prediction],
+    order: Callable[[Prediction], Any],
+    card: Callable[[Prediction], Card],
+) -> list[Group]:
+    """The best and the worst, of which no one is both; groups without cards are left out."""
+    ordered = sorted(predictions, key=order, reverse=True)
+    best, worst = ordered[:_SHOWN], ordered[_SHOWN:][: -_SHOWN - 1 : -1]
+    cards = [card(prediction) for prediction in best]
+    if not any(map(_has_frames, cards)):
+        explanation += " No video files are at hand, so no frames are shown."
+    groups = [
+        Group(f"Best {what}", explanation, cards),
+        Group(
+            f"Worst {what}",
+            "The other end of the same order, worst first.",
+            [card(prediction) for prediction in worst],
+        ),
+    ]
+    return [group for group in groups if group.cards]
+
+
+def _has_frames(card: Card) -> bool:
+    lines = [line for part in card.parts if isinstance(part, Lines) for line in part.items]
+    return any(isinstance(part, Strip) for part in card.parts) or any(line.strip for line in lines)
+
+
+def _strip(
+    video: Path | None, start: float | None = None, end: float | None = None
+) -> Strip | None:
+    return Strip(video, start, end) if video else None
+
+
+def _strips(video: Path | None, start: float | None = None, end: float | None = None) -> list[Part]:
+    strip = _strip(video, start, end)
+    return [strip] if strip else []
+
+
+def _seconds(start: float, end: float) -> str:
+    return f"{round(start, 1):g}–{round(end, 1):g} s"

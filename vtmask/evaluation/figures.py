@@ -1,0 +1,243 @@
+"""Plots of evaluations and of training, each with its words: a `report.Figure`."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+
+from vtmask import pages
+from vtmask.evaluation.report import Figure
+
+_CELLS = 256  # of a heat map on a side, at most
+_DEPTHS = 400  # points of a recall curve, at most
+_CLASSES = 30  # of a confusion matrix, at most
+_COUNTED = 12  # classes of a confusion matrix that has its counts in the cells, at most
+_BARS = 40  # of a bar chart, at most
+_NAME = 28  # characters of a name on an axis, at most
+
+
+def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
+    """Scores of texts against videos.
+
+    Args:
+      scores: [N, N], higher is more similar; text i describes video i.
+      total: how many pairs there are, where those of `scores` are evenly spaced among them.
+    """
+    size = total or len(scores)
+    shown = np.linspace(0, len(scores) - 1, min(len(scores), _CELLS)).round().astype(int)
+    figure, axes = _axes(xlabel="video", ylabel="text")
+    image = axes.imshow(
+        scores[np.ix_(shown, shown)],
+        interpolation="none",
+        extent=(0.5, size + 0.5, size + 0.5, 0.5),
+    )
+    # Two strokes outside the corners show where the diagonal is, even when scores don't.
+    for begin, end in ((-0.05, 0), (1, 1.05)):
+        axes.plot(
+            (begin, end),
+            (1 - begin, 1 - end),
+            color=pages.INK,
+            transform=axes.transAxes,
+            clip_on=False,
+        )
+    axes.locator_params(integer=True)
+    axes.xaxis.tick_top()  # out of the way of the lower stroke
+    axes.xaxis.set_label_position("top")
+    figure.colorbar(image, label="score", shrink=0.85)
+    means = (
+        f"The mean score is {np.diagonal(scores).mean():.3g} for right pairs and "
+        f"{scores.mean():.3g} for all pairs."
+    )
+    some = f" Shown are {len(shown)} of the {size} texts and their videos, evenly spaced."
+    return Figure(
+        pages.plot(figure),
+        alt=f"Heat map of the scores of {size} texts against as many videos. {means}",
+        caption="Each row is a text, each column a video; brighter is more similar. The right "
+        "video of each text lies on the diagonal from top left to bottom right (strokes at the "
+        "corners): a bright diagonal on dark ground is good retrieval, a bright column is a video "
+        f"that comes up for everything. {means}{some if size > len(shown) else ''}",
+    )
+
+
+def recall_curve(ranks: Mapping[str, np.ndarray], candidates: int) -> Figure:
+    """The fraction of queries answered among the first K, for every K.
+
+    Args:
+      ranks: by direction, of which there are one or two, the rank of each query's right candidate;
+        1 is best.
+      candidates: how many are ranked.
+    """
+    depths = np.unique(np.geomspace(1, candidates, _DEPTHS).round())
+    figure, axes = _axes(xscale="log", xlabel="K", ylabel="right one among the first K")
+    for (direction, rank), colour in zip(ranks.items(), pages.COLOURS, strict=False):
+        recall = np.searchsorted(np.sort(rank), depths, side="right") / len(rank)
+        axes.step(depths, recall, colour, where="post", label=direction)
+    axes.plot(depths, depths / candidates, color=pages.INK, linestyle=":", label="chance")
+    axes.set_xlim(1, max(candidates, 2))
+    axes.set_ylim(0, 1.02)
+    axes.xaxis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_minor_formatter(LogFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _grid(axes)
+    axes.legend(frameon=False, labelcolor=pages.INK)
+    medians = ", ".join(f"{np.median(rank):g} {name}" for name, rank in ranks.items())
+    return Figure(
+        pages.plot(figure),
+        alt="Share of queries with the right answer among the first K, and that of chance. The "
+        f"median rank is {medians}.",
+        caption="How many queries find their right answer among the first K, for every K up to "
+        f"{candidates}. The farther a curve stands above the dotted line of chance the better; "
+        "its height at K = 1 is R@1.",
+    )
+
+
+def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
+    """How often each true class was taken for which; of many classes, the most frequent.
+
+    Args:
+      counts: int [C, C], by true and by predicted class.
+      names: [C].
+    """
+    totals = counts.sum(axis=1)
+    # Up to so many, all.
+    classes = np.sort(np.argsort(-totals, kind="stable")[:_CLASSES]).tolist()
+    shares = counts / np.maximum(totals, 1)[:, None]
+    size = 3 + 0.13 * max(len(classes), 16)
+    figure, axes = _axes(size=(size + 0.6, size), xlabel="predicted", ylabel="true")
+    cells = shares[np.ix_(classes, classes)]
+    image = axes.imshow(cells, vmin=0, vmax=1, interpolation="none")
+    labels = [_short(names[i]) for i in classes]
+    places, fontsize = range(len(classes)), 9 if len(classes) <= _COUNTED else 7
+    axes.set_xticks(places, labels, rotation=90, fontsize=fontsize)
+    axes.set_yticks(places, labels, fontsize=fontsize)
+    if len(classes) <= _COUNTED:
+        for (y, x), share in np.ndenumerate(cells):
+            colour = "black" if share > 0.6 else "white"
+            count = counts[classes[y], classes[x]]
+            axes.text(
+                x, y, f"{count:,}" if count else "", color=colour, size=7, ha="center", va="center"
+            )
+    colours = figure.colorbar(image, label="share of the true class", shrink=0.7)
+    colours.ax.yaxis.set_major_formatter(PercentFormatter(1))
+    right = f"{100 * np.trace(counts) / max(counts.sum(), 1):.1f} % are right"
+    return Figure(
+        pages.plot(figure),
+        alt=f"Confusion matrix of {len(classes)} classes. {right}; {_confused(counts, names)}.",
+        caption="Each row is a true class, each column what was predicted, brighter the larger a "
+        "share of the row: a bright diagonal is good, a bright column is a class that is predicted "
+        f"for everything. Over all classes {right}; {_confused(counts, names)}."
+        + (
+            f" Shown are the {_CLASSES} most frequent of {len(names)} classes; shares count all."
+            if len(names) > _CLASSES
+            else ""
+        ),
+    )
+
+
+def _confused(counts: np.ndarray, names: Sequence[str]) -> str:
+    """Which class was most often taken for which other."""
+    wrong = counts - np.diag(np.diagonal(counts))
+    true, predicted = divmod(int(wrong.argmax()), len(names))
+    if not wrong[true, predicted]:
+        return "no class was taken for another"
+    return (
+        f"most often, {wrong[true, predicted]:,} times, “{names[true]}” was taken for "
+        f"“{names[predicted]}”"
+    )
+
+
+def training_curves(lines: Sequence[Mapping[str, float]]) -> Figure:
+    """Loss and learning rate by step.
+
+    Args:
+      lines: of a run's `metrics.jsonl`, with "step", "loss" and "learning_rate"; one at least.
+    """
+    figure = matplotlib.figure.Figure(figsize=(5, 4.3), layout="constrained")
+    loss, rate = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    steps = [line["step"] for line in lines]
+    marker = "o" if len(lines) == 1 else ""
+    for axes, name, colour in zip(
+        (loss, rate), ("loss", "learning_rate"), pages.COLOURS, strict=True
+    ):
+        axes.plot(steps, [line[name] for line in lines], colour, marker=marker)
+        axes.set_ylabel(name.replace("_", " "))
+        _grid(axes)
+    rate.set_xlabel("step")
+    rate.set_ylim(0)
+    rate.ticklabel_format(axis="y", scilimits=(0, 0))
+    rate.yaxis.get_offset_text().set_color(pages.INK)
+    rate.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    least = min(lines, key=lambda line: line["loss"])
+    course = (
+        f"The loss goes from {lines[0]['loss']:.3g} at step {lines[0]['step']:,} to "
+        f"{lines[-1]['loss']:.3g} at step {lines[-1]['step']:,}; at step {least['step']:,} it was "
+        f"lowest, {least['loss']:.3g}."
+    )
+    return Figure(
+        pages.plot(figure),
+        alt=f"Training loss and learning rate by step. {course}",
+        caption=f"The loss in training (above; each point is the mean since the one before) and "
+        f"the learning rate. {course} It should fall and then flatten; a jump that stays is a "
+        "learning rate too high.",
+    )
+
+
+def bars(
+    values: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+    measure: str = "recall",
+) -> Figure:
+    """Horizontal bars of fractions by name, the highest first; of many, the ends of that order.
+
+    Args:
+      values: from 0 to 1; one at least.
+      intervals: (low, high) of some of them, or of none.
+      measure: what they are; names the axis.
+    """
+    ordered = sorted(values, key=lambda name: -values[name])
+    half = _BARS // 2
+    shown = ordered if len(ordered) <= _BARS else [*ordered[:half], *ordered[-half:]]
+    figure, axes = _axes(size=(5, max(2, 1 + 0.19 * len(shown))), xlabel=measure)
+    places = np.arange(len(shown))
+    axes.barh(places, [values[name] for name in shown], color=pages.COLOURS[0], height=0.7)
+    for place, name in enumerate(shown):
+        if name in intervals:
+            axes.plot(intervals[name], (place, place), color=pages.INK, linewidth=1.2)
+    axes.set_yticks(places, [_short(name) for name in shown], fontsize=8)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(axis="x", color=pages.INK, alpha=0.15)
+    axes.set_axisbelow(True)
+    ends = (
+        f"It is highest for “{ordered[0]}” ({100 * values[ordered[0]]:.1f} %) and lowest for "
+        f"“{ordered[-1]}” ({100 * values[ordered[-1]]:.1f} %)."
+    )
+    some = f" Shown are the {half} highest and the {half} lowest of {len(ordered)}."
+    lines = " A line through the end of a bar is its 95 % bootstrap interval."
+    return Figure(
+        pages.plot(figure),
+        alt=f"Bars of the {measure}. {ends}",
+        caption=f"The {measure}, highest first. {ends}"
+        + (lines if intervals else "")
+        + (some if len(ordered) > _BARS else ""),
+    )
+
+
+def _axes(
+    size: tuple[float, float] = (5, 4.3), **labels: str
+) -> tuple[matplotlib.figure.Figure, Axes]:
+    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+    return figure, figure.add_subplot(**labels)
+
+
+def _grid(axes: Axes) -> None:
+    axes.grid(color=pages.INK, alpha=0.15)
+
+
+def _short(name: str) -> str:
+    """A name that fits beside an axis; matplotlib takes no "$" for mathematics in it."""
+    cut = name if len(name) <= _NAME else name[: _NAME - 1] + "…"
+    return cut.replace("$", r"\$")

@@ -1,0 +1,115 @@
+"""Evaluates step localisation: in which second does a video show each step of its task?"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vtmask.errors import UserError
+from vtmask.evaluation import base, cards, figures, metrics, ordered_steps
+from vtmask.evaluation.base import Evaluation, Record
+from vtmask.export import Model
+from vtmask.inputs import examples
+from vtmask.inputs.dataset import Dataset
+from vtmask.tasks.localization import StepLocalization
+
+
+def evaluate(
+    model: Model, task: StepLocalization, dataset: Dataset, settings: ConfigDict
+) -> Evaluation:
+    """Recall of the steps, each given one feature, in the order of their task.
+
+    Args:
+      settings: `batch_size`, windows a call, and `stride`, features from a window to the next.
+
+    Raises:
+      UserError: a video whose task has no steps.
+    """
+    batch_size = settings.batch_size
+    tokens = [examples.tokens(record["step_texts"]) for record in _records(dataset)]
+    every = [step for steps in tokens for step in steps]
+    texts = base.embed_texts(model, task.embed_steps, every, batch_size)
+    embeddings = np.split(texts, np.cumsum([len(steps) for steps in tokens])[:-1])
+    frames = base.over_windows(model, task.encode_frames, dataset, batch_size, settings.stride)
+    found = [
+        ordered_steps.assign(states @ steps.T)
+        for states, steps in zip(frames, embeddings, strict=True)
+    ]
+    shown = [_shown(record, dataset.seconds_per_feature) for record in _records(dataset)]
+    tasks = [record.get("task", "all") for record in _records(dataset)]
+    spread = [_evenly_spaced(*frames.shape) for frames in shown]
+    by_task = metrics.step_recall(tasks, found, shown)
+    if not by_task:
+        raise UserError(f"{dataset.path}: no video of {dataset.split} shows a step of its task")
+    mean = {"recall": by_task.pop("recall")}
+    predictions = [
+        _prediction(record, places, truth, dataset.seconds_per_feature)
+        for record, places, truth in zip(_records(dataset), found, shown, strict=True)
+    ]
+
+    def resampled(drawn: np.ndarray) -> dict[str, float]:
+        parts = ([values[i] for i in drawn] for values in (tasks, found, shown))
+        recalls = metrics.step_recall(*parts)
+        return {"recall": recalls["recall"]} if recalls else {}
+
+    return Evaluation(
+        metrics={"mean over tasks": mean}
+        | {name: {"recall": value} for name, value in by_task.items() if len(by_task) > 1},
+        intervals={"mean over tasks": metrics.bootstrap(resampled, len(found))},
+        baselines={
+            "evenly spaced": {"recall": metrics.step_recall(tasks, spread, shown)["recall"]}
+        },
+        headline=[("mean over tasks", "recall")],
+        explanation="recall: how many of the steps that videos show are given a second in which "
+        "they are shown. Every step of the task gets one second, in order. The baseline puts the "
+        "steps at equal distances without a look at the video.",
+        figures=[figures.bars(by_task, {}, "recall of a task")]
+        if len(by_task) > 1
+        else [],
+        groups=cards.steps(predictions, base.videos(dataset)),
+        predictions=predictions,
+    )
+
+
+def _records(dataset: Dataset) -> Iterator[Record]:
+    for record in base.records(dataset, "steps", "step_texts"):
+        if not record["step_texts"]["text"]:
+            raise UserError(
+                f"{dataset.path}: video {record['video_id']}: field step_texts is empty, expected "
+                "the steps of the video's task"
+            )
+        yield record
+
+
+def _shown(record: Record, seconds_per_feature: float) -> np.ndarray:
+    """Whether a feature shows a step: bool [features, steps]."""
+    shown = np.zeros((len(record["features"]), len(record["step_texts"]["text"])), bool)
+    places = examples.clips(record["steps"], seconds_per_feature, len(shown))
+    for (start, stop), label in zip(places, record["steps"]["label"], strict=True):
+        shown[start:stop, label - 1] = True
+    return shown
+
+
+def _evenly_spaced(features: int, steps: int) -> np.ndarray:
+    """The features in the middles of as many equal parts of a video as there are steps."""
+    return ((np.arange(steps) + 0.5) * features / steps).astype(int)
+
+
+def _prediction(
+    record: Record, found: np.ndarray, shown: np.ndarray, seconds_per_feature: float
+) -> Record:
+    done = record["steps"]
+    spans: list[list[list[float]]] = [[] for _ in found]
+    for start, end, label in zip(done["start"], done["end"], done["label"], strict=True):
+        spans[label - 1].append([float(start), float(end)])
+    hits = (found >= 0) & shown[found, np.arange(len(found))]
+    there = shown.any(axis=0)
+    return {
+        "video_id": record["video_id"],
+        "task": record.get("task", "all"),
+        "steps": list(record["step_texts"]["text"]),
+        "predicted": [float(i * seconds_per_feature) if i >= 0 else -1.0 for i in found],
+        "true": spans,
+        "seconds": len(shown) * seconds_per_feature,
+        "recall": float(hits[there].mean()) if there.any() else None,
+    }

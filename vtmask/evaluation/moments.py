@@ -1,0 +1,76 @@
+"""Which moment of a video a sentence is about (DiDeMo); in NumPy."""
+
+import numpy as np
+
+from vtmask.errors import UserError
+
+SEGMENTS = 6  # of a video, at most
+SECONDS = 5  # of a segment; there is a feature a second
+
+
+def all_moments(segments: int) -> np.ndarray:
+    """All moments of a video as first and last segment, from 0: int [n * (n + 1) / 2, 2].
+
+    First those of one segment, then the runs of two or more from `[0, 1]` on, as published.
+    """
+    first, last = np.triu_indices(segments)
+    order = np.argsort(first != last, kind="stable")
+    return np.stack([first, last], axis=1)[order]
+
+
+def rank(
+    frames: np.ndarray,
+    pooled_text: np.ndarray,
+    video_mask: np.ndarray,
+    num_segments: np.ndarray | None = None,
+) -> np.ndarray:
+    """All 21 moments of each sentence's video, those that match the sentence best first.
+
+    As published, a moment is scored by the dot product of the pooled text with the mean of the
+    hidden states of its seconds. It is there if the video has a feature of its first second; of
+    seconds that the video lacks, the hidden states at padding count in the mean. Moments that are
+    not there come last, in the order of `all_moments`; published rankings end before them.
+
+    Args:
+      frames: hidden states of the frames of each sentence's video, without `[CLS]` and `[SEP]`,
+        [B, V, H]; V is 30 or more.
+      pooled_text: [B, H].
+      video_mask: True where the video has a feature, [B, V].
+      num_segments: int [B], segments that the annotators saw, 5 or 6 (`moments/num_segments` of
+        `data/didemo`); moments that reach beyond are not there, either. None, as published, goes
+        by features alone: a video of 25 still has the moments that end with segment 5.
+
+    Returns:
+      int [B, 21, 2]: first and last segment, best first. Equal scores are in the order of
+      `all_moments`.
+
+    Raises:
+      UserError: a score is not finite.
+      ValueError: V is less than 30, or the shapes don't fit.
+    """
+    size, length, width = frames.shape
+    seconds = SEGMENTS * SECONDS
+    if length < seconds or (video_mask.shape, pooled_text.shape) != ((size, length), (size, width)):
+        raise ValueError(
+            f"expected frames [B, V, H] with V >= {seconds}, text [B, H] and mask [B, V], "
+            f"got {frames.shape}, {pooled_text.shape} and {video_mask.shape}"
+        )
+    of_second = np.einsum("bsh,bh->bs", frames[:, :seconds], pooled_text)
+    of_segment = of_second.reshape(size, SEGMENTS, SECONDS).mean(axis=2)
+    good = np.isfinite(of_segment).all(axis=1)
+    if not good.all():
+        raise UserError(
+            f"scores of sentence {np.argmin(good)} are not finite; "
+            "check the features and the checkpoint for NaN"
+        )
+
+    moments = all_moments(SEGMENTS)
+    first, last = moments.T
+    segment = np.arange(SEGMENTS)[:, None]
+    inside = (first <= segment) & (segment <= last)
+    scores = of_segment @ (inside / inside.sum(axis=0))
+
+    there = video_mask[:, first * SECONDS]
+    if num_segments is not None:
+        there = there & (last < num_segments[:, None])
+    return moments[np.argsort(np.where(there, -scores, np.inf), axis=1, kind="stable")]

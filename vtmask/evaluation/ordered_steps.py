@@ -1,0 +1,70 @@
+"""When each step of a task is done, given that they are done in order; in NumPy."""
+
+import numpy as np
+
+from vtmask.errors import UserError
+
+
+def assign(logits: np.ndarray) -> np.ndarray:
+    """The most probable seconds of steps that are done one after the other (CrossTask).
+
+    Every step gets one second, later than that of the step before it, so that the sum of the
+    steps' log-probabilities is highest. As published, probabilities are a softmax over the steps in
+    each second; of a single step that would say nothing, so its logits are compared. Of equal sums,
+    the one whose last step is earliest is taken, then the last but one, and so on.
+
+    Where there are more steps than seconds, every second gets a step, again in order and with the
+    highest sum, and the steps left over get none. The published figures have no such video.
+
+    Args:
+      logits: [seconds, steps], of every step in every second, as
+        `vtmask.evaluation.windows.merge` gives them.
+
+    Returns:
+      int [steps]: the second of each step, from 0; -1 for a step that gets none.
+
+    Raises:
+      UserError: a logit is not finite.
+      ValueError: the shape is not as above, or there are no steps.
+    """
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise ValueError(f"expected logits [seconds, steps >= 1], got {logits.shape}")
+    bad = np.argwhere(~np.isfinite(logits))
+    if len(bad):
+        second, step = bad[0]
+        raise UserError(
+            f"logits: {len(bad)} not finite, the first at second {second}, step {step}; "
+            "check the features and the checkpoint for NaN"
+        )
+    seconds, steps = logits.shape
+    scores = _log_softmax(logits.astype(np.float64)) if steps > 1 else logits
+    if steps <= seconds:
+        return _increasing(scores)
+    assigned = np.full(steps, -1)
+    assigned[_increasing(scores.T)] = np.arange(seconds)
+    return assigned
+
+
+def _increasing(scores: np.ndarray) -> np.ndarray:
+    """A row for each column, rising strictly, with the highest sum: [rows, columns] -> [columns].
+
+    There are at least as many rows as columns.
+    """
+    rows, columns = scores.shape
+    total = np.zeros(rows + 1)  # [r]: the best of the columns so far, all in rows before r
+    last = np.zeros((columns, rows + 1), int)  # [c, r]: the row of column c in that
+    for column in range(columns):
+        here = total[:-1] + scores[:, column]
+        total = np.concatenate([[-np.inf], np.maximum.accumulate(here)])
+        better = here > total[:-1]
+        last[column, 1:] = np.maximum.accumulate(np.where(better, np.arange(rows), 0))
+    chosen = np.zeros(columns, int)
+    end = rows
+    for column in reversed(range(columns)):
+        end = chosen[column] = last[column, end]
+    return chosen
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -1,0 +1,75 @@
+"""Evaluates multiple-choice question answering: which answer has the highest score?"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vtmask.errors import UserError
+from vtmask.evaluation import base, cards, metrics
+from vtmask.evaluation.base import Evaluation
+from vtmask.export import Model
+from vtmask.inputs import examples
+from vtmask.inputs.dataset import Dataset
+from vtmask.inputs.examples import Clip, Example
+from vtmask.tasks.question_answering import QuestionAnswering
+
+
+def evaluate(
+    model: Model, task: QuestionAnswering, dataset: Dataset, settings: ConfigDict
+) -> Evaluation:
+    """Accuracy of the answer with the highest score.
+
+    Args:
+      settings: `batch_size`, videos a call.
+
+    Raises:
+      UserError: a video without a question, or with another number of answers than the task's.
+    """
+    inputs = _questions(model, task, dataset)
+    scores = list(base.apply(model, task.scores, inputs, settings.batch_size, "questions"))
+    predictions = [
+        {
+            "video_id": record["video_id"],
+            "answers": list(record["choices"]["text"]),
+            "correct": int(record["choices"]["correct"]),
+            "predicted": int(row.argmax()),
+            "scores": row.tolist(),
+        }
+        for record, row in zip(base.records(dataset), scores, strict=True)
+    ]
+    right = np.array([p["predicted"] == p["correct"] for p in predictions])
+    return Evaluation(
+        metrics={"questions": {"accuracy": float(right.mean())}},
+        intervals={
+            "questions": metrics.bootstrap(
+                lambda drawn: {"accuracy": float(right[drawn].mean())}, len(right)
+            )
+        },
+        baselines={"chance": {"accuracy": 1 / task.num_answers}},
+        headline=[("questions", "accuracy")],
+        explanation="accuracy: how many questions are answered right.",
+        figures=[],
+        groups=cards.question_answering(predictions, base.videos(dataset)),
+        predictions=predictions,
+    )
+
+
+def _questions(model: Model, task: QuestionAnswering, dataset: Dataset) -> Iterator[Example]:
+    sizes = model.module.sizes
+    for record in base.records(dataset, "choices"):
+        answers = examples.tokens(record["choices"])
+        where = f"{dataset.path}: video {record['video_id']}: field choices"
+        if not record["choices"]["text"] or not 0 <= record["choices"]["correct"] < len(answers):
+            raise UserError(f"{where} has no question; evaluate a split that has")
+        if len(answers) != task.num_answers:
+            raise UserError(
+                f"{where} has {len(answers)} answers, expected config.task.num_answers = "
+                f"{task.num_answers}"
+            )
+        texts = [examples.text(sizes, tokens) for tokens in answers]
+        yield {
+            **examples.video(sizes, record["features"], Clip(0, len(record["features"]))),
+            "answers": np.stack([text["text"] for text in texts]),
+            "answers_mask": np.stack([text["text_mask"] for text in texts]),
+        }

@@ -1,0 +1,106 @@
+"""Evaluates action segmentation: the class of every feature of a video."""
+
+from collections.abc import Iterator, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from vtmask.errors import UserError
+from vtmask.evaluation import base, cards, figures, metrics
+from vtmask.evaluation.base import Evaluation
+from vtmask.export import Model
+from vtmask.inputs.dataset import Dataset
+from vtmask.tasks.segmentation import Segmentation, TextLabels, classes_by_names
+
+
+def evaluate(
+    model: Model, task: Segmentation, dataset: Dataset, settings: ConfigDict
+) -> Evaluation:
+    """Frame accuracy over merged windows.
+
+    A model with a classifier is asked for its classes; one without is used zero-shot, frames
+    against the names of the data set's classes.
+
+    Args:
+      settings: `batch_size`, windows a call, and `stride`, features from a window to the next.
+
+    Raises:
+      UserError: the data set has no classes, or one that the model was not trained on.
+    """
+    if not dataset.class_names:
+        raise UserError(f"{dataset.path}/metadata.json: names no classes; segmentation needs them")
+    predict = _classify if model.class_names else _match_names
+    predicted = predict(model, task, dataset, settings.batch_size, settings.stride)
+    predictions = [
+        {
+            "video_id": record["video_id"],
+            "predicted": classes.tolist(),
+            "true": record["labels"].tolist(),
+            "seconds_per_feature": dataset.seconds_per_feature,
+            "accuracy": float((classes == record["labels"]).mean()),
+        }
+        for record, classes in zip(base.records(dataset, "labels"), predicted, strict=True)
+    ]
+    right = np.array([np.equal(p["predicted"], p["true"]).sum() for p in predictions])
+    count = np.array([len(p["true"]) for p in predictions])
+    counts = confusion(predictions, len(dataset.class_names))
+    most = int(counts.sum(axis=1).argmax())
+    return Evaluation(
+        metrics={"features": {"frame accuracy": float(right.sum() / count.sum())}},
+        intervals={
+            "features": metrics.bootstrap(
+                lambda drawn: {"frame accuracy": float(right[drawn].sum() / count[drawn].sum())},
+                len(right),
+            )
+        },
+        baselines={
+            f"always “{dataset.class_names[most]}”": {
+                "frame accuracy": float(counts[most].sum() / counts.sum())
+            }
+        },
+        headline=[("features", "frame accuracy")],
+        explanation="frame accuracy: how many features of all videos got their class, background "
+        "included. The baseline gives all the class that this split has most.",
+        figures=[figures.confusion_matrix(counts, dataset.class_names)],
+        groups=cards.segments(predictions, dataset.class_names, base.videos(dataset)),
+        predictions=predictions,
+    )
+
+
+def confusion(predictions: Sequence[base.Record], num_classes: int) -> np.ndarray:
+    """How often features of a true class (row) got a class (column): int [C, C]."""
+    true = np.concatenate([p["true"] for p in predictions])
+    predicted = np.concatenate([p["predicted"] for p in predictions])
+    pairs = np.bincount(true * num_classes + predicted, minlength=num_classes**2)
+    return pairs.reshape(num_classes, num_classes)
+
+
+def _classify(
+    model: Model, task: Segmentation, dataset: Dataset, batch_size: int, stride: int
+) -> Iterator[np.ndarray]:
+    """Classes as the data set counts them, from the classifier: int [features] a video."""
+    unseen = [name for name in dataset.class_names if name not in model.class_names]
+    if unseen:
+        raise UserError(
+            f"{dataset.path}/metadata.json: class {unseen[0]!r} was not in the model's training, "
+            f"nor were {len(unseen) - 1} more; train on a data set that has them"
+        )
+    # A class that only training knew is none of the data set's, so never right.
+    places = [
+        dataset.class_names.index(name) if name in dataset.class_names else 0
+        for name in model.class_names
+    ]
+    for scores in base.over_windows(model, task.scores, dataset, batch_size, stride):
+        yield np.array(places)[scores.argmax(axis=1)]
+
+
+def _match_names(
+    model: Model, task: Segmentation, dataset: Dataset, batch_size: int, stride: int
+) -> Iterator[np.ndarray]:
+    del task
+    labels = TextLabels()
+    tokens = model.tokenizer.encode(dataset.class_names[1:])
+    names = jnp.asarray(base.embed_texts(model, labels.embed_names, tokens, batch_size))
+    for scores in base.over_windows(model, labels.scores, dataset, batch_size, stride, names=names):
+        yield np.asarray(classes_by_names(jnp.asarray(scores), names))

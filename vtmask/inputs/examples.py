@@ -1,0 +1,75 @@
+"""Records to what an evaluation sees: every clip, window and text of a video, in NumPy.
+
+The same cutting and padding as `vtmask.inputs.clips` does for training, one example at a time; a
+record is what `vtmask.inputs.dataset.Dataset[i]` gives.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vtmask.models.vlm import VLMSizes
+
+Example = dict[str, np.ndarray]
+
+
+class Clip(NamedTuple):
+    """Features [start, stop) of a video."""
+
+    start: int
+    stop: int
+
+
+def video(sizes: VLMSizes, features: np.ndarray, clip: Clip) -> Example:
+    """The clip's `video` [V, size] and `video_mask` [V], cut to V frames and padded."""
+    frames = features[clip.start : clip.stop][: sizes.max_video_len]
+    padding = sizes.max_video_len - len(frames)
+    return {
+        "video": np.pad(frames, ((0, padding), (0, 0))),
+        "video_mask": np.arange(sizes.max_video_len) < len(frames),
+    }
+
+
+def text(sizes: VLMSizes, tokens: np.ndarray) -> Example:
+    """`text` [T] of the token ids, cut, closed by [SEP] and padded, and `text_mask` [T]."""
+    tokens = tokens[: sizes.max_text_len - 1]
+    ids = np.full(sizes.max_text_len, sizes.pad_id, np.int32)
+    ids[: len(tokens)] = tokens
+    ids[len(tokens)] = sizes.sep_id
+    return {"text": ids, "text_mask": np.arange(sizes.max_text_len) <= len(tokens)}
+
+
+def tokens(texts: dict[str, Any]) -> list[np.ndarray]:
+    """Token ids of each text of a record's field."""
+    if not len(texts["num_tokens"]):
+        return []
+    return np.split(texts["tokens"], np.cumsum(texts["num_tokens"])[:-1])
+
+
+def clips(texts: dict[str, Any], seconds_per_feature: float, num_features: int) -> list[Clip]:
+    """The features that each timed text touches."""
+    places = (np.stack([texts["start"], texts["end"]], 1) / seconds_per_feature * 1024).round()
+    return [
+        Clip(max(min(math.floor(start / 1024), stop), 0), max(stop, 0))
+        for start, end in places.tolist()
+        for stop in [min(math.ceil(end / 1024), num_features)]
+    ]
+
+
+def stack(examples: Iterable[Example], size: int) -> Iterator[tuple[Example, int]]:
+    """Batches of one size, and how many examples of each count; the last is filled up."""
+    waiting: list[Example] = []
+    for example in examples:
+        waiting.append(example)
+        if len(waiting) == size:
+            yield _stack(waiting), size
+            waiting = []
+    if waiting:
+        filled = waiting + [waiting[-1]] * (size - len(waiting))
+        yield _stack(filled), len(waiting)
+
+
+def _stack(examples: list[Example]) -> Example:
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}

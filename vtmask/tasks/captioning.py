@@ -1,0 +1,147 @@
+"""Video captioning: teacher forcing under the text-generation mask, beam search, sampling."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from vtmask import attention, decoding, losses
+from vtmask.errors import UserError
+from vtmask.models.vlm import VLM
+
+PROMPT_LENGTH = 3  # ids before a caption as published: [CLS], the video's [SEP], [CLS] to start
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioning:
+    """The captioning task of VLM (section 4.1), on YouCook2 as published.
+
+    The video encodes itself as ever; text sees the video and earlier text, and starts with a [CLS]
+    after the video's [SEP].
+
+    Attributes:
+      num_beams: of the search; one is greedy.
+      length_penalty: a caption's score is its log-probability divided by its length to this power.
+        A length counts the prompt and the tokens, but no closing [SEP].
+      max_decode_length: ids a caption at most, counted as published: with the three of the prompt
+        `[CLS] [SEP] [CLS]`, so that max_decode_length - 3 tokens are generated, [SEP] included.
+      temperature: samples are drawn from logits divided by it.
+      top_p: samples are drawn from the likeliest tokens that together have this probability.
+    """
+
+    num_beams: int = 5
+    length_penalty: float = 1.0
+    max_decode_length: int = 24
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        least = PROMPT_LENGTH + 1
+        for field, right, expected in (
+            ("num_beams", self.num_beams >= 1, "1 or more"),
+            ("max_decode_length", self.max_decode_length >= least, f"{least} or more"),
+            ("temperature", self.temperature > 0, "more than 0"),
+            ("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1"),
+        ):
+            if not right:
+                value = getattr(self, field)
+                raise UserError(f"config.task.{field} is {value}, expected {expected}")
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a caption at most, its closing [SEP] included."""
+        return self.max_decode_length - PROMPT_LENGTH
+
+    def loss(
+        self, model: VLM, batch: dict[str, Array], key: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """Mean cross-entropy of the text and its [SEP]. Needs an rng "dropout"; `key` is not used."""
+        del key
+        return cross_entropy(self.logits(model, batch, deterministic=False), batch), {}
+
+    def logits(self, model: VLM, batch: dict[str, Array], deterministic: bool) -> Array:
+        """Scores of each text position's token given the video and the tokens before it:
+        [B, T, vocab_size]."""
+        text, text_mask = batch["text"], batch["text_mask"]
+        shifted = jnp.pad(text[:, :-1], ((0, 0), (1, 0)), constant_values=model.sizes.cls_id)
+        shifted = jnp.where(text_mask, shifted, model.sizes.pad_id)
+        embedded = model.embed(model.video_tokens(batch["video"]), shifted, deterministic)
+        mask = attention.text_generation(batch["video_mask"], text_mask)
+        hidden = model.encode(embedded, mask, deterministic)[-1]
+        return _word_scores(model, hidden[:, batch["video"].shape[1] + 2 :])
+
+    def generate(
+        self, model: VLM, batch: dict[str, Array], key: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Captions of clips, searched for, or drawn with `key`.
+
+        The video is encoded once; all beams see its keys and values.
+
+        Args:
+          batch: with `video` and `video_mask`; see `vtmask.models.vlm`.
+
+        Returns:
+          ids int32 [B, max_decode_length - 3], each caption with its [SEP], then [PAD], and scores
+          [B]: see `length_penalty`.
+
+        Raises:
+          UserError: captions may get longer than the model's text.
+        """
+        sizes = model.sizes
+        if self.max_tokens > sizes.max_text_len:
+            raise UserError(
+                f"config.task.max_decode_length is {self.max_decode_length}, expected at most "
+                f"{sizes.max_text_len + PROMPT_LENGTH}, as the model has {sizes.max_text_len} text "
+                "positions"
+            )
+        clips, num_beams = len(batch["video"]), 1 if key is not None else self.num_beams
+        no_text = jnp.zeros((clips, 0), jnp.int32)
+        video_keys = attention.padding(batch["video_mask"], no_text.astype(bool))
+        start, slots = video_keys.shape[-1], self.max_tokens * num_beams
+        module, variables = model.unbind()
+
+        def encode_video(model: VLM) -> None:
+            embedded = model.embed(model.video_tokens(batch["video"]), no_text)
+            model.encode(embedded, jnp.pad(video_keys, (*[(0, 0)] * 3, (0, slots))), cache_at=0)
+
+        def next_token(model: VLM, tokens: Array, position: Array, paths: Array) -> Array:
+            shape = (clips, 1, num_beams)
+            seen = jnp.broadcast_to(video_keys, (*shape, start))
+            mask = jnp.concatenate([seen, paths.reshape(*shape, slots)], axis=-1)
+            embedded = model.embed_text(tokens, position[None])
+            cache_at = start + position * num_beams
+            return _word_scores(model, model.encode(embedded, mask, cache_at=cache_at)[-1])
+
+        def step(tokens: Array, position: Array, paths: Array, cache: dict) -> tuple[Array, dict]:
+            run = nn.apply(next_token, module, mutable="cache")
+            logits, written = run({**variables, "cache": cache}, tokens, position, paths)
+            return logits, written["cache"]
+
+        _, written = nn.apply(encode_video, module, mutable="cache")(variables)
+        wanted = decoding.Sequences(
+            start_id=sizes.cls_id,
+            end_id=sizes.sep_id,
+            pad_id=sizes.pad_id,
+            max_tokens=self.max_tokens,
+            length_penalty=self.length_penalty,
+            prompt_length=PROMPT_LENGTH,
+        )
+        if key is None:
+            return decoding.beam_search(step, written["cache"], clips, wanted, num_beams)
+        return decoding.sample(
+            step, written["cache"], clips, wanted, key, self.temperature, self.top_p
+        )
+
+
+def cross_entropy(logits: Array, batch: dict[str, Array]) -> Array:
+    """Mean over valid text, [SEP] included; 0 where there is none: [B, T, vocab_size] -> []."""
+    found = optax.softmax_cross_entropy_with_integer_labels(logits, batch["text"])
+    valid = batch["text_mask"]
+    return jnp.where(valid, found, 0.0).sum() / jnp.maximum(valid.sum(), 1)
+
+
+def _word_scores(model: VLM, hidden: Array) -> Array:
+    """Scores of the vocabulary after the last layer: [..., H] -> [..., vocab_size]."""
+    return losses.scores(model.head(hidden), model.vocabulary()) + model.vocabulary_bias()

@@ -1,0 +1,74 @@
+"""Each modality through the encoder alone: embeddings of videos and of texts, in calls apart.
+
+`isolated_layers` says for which form the model was trained. A number is that of isolated layers:
+frames and text are encoded as these layers let them see each other, frames not seeing [CLS] either,
+and states are taken after the last of them, or after the last layer when there is none (VLM,
+section 3.3; `MMFusionJoint` in evaluation). None is the form of pre-training, where each sees its
+[CLS] (`MMFusionShare` of the published code), for models that were not fine-tuned so.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+
+from vtmask import attention
+from vtmask.errors import UserError
+from vtmask.models.vlm import VLM
+
+
+def encode_video(
+    model: VLM,
+    video: Array,
+    video_mask: Array,
+    isolated_layers: int | None,
+    deterministic: bool = True,
+) -> Array:
+    """Hidden states of frames and the video's [SEP]: [B, V, size], [B, V] -> [B, V + 1, H]."""
+    no_text = jnp.zeros((len(video), 0), jnp.int32)
+    embedded = model.embed(model.video_tokens(video), no_text, deterministic)
+    closed = attention.isolated if isolated_layers is not None else attention.padding
+    states = model.encode(embedded, closed(video_mask, no_text.astype(bool)), deterministic)
+    return states[last_layer(model, isolated_layers)][:, 1:]
+
+
+def encode_text(
+    model: VLM,
+    text: Array,
+    text_mask: Array,
+    isolated_layers: int | None,
+    deterministic: bool = True,
+) -> Array:
+    """Hidden states of texts: [B, T], [B, T] -> [B, T, H]."""
+    no_video = jnp.zeros((len(text), 0, model.sizes.hidden_size))
+    embedded = model.embed(no_video, text, deterministic)
+    if isolated_layers is None:
+        embedded = jnp.concatenate([embedded[:, :1], embedded[:, 2:]], axis=1)
+        text_mask = jnp.pad(text_mask, ((0, 0), (1, 0)), constant_values=True)
+    else:
+        embedded = embedded[:, 2:]
+    states = model.encode(embedded, text_mask[:, None, None, :], deterministic)
+    return states[last_layer(model, isolated_layers)][:, -text.shape[1] :]
+
+
+def pool_video(hidden: Array, video_mask: Array) -> Array:
+    """Mean over valid frames and the video's [SEP]: [B, V + 1, H], [B, V] -> [B, H]."""
+    return _masked_mean(hidden, jnp.pad(video_mask, ((0, 0), (0, 1)), constant_values=True))
+
+
+def pool_text(hidden: Array, text_mask: Array) -> Array:
+    """Mean over valid text and its [SEP]: [B, T, H], [B, T] -> [B, H]."""
+    return _masked_mean(hidden, text_mask)
+
+
+def last_layer(model: VLM, isolated_layers: int | None) -> int:
+    """The layer whose states are taken; UserError where the model has fewer."""
+    if not 0 <= (isolated_layers or 0) <= model.sizes.num_layers:
+        raise UserError(
+            f"config.task.isolated_layers is {isolated_layers}, but the model has "
+            f"{model.sizes.num_layers} layers"
+        )
+    return isolated_layers or -1
+
+
+def _masked_mean(hidden: Array, mask: Array) -> Array:
+    weights = mask / mask.sum(axis=1, keepdims=True)
+    return jnp.einsum("blh,bl->bh", hidden.astype(jnp.float32), weights)
