@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from vtmask import cli, export, tasks
 from vtmask.errors import UserError, check_choice
@@ -29,11 +29,6 @@ from vtmask.export import Model
 from vtmask.inputs.dataset import Dataset
 from vtmask.training.metrics import read_metrics
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe of the task and its data.")
-MODEL = flags.DEFINE_string("model", None, "Folder of an exported model.", required=True)
-OUT = flags.DEFINE_string("out", None, "Folder of what is written.", required=True)
-flags.mark_flag_as_required("config")
-
 EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "retrieval": retrieval.evaluate,
     "question_answering": question_answering.evaluate,
@@ -46,17 +41,18 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
 FREE_SETTINGS = {"num_beams", "length_penalty", "max_decode_length", "temperature", "top_p"}
 
 
-def main() -> None:
-    config, out = CONFIG.value, Path(OUT.value)
+def main(config: ConfigDict, folder: str, out: Path) -> None:
+    """Evaluates the model exported to `folder`; writes into `out`."""
     task = tasks.create(config.task)
     check_choice("config.task.name, to evaluate,", config.task.name, EVALUATIONS)
-    model = export.load(MODEL.value)
-    require_same_task(model, config.task.to_dict())
+    model = export.load(folder)
+    require_same_task(model, folder, config.task.to_dict())
     dataset = Dataset(config.data.name, config.eval.split, config.data.dir or None)
     model.require_same_inputs(dataset)
     found = EVALUATIONS[config.task.name](model, task, dataset, config.eval)
     facts = {
-        "model": MODEL.value,
+        "task": config.task.name.replace("_", " "),
+        "model": folder,
         "trained for": model.config["task"]["name"].replace("_", " "),
         "pre-trained": model.config["init_from"] or "no",
         "training steps": model.config["num_steps"],
@@ -65,25 +61,25 @@ def main() -> None:
         "videos": dataset.num_records,
         "features": dataset.feature_extractor,
     }
-    facts |= {f"task: {name.replace('_', ' ')}": str(v) for name, v in config.task.items()}
+    settings = {name: str(value) for name, value in config.task.items() if name != "name"}
+    facts |= {name.replace("_", " "): value for name, value in settings.items()}
     out.mkdir(parents=True, exist_ok=True)
     write_numbers(out, found, facts)
-    write_report(out / "report.html", found, facts)
+    write_report(out / "report.html", found, facts, Path(folder))
     for row, values in (*found.metrics.items(), *found.baselines.items()):
         told = "  ".join(f"{name} {report.number(name, v)}" for name, v in values.items())
         print(f"{row}: {told}")
     print(f"Report: {out / 'report.html'}")
 
 
-def require_same_task(model: Model, task: dict[str, Any]) -> None:
+def require_same_task(model: Model, folder: str, task: dict[str, Any]) -> None:
     """UserError where a fine-tuned model is to be evaluated otherwise than it was trained."""
     trained = model.config["task"]
     for name, value in task.items():
         known = trained["name"] == task["name"] and name in trained
         if known and name not in FREE_SETTINGS and trained[name] != value:
             raise UserError(
-                f"config.task.{name} is {value!r}, but {MODEL.value} was trained with "
-                f"{trained[name]!r}"
+                f"config.task.{name} is {value!r}, but {folder} was trained with {trained[name]!r}"
             )
 
 
@@ -96,11 +92,11 @@ def write_numbers(out: Path, found: Evaluation, facts: dict[str, Any]) -> None:
         file.writelines(lines)
 
 
-def write_report(path: Path, found: Evaluation, facts: dict[str, Any]) -> None:
+def write_report(path: Path, found: Evaluation, facts: dict[str, Any], model: Path) -> None:
     """Writes the page, with the curves of training where the model lies in its workdir."""
-    curves = Path(MODEL.value).absolute().parent / "metrics.jsonl"
+    curves = model.absolute().parent / "metrics.jsonl"
     training = [figures.training_curves(read_metrics(curves))] if curves.exists() else []
-    title = f"{facts['task: name'].replace('_', ' ').capitalize()} on {facts['data set']}"
+    title = f"{facts['task'].capitalize()} on {facts['data set']}"
     report.write(
         path,
         report.Report(
@@ -118,4 +114,9 @@ def write_report(path: Path, found: Evaluation, facts: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    # Not above: a program that imports this file has a --config of its own.
+    CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe of the task and its data.")
+    MODEL = flags.DEFINE_string("model", None, "Folder of an exported model.", required=True)
+    OUT = flags.DEFINE_string("out", None, "Folder of what is written.", required=True)
+    flags.mark_flag_as_required("config")
+    cli.run(lambda: main(CONFIG.value, MODEL.value, Path(OUT.value)))

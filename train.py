@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from vtmask import cli, export, tasks
 from vtmask.errors import UserError
@@ -21,15 +21,12 @@ from vtmask.inputs.dataset import Dataset
 from vtmask.models import VLM, VLMSizes
 from vtmask.training import Params, initial_params, train
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: configs/demo.py, …")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 # Sizes that a fine-tuning recipe may choose: no parameter it starts from depends on them.
 FREE_SIZES = {"max_len", "dropout_rate", "initializer_range", "dtype", "num_classes"}
-flags.mark_flag_as_required("config")
 
 
-def main() -> None:
-    config, workdir = CONFIG.value, Path(WORKDIR.value)
+def main(config: ConfigDict, workdir: Path) -> None:
+    """Trains as the recipe says and exports to `workdir`/export."""
     datasets = recipe.open_datasets(config)
     dataset = datasets[0]
     sizes = recipe.model_sizes(config, dataset)
@@ -77,4 +74,8 @@ def params_to_start_from(
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    # Not above: a program that imports this file has a --config of its own.
+    CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: configs/demo.py, …")
+    WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    flags.mark_flag_as_required("config")
+    cli.run(lambda: main(CONFIG.value, Path(WORKDIR.value)))

@@ -8,20 +8,27 @@ not run again. Prints tables of medians and of each seed.
 """
 
 import argparse
+import importlib
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from vtmask.evaluation.report import number
 
-ROOT = Path(__file__).parents[1]
-PRETRAINING = {
-    "pre-trained": [],
-    "without MMM": ["--config.task.masking.mm_prob=0"],
-    "MFM+MLM": ["--config.task.objective=mfm_mlm"],
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where train.py and evaluate.py are
+
+import evaluate
+import train
+
+PRETRAINING: dict[str, dict[str, Any]] = {
+    "pre-trained": {},
+    "without MMM": {"masking": {"mm_prob": 0.0}},
+    "MFM+MLM": {"objective": "mfm_mlm"},
 }
 SCRATCH = "from scratch"
 # A task's recipe, and which of its figures are shown.
@@ -38,22 +45,24 @@ ABLATED = ("retrieval", "captioning")  # the others are run from scratch and ful
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", type=absolute, required=True, help="has demo/default")
-    parser.add_argument("--out", type=absolute, required=True, help="folder of the runs")
+    parser.add_argument("--data_dir", required=True, help="has demo/default")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
 
     seeds = [options.out / f"seed-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(seeds):
-        overrides = [f"--config.data.dir={options.data_dir}", f"--config.seed={seed}"]
         for name, changes in PRETRAINING.items():
-            train("configs/demo.py", folder / name / "pretrain", [*overrides, *changes])
+            config = recipe("demo", options, seed)
+            config.task.update(changes)
+            train_once(config, folder / name / "pretrain")
         for task in TASKS:
             for name in starts(task):
-                start = "" if name == SCRATCH else folder / name / "pretrain/export"
-                recipe = f"configs/demo_{task}.py"
-                train(recipe, folder / name / task, [*overrides, f"--config.init_from={start}"])
-                evaluate(recipe, folder / name / task, overrides)
+                config = recipe(f"demo_{task}", options, seed)
+                if name != SCRATCH:
+                    config.init_from = str(folder / name / "pretrain/export")
+                train_once(config, folder / name / task)
+                evaluate_once(config, folder / name / task)
     for task, (row, columns) in TASKS.items():
         print_table(task, row, columns, seeds)
 
@@ -85,31 +94,22 @@ def print_table(task: str, row: str, columns: tuple[str, ...], seeds: list[Path]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def absolute(path: str) -> Path:
-    return Path(path).absolute()
+def recipe(name: str, options: argparse.Namespace, seed: int) -> ConfigDict:
+    config = importlib.import_module(f"configs.{name}").get_config()
+    config.data.dir, config.seed = options.data_dir, seed
+    return config
 
 
-def train(recipe: str, workdir: Path, overrides: list[str]) -> None:
+def train_once(config: ConfigDict, workdir: Path) -> None:
     if not (workdir / "export").exists():
-        run("train.py", f"--config={recipe}", f"--workdir={workdir}", *overrides)
+        print(f"\n{workdir}", flush=True)
+        train.main(config, workdir)
 
 
-def evaluate(recipe: str, workdir: Path, overrides: list[str]) -> None:
-    model, out = workdir / "export", workdir / "test"
-    if not (out / "metrics.json").exists():
-        split = "--config.eval.split=test"
-        run(
-            "evaluate.py",
-            f"--config={recipe}",
-            f"--model={model}",
-            f"--out={out}",
-            *overrides,
-            split,
-        )
-
-
-def run(*command: str) -> None:
-    subprocess.run([sys.executable, *command], check=True, cwd=ROOT)
+def evaluate_once(config: ConfigDict, workdir: Path) -> None:
+    config.eval.split = "test"
+    if not (workdir / "test/metrics.json").exists():
+        evaluate.main(config, str(workdir / "export"), workdir / "test")
 
 
 if __name__ == "__main__":

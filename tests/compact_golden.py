@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+BIAS = "param/mm_encoder.cls.predictions.bias"
+IGNORED = -100
 LEFT_OUT = r"param/|(mtm|mfmmlm)_grad/|final/"
 ARRAYS = (
     *("attention_masks.npz", "s3d.npz", "vlm_joint.npz", "vlm_pretrain.npz", "vlm_trajectory.npz"),
@@ -31,6 +33,7 @@ def main(full: Path, compact: Path) -> None:
             kept["hidden_states"] = kept["hidden_states"][-1:]
         np.savez_compressed(compact / name, **kept)
     cut_windows(full, compact)
+    cut_clips(np.load(full / "vlm_caption.npz"), compact / "vlm_caption.npz")
     for name in ("caption_dedup.json", "clip_sampling.json", "s3d_dict.npy", "sequences.json"):
         shutil.copy(full / name, compact / name)
     (compact / "mmpt_shards").mkdir(exist_ok=True)
@@ -73,6 +76,23 @@ def compact_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
         "window_merge": [c for c in metrics["window_merge"] if c["video_len"] in (5, 33)],
         "didemo_ranking": {key: rows[1:2] for key, rows in metrics["didemo_ranking"].items()},
     }
+
+
+def cut_clips(case: Any, path: Path) -> None:
+    """Of captioning the last three clips, every fourth row of their logits (`logit_rows` says
+    which), the loss of all their rows, and the decoder's bias, which no rule made."""
+    clips = slice(-3, None)
+    kept = {key: case[key] for key in ("meta", "max_decode_length", BIAS)}
+    for key in case.files:
+        if case[key].ndim and len(case[key]) == len(case["caps"]):
+            kept[key] = case[key][clips]
+    labels = kept["text_label"][kept["text_label"] != IGNORED]
+    logits = case["logits"][-len(labels) :]
+    right = np.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    kept["loss"] = np.mean(np.logaddexp.reduce(logits, axis=1) - right)
+    kept["logit_rows"] = np.arange(0, len(labels), 4)
+    kept["logits"] = logits[kept["logit_rows"]]
+    np.savez_compressed(path, **kept)
 
 
 def wordpiece(published: str, path: Path) -> None:

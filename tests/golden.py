@@ -108,7 +108,7 @@ def vlm(case: Any, kind: str = "vlm") -> tuple[VLM, dict[str, Any]]:
 def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:
     """Those in the file where it has them, or else from the rule."""
     inside = {k.removeprefix("param/"): case[k] for k in case.files if k.startswith("param/")}
-    if inside:
+    if WORDS in inside:
         return inside
     facts = meta(case)
     tag, shapes = f"{facts['tag']}/{kind}", published_shapes(facts)
@@ -120,9 +120,9 @@ def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:
             for name, rest in {"weight": (hidden,), "bias": ()}.items()
         }
     weights = {name: weight(tag, name, shape) for name, shape in shapes.items()}
-    if kind == "vlm":  # its decoder is tied to the words, and the decoder's numbers were made last
+    if kind in ("vlm", "nlg"):  # tied to the words, the decoder's numbers were made last
         weights[WORDS] = weight(tag, "mm_encoder.cls.predictions.decoder.weight", shapes[WORDS])
-    return weights
+    return weights | inside
 
 
 def batch(case: Any, prefix: str = "") -> dict[str, jnp.ndarray]:

@@ -23,6 +23,8 @@ from vtmask.evaluation import metrics, moments, ordered_steps, windows
 from vtmask.inputs import clips
 from vtmask.models.s3d import S3D, Words
 from vtmask.models.vlm import VLM
+from vtmask.tasks import captioning
+from vtmask.tasks.captioning import Captioning
 from vtmask.tasks.localization import StepLocalization
 from vtmask.tasks.pretrain import Pretrain
 from vtmask.tasks.retrieval import Retrieval
@@ -330,3 +332,31 @@ def test_moments_are_ranked(golden_dir: Path) -> None:
     ranked = moments.rank(frames, np.array(case["pooled_text"]), np.array(case["vmasks"]))
     for found, expected in zip(ranked, case["ranked_segments"], strict=True):
         np.testing.assert_array_equal(found[: len(expected)], expected)
+
+
+def test_captioning_logits_and_loss(golden_dir: Path) -> None:
+    case = np.load(golden_dir / "vlm_caption.npz")
+    model, params = golden.vlm(case, kind="nlg")
+    batch = golden.batch(case)
+    mask = attention.text_generation(batch["video_mask"], batch["text_mask"])
+    np.testing.assert_array_equal(mask[:, 0], case["attention_mask"])
+    logits = nn.apply(Captioning().logits, model)({"params": params}, batch, True)
+    valid = np.asarray(logits)[batch["text_mask"]]
+    rows = case["logit_rows"] if "logit_rows" in case.files else np.arange(len(valid))
+    assert_close(valid[rows], case["logits"])
+    assert_close(captioning.cross_entropy(logits, batch), case["loss"])
+
+
+@pytest.mark.parametrize("num_beams", [1, 5])
+def test_captioning_generation(golden_dir: Path, num_beams: int) -> None:
+    """Ids tell that lengths count the prompt: they differ where only tokens count."""
+    case = np.load(golden_dir / "vlm_caption.npz")
+    model, params = golden.vlm(case, kind="nlg")
+    expected = case[f"generated_beam{num_beams}"]
+    task = Captioning(num_beams, max_decode_length=int(case["max_decode_length"]))
+    ids, _ = jax.jit(nn.apply(task.generate, model))({"params": params}, golden.batch(case))
+    prompt = np.broadcast_to(case["caps"][:1, [0, 1, 0]], (len(ids), captioning.PROMPT_LENGTH))
+    found = np.concatenate([prompt, ids], axis=1)
+    width = expected.shape[1]
+    np.testing.assert_array_equal(found[:, :width], expected)
+    np.testing.assert_array_equal(found[:, width:], model.sizes.pad_id)

@@ -1,13 +1,21 @@
 """Made-up batches and a small recipe for tests of training."""
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+from jax import Array
 from ml_collections import ConfigDict
 
 from configs import demo
-from vtmask.models import VLMSizes
+from vtmask.models import VLM, VLMSizes
+from vtmask.training import Params, initial_params
 
 SIZES = VLMSizes(
     hidden_size=32,
@@ -19,6 +27,8 @@ SIZES = VLMSizes(
     max_video_len=6,
     max_len=16,
 )
+
+CALM = dataclasses.replace(SIZES, dropout_rate=0.0, initializer_range=0.2)
 
 
 def config() -> ConfigDict:
@@ -69,3 +79,87 @@ class SyntheticBatches:
 
     def video_ids(self, step: int) -> list[str]:
         return [f"video_{step}_{i}" for i in range(2)]
+
+
+def labelled_batch(size: int = 16, classes: int = 4) -> dict[str, np.ndarray]:
+    """A batch as `vtmask.tasks.segmentation` takes it; a frame's class is that of its feature."""
+    batch = SyntheticBatches(size).batch(0)
+    labels = batch["video"][..., :classes].argmax(axis=-1).astype(np.int32)
+    return {"video": batch["video"], "video_mask": batch["video_mask"], "labels": labels}
+
+
+def steps_batch(videos: int = 4, windows: int = 3, steps: int = 5) -> dict[str, np.ndarray]:
+    """A batch as `vtmask.tasks.localization` takes it.
+
+    The first video lacks its last window, and its last two steps.
+    """
+    rng = np.random.default_rng(1)
+    clips = SyntheticBatches(videos * windows).batch(1)
+    texts = SyntheticBatches(videos * steps).batch(2)
+    video = clips["video"].reshape(videos, windows, *clips["video"].shape[1:])
+    video_mask = clips["video_mask"].reshape(videos, windows, -1)
+    steps_mask = texts["text_mask"].reshape(videos, steps, -1)
+    video[0, -1], video_mask[0, -1], steps_mask[0, -2:] = 0, False, False
+    shown = rng.random((*video_mask.shape, steps)) < 0.3
+    return {
+        "video": video,
+        "video_mask": video_mask,
+        "steps": texts["text"].reshape(videos, steps, -1),
+        "steps_mask": steps_mask,
+        "shown": shown & video_mask[..., None] & steps_mask.any(axis=2)[:, None, None],
+    }
+
+
+@functools.cache
+def params(sizes: VLMSizes) -> Params:
+    """Of seed 0."""
+    return initial_params(VLM(sizes), 0)
+
+
+def apply(function: Callable[..., Any], sizes: VLMSizes, *arguments: Any) -> Any:
+    """What a task's function of a model gives for the parameters of seed 0."""
+    model = VLM(sizes)
+
+    @jax.jit
+    def run(params: Params, arguments: Any) -> Any:
+        return nn.apply(function, model)({"params": params}, *arguments)
+
+    return run(params(sizes), arguments)
+
+
+def loss_of(task: Any, sizes: VLMSizes) -> Callable[[Params, Any], Array]:
+    """A task's loss as a function of parameters and batch; dropout is the same at every call."""
+    model, key = VLM(sizes), jax.random.key(1)
+
+    def loss(params: Params, batch: Any) -> Array:
+        return nn.apply(task.loss, model)({"params": params}, batch, key, rngs={"dropout": key})[0]
+
+    return loss
+
+
+def loss(task: Any, sizes: VLMSizes, batch: dict[str, np.ndarray]) -> float:
+    """A task's loss for the parameters of seed 0."""
+    value = jax.jit(loss_of(task, sizes))(params(sizes), batch)
+    assert value.dtype == jnp.float32
+    return float(value)
+
+
+def gradients(task: Any, sizes: VLMSizes, batch: dict[str, np.ndarray]) -> list[Array]:
+    """Of the loss by every parameter, of seed 0."""
+    return jax.tree.leaves(jax.jit(jax.grad(loss_of(task, sizes)))(params(sizes), batch))
+
+
+def losses_in_training(
+    task: Any, sizes: VLMSizes, batch: dict[str, np.ndarray], steps: int = 40
+) -> list[float]:
+    """The losses of steps on one and the same batch."""
+    optimizer, start = optax.adam(3e-3), params(sizes)
+
+    def step(state: Any, _: None) -> Any:
+        params, opt_state = state
+        loss, grads = jax.value_and_grad(loss_of(task, sizes))(params, batch)
+        updates, opt_state = optimizer.update(grads, opt_state)
+        return (optax.apply_updates(params, updates), opt_state), loss
+
+    state = start, optimizer.init(start)
+    return jax.jit(lambda state: jax.lax.scan(step, state, None, steps)[1])(state).tolist()

@@ -1,16 +1,17 @@
 """Sequences from a model that scores the next token: beam search and sampling.
 
-Neither knows the model. They call `step`, a function of
+Neither knows the model. They take the first token's scores, and for later ones call `step`, a
+function of
 
 - `tokens`: int [B, K], the last token of each of K beams;
-- `position`: int [], 0 for the start token;
-- `paths`: bool [B, K, N, K], True at [b, k, t, j] where the token that beam j had at position t is
-  on the way of beam k, `tokens` (at t = `position`) included;
+- `position`: int [], 0 for the first token;
+- `paths`: bool [B, K, N - 1, K], True at [b, k, t, j] where the token that beam j had at position t
+  is on the way to beam k's last, this one included;
 - `cache`: arrays of the model's own, whatever it keeps of earlier calls;
 
-which returns logits [B, K, vocab_size], float32, of the next token, and the cache. What a model
-keeps of a token stays where it is written when beams change places: `paths` alone is reordered, and
-tells a model with attention which of the B * N * K tokens a beam sees.
+which returns scores float32 [B, K, vocab_size] of the token after them (logits, up to a constant)
+and the cache. What a model keeps of a token stays where it is when beams change places: `paths`
+alone is reordered, and tells a model with attention which tokens of all beams a beam sees.
 """
 
 import dataclasses
@@ -31,36 +32,34 @@ class Sequences:
     """What is looked for.
 
     Attributes:
-      start_id, end_id, pad_id: of the token before the first, of the last, and after the last.
+      end_id, pad_id: the token that ends a sequence, and what follows it.
       max_tokens: N, tokens a sequence at most, `end_id` included where it comes.
-      length_penalty: sequences are ranked by the sum of their tokens' log-probabilities, that of
+      length_penalty: a sequence's score is the sum of its tokens' log-probabilities, that of
         `end_id` included, divided by length ** length_penalty.
       prompt_length: what a length counts besides the tokens before `end_id`, at least 1.
     """
 
-    start_id: int
     end_id: int
     pad_id: int
     max_tokens: int
     length_penalty: float = 1.0
     prompt_length: int = 1
 
-    def ranked(self, sums: Array, num_tokens: Array | int) -> Array:
+    def score(self, sums: Array, num_tokens: Array | int) -> Array:
         """Scores from sums of log-probabilities and the number of tokens before `end_id`."""
         length = jnp.asarray(self.prompt_length + num_tokens, jnp.float32)
         return sums / length**self.length_penalty
 
 
 class _Beams(NamedTuple):
-    """The state of a beam search before the token at `position` is fed.
+    """A beam search that has `position` tokens.
 
     Attributes:
-      position: int [].
-      tokens, sums, paths: of open beams, [B, K, N], [B, K] and [B, K, N, K].
-      last: what to feed, [B, K].
+      tokens, sums, paths: of open beams, best first; [B, K, N], [B, K] and [B, K, N - 1, K].
+      last: the last token of each, [B, K].
       finished, scores: the best finished sequences and their scores, best first; [B, K, N], [B, K],
         -inf where there is none.
-      done: where nothing better will come, [B].
+      done: where no continuation counts any more, [B].
       cache: the model's.
     """
 
@@ -75,86 +74,98 @@ class _Beams(NamedTuple):
     cache: Any
 
 
+class _Drawn(NamedTuple):
+    """Samples of `position` tokens: [B, N]; the other fields are [B]."""
+
+    position: Array
+    tokens: Array
+    last: Array
+    sums: Array
+    lengths: Array
+    done: Array
+    cache: Any
+
+
 def beam_search(
-    step: Step, cache: Any, batch_size: int, wanted: Sequences, num_beams: int
+    step: Step, logits: Array, cache: Any, wanted: Sequences, num_beams: int
 ) -> tuple[Array, Array]:
     """The best sequences a beam search finds; with one beam, the greedy ones.
 
     Follows the published model's search (`generate` of Hugging Face transformers 3.4 without early
-    stopping): of the 2K best continuations of K beams, those that end among the first K are
+    stopping). Of the 2K best continuations of K beams, those that end among the first K are
     finished, and the best K others stay open. A search is done when it has K finished sequences
-    of which the worst beats the best continuation's score at its present length; at `max_tokens`,
-    open beams compete with finished ones as they are.
+    and the score of the best continuation, at the length it has, is not above the worst of them.
+    After `max_tokens`, open beams compete with finished ones as they are.
 
     Args:
       step, cache: see the module.
-      batch_size: B.
+      logits: of the first token, [B, vocab_size].
       num_beams: K.
 
     Returns:
       ids int32 [B, max_tokens] of the best sequence of each search, padded, and scores [B].
     """
-    size, end = (batch_size, num_beams), wanted.max_tokens
+    size, length = (len(logits), num_beams), wanted.max_tokens
 
-    def body(state: _Beams) -> _Beams:
-        t = state.position
-        paths = state.paths.at[:, :, t].set(jnp.eye(num_beams, dtype=bool))
-        logits, cache = step(state.last, t, paths, state.cache)
-        sums, parents, tokens = _continuations(state.sums, logits, 2 * num_beams)
+    def extend(beams: _Beams, logits: Array) -> _Beams:
+        t = beams.position
+        sums, parents, tokens = _continuations(beams.sums, logits, 2 * num_beams)
+        sequences = _take(beams.tokens, parents).at[:, :, t].set(tokens)
         ended = tokens == wanted.end_id
-        written = _take(state.tokens, parents).at[:, :, t].set(tokens)
 
-        scores = wanted.ranked(sums, t)
-        counts = ended[:, :num_beams] & ~state.done[:, None]
+        scores = wanted.score(sums, t)
+        counts = ended[:, :num_beams] & ~beams.done[:, None]
         finished, best = _best(
-            jnp.concatenate([state.finished, written[:, :num_beams]], axis=1),
-            jnp.concatenate(
-                [state.scores, jnp.where(counts, scores[:, :num_beams], -jnp.inf)], axis=1
-            ),
+            [beams.finished, sequences[:, :num_beams]],
+            [beams.scores, jnp.where(counts, scores[:, :num_beams], -jnp.inf)],
             num_beams,
         )
         kept = jnp.argsort(ended, axis=1, stable=True)[:, :num_beams]
-        last = _take(tokens, kept)
         return _Beams(
             position=t + 1,
-            tokens=_take(written, kept),
+            tokens=_take(sequences, kept),
             sums=_take(sums, kept),
-            paths=_take(paths, _take(parents, kept)),
-            last=last,
+            paths=_take(beams.paths, _take(parents, kept)),
+            last=_take(tokens, kept),
             finished=finished,
             scores=best,
-            done=state.done | (best[:, -1] >= scores[:, 0]),
-            cache=cache,
+            done=beams.done | (best[:, -1] >= scores[:, 0]),
+            cache=beams.cache,
         )
 
-    state = jax.lax.while_loop(
-        lambda state: (state.position < end) & ~state.done.all(),
-        body,
-        _Beams(
-            position=jnp.zeros((), jnp.int32),
-            tokens=jnp.full((*size, end), wanted.pad_id, jnp.int32),
-            sums=jnp.full(size, UNUSED).at[:, 0].set(0.0),
-            paths=jnp.zeros((*size, end, num_beams), bool),
-            last=jnp.full(size, wanted.start_id, jnp.int32),
-            finished=jnp.full((*size, end), wanted.pad_id, jnp.int32),
-            scores=jnp.full(size, -jnp.inf),
-            done=jnp.zeros(batch_size, bool),
-            cache=cache,
-        ),
+    def advance(beams: _Beams) -> _Beams:
+        fed = beams.position - 1
+        own = jnp.eye(num_beams, dtype=bool)[:, None]
+        paths = beams.paths | (own & (jnp.arange(length - 1) == fed)[:, None])
+        logits, cache = step(beams.last, fed, paths, beams.cache)
+        return extend(beams._replace(paths=paths, cache=cache), logits)
+
+    empty = jnp.full((*size, length), wanted.pad_id, jnp.int32)
+    start = _Beams(
+        position=jnp.zeros((), jnp.int32),
+        tokens=empty,
+        sums=jnp.full(size, UNUSED).at[:, 0].set(0.0),
+        paths=jnp.zeros((*size, length - 1, num_beams), bool),
+        last=empty[..., 0],
+        finished=empty,
+        scores=jnp.full(size, -jnp.inf),
+        done=jnp.zeros(size[0], bool),
+        cache=cache,
     )
-    cut = jnp.where(state.done[:, None], -jnp.inf, wanted.ranked(state.sums, end))
-    ids, scores = _best(
-        jnp.concatenate([state.finished, state.tokens], axis=1),
-        jnp.concatenate([state.scores, cut], axis=1),
-        1,
+    beams = jax.lax.while_loop(
+        lambda beams: (beams.position < length) & ~beams.done.all(),
+        advance,
+        extend(start, jnp.broadcast_to(logits[:, None], (*size, logits.shape[-1]))),
     )
+    open_scores = jnp.where(beams.done[:, None], -jnp.inf, wanted.score(beams.sums, length))
+    ids, scores = _best([beams.finished, beams.tokens], [beams.scores, open_scores], 1)
     return ids[:, 0], scores[:, 0]
 
 
 def sample(
     step: Step,
+    logits: Array,
     cache: Any,
-    batch_size: int,
     wanted: Sequences,
     key: Array,
     temperature: float = 1.0,
@@ -163,45 +174,45 @@ def sample(
     """Sequences drawn token by token.
 
     Args:
-      step, cache, batch_size: as in `beam_search`, with one beam.
+      step, logits, cache: as in `beam_search`, with one beam.
       temperature: logits are divided by it.
-      top_p: only the likeliest tokens that together have this probability are drawn.
+      top_p: tokens are drawn from the likeliest that together have at least this probability.
 
     Returns:
       ids int32 [B, max_tokens], padded, and scores [B], of the model's own probabilities.
     """
+    size, length = len(logits), wanted.max_tokens
 
-    def body(state: tuple) -> tuple:
-        t, last, ids, sums, lengths, done, cache = state
-        logits, cache = step(last[:, None], t, paths_until(t), cache)
-        logits = logits[:, 0]
-        drawn = jax.random.categorical(
-            jax.random.fold_in(key, t), _likeliest(logits / temperature, top_p)
-        ).astype(jnp.int32)
-        gained = jnp.take_along_axis(jax.nn.log_softmax(logits), drawn[:, None], axis=1)[:, 0]
-        ids = ids.at[:, t].set(jnp.where(done, wanted.pad_id, drawn))
-        sums = jnp.where(done, sums, sums + gained)
-        done |= drawn == wanted.end_id
-        return t + 1, drawn, ids, sums, lengths + ~done, done, cache
+    def extend(drawn: _Drawn, logits: Array) -> _Drawn:
+        t = drawn.position
+        likeliest = _likeliest(logits / temperature, top_p)
+        token = jax.random.categorical(jax.random.fold_in(key, t), likeliest).astype(jnp.int32)
+        gained = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=1)[:, 0]
+        done = drawn.done | (token == wanted.end_id)
+        return _Drawn(
+            position=t + 1,
+            tokens=drawn.tokens.at[:, t].set(jnp.where(drawn.done, wanted.pad_id, token)),
+            last=token,
+            sums=drawn.sums + jnp.where(drawn.done, 0.0, gained),
+            lengths=drawn.lengths + ~done,
+            done=done,
+            cache=drawn.cache,
+        )
 
-    def paths_until(t: Array) -> Array:
-        seen = jnp.arange(wanted.max_tokens) <= t
-        return jnp.broadcast_to(seen[:, None], (batch_size, 1, wanted.max_tokens, 1))
+    def advance(drawn: _Drawn) -> _Drawn:
+        fed = drawn.position - 1
+        seen = (jnp.arange(length - 1) <= fed)[:, None]
+        paths = jnp.broadcast_to(seen, (size, 1, length - 1, 1))
+        logits, cache = step(drawn.last[:, None], fed, paths, drawn.cache)
+        return extend(drawn._replace(cache=cache), logits[:, 0])
 
-    _, _, ids, sums, lengths, _, _ = jax.lax.while_loop(
-        lambda state: (state[0] < wanted.max_tokens) & ~state[5].all(),
-        body,
-        (
-            jnp.zeros((), jnp.int32),
-            jnp.full(batch_size, wanted.start_id, jnp.int32),
-            jnp.full((batch_size, wanted.max_tokens), wanted.pad_id, jnp.int32),
-            jnp.zeros(batch_size),
-            jnp.zeros(batch_size, jnp.int32),
-            jnp.zeros(batch_size, bool),
-            cache,
-        ),
+    empty = jnp.full((size, length), wanted.pad_id, jnp.int32)
+    zeros = jnp.zeros(size, jnp.int32)
+    start = _Drawn(zeros[0], empty, zeros, jnp.zeros(size), zeros, zeros.astype(bool), cache)
+    drawn = jax.lax.while_loop(
+        lambda drawn: (drawn.position < length) & ~drawn.done.all(), advance, extend(start, logits)
     )
-    return ids, wanted.ranked(sums, lengths)
+    return drawn.tokens, wanted.score(drawn.sums, drawn.lengths)
 
 
 def _continuations(sums: Array, logits: Array, count: int) -> tuple[Array, Array, Array]:
@@ -210,14 +221,13 @@ def _continuations(sums: Array, logits: Array, count: int) -> tuple[Array, Array
     top, tokens = jax.lax.top_k(logits, min(count, logits.shape[-1]))
     top = top - jax.nn.logsumexp(logits, axis=-1, keepdims=True) + sums[..., None]
     sums, index = jax.lax.top_k(top.reshape(len(top), -1), count)
-    tokens = jnp.take_along_axis(tokens.reshape(len(top), -1), index, axis=1)
-    return sums, index // top.shape[-1], tokens
+    return sums, index // top.shape[-1], _take(tokens.reshape(len(top), -1), index)
 
 
-def _best(sequences: Array, scores: Array, count: int) -> tuple[Array, Array]:
+def _best(sequences: list[Array], scores: list[Array], count: int) -> tuple[Array, Array]:
     """The `count` sequences [B, S, N] of the highest scores [B, S], best first, and these."""
-    scores, index = jax.lax.top_k(scores, count)
-    return _take(sequences, index), scores
+    found, index = jax.lax.top_k(jnp.concatenate(scores, axis=1), count)
+    return _take(jnp.concatenate(sequences, axis=1), index), found
 
 
 def _take(values: Array, index: Array) -> Array:

@@ -24,8 +24,13 @@ TEXTS = "a dog runs\ta car drives\ta man sings\ta ball\tpeople talk"
 
 @pytest.fixture
 def manual(tmp_path: Path) -> Path:
-    """Two videos to train on and two of the official test, of which one is in 1k-A."""
     folder = tmp_path / "manual"
+    write(folder)
+    return folder
+
+
+def write(folder: Path) -> None:
+    """Two videos to train on and two of the official test, of which one is in 1k-A."""
     (folder / "features").mkdir(parents=True)
     write_sentences(folder, SENTENCES)
     (folder / "MSRVTT_train.csv").write_text("video_id\nvideo0\nvideo1\n")
@@ -35,7 +40,6 @@ def manual(tmp_path: Path) -> Path:
     (folder / "MSR_MC_test.csv").write_text(f"{QUESTIONS}0\tMC0\tmsr7010\t{TEXTS}\t1\n")
     for number, name in enumerate(SENTENCES):
         np.save(folder / f"features/{name}.npy", np.full((3, 512), number, np.float32))
-    return folder
 
 
 def write_sentences(folder: Path, sentences: dict[str, list[str]]) -> None:

@@ -1,20 +1,28 @@
 """Clips are drawn from windows of the published distribution, and hold what is in them."""
 
 import json
+import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from vtmask.errors import UserError
-from vtmask.inputs import clips
+from vtmask.evaluation import windows
+from vtmask.inputs import clips, examples
 from vtmask.models import VLMSizes
 
 BERT = VLMSizes(pad_id=0, cls_id=101, sep_id=102, mask_id=103, feature_size=4)
+SMALL = VLMSizes(
+    pad_id=0, cls_id=2, sep_id=3, feature_size=1, max_video_len=5, max_len=11, num_classes=4
+)
 
 
 def test_text_windows_have_the_published_distribution(golden_dir: Path) -> None:
@@ -184,11 +192,188 @@ def test_a_video_without_description_is_an_error_with_its_name() -> None:
         drawn(clips.Descriptions(BERT), records(2, 0))
 
 
+def padded(rows: Sequence[Sequence[Any]], dtype: Any) -> tf.Tensor:
+    """Rows of different lengths as a matrix, zero beyond each."""
+    filled = np.zeros((len(rows), max(map(len, rows))), dtype)
+    for row, values in zip(filled, rows, strict=True):
+        row[: len(values)] = values
+    return tf.constant(filled)
+
+
+def videos(lengths: Sequence[int]) -> dict[str, Any]:
+    """Videos of so many features, of which feature i is the number i + 1."""
+    rows = [[*range(1, length + 1)] for length in lengths]
+    return {
+        "video_id": tf.constant([f"v{i}" for i in range(len(lengths))]),
+        "path": tf.constant(["data"] * len(lengths)),
+        "num_features": tf.constant(lengths, tf.int32),
+        "features": tf.pad(padded(rows, np.float16), [[0, 0], [0, 1]])[..., None],
+    }
+
+
+def labelled(classes: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Videos with such a class for each feature."""
+    found = videos([len(row) for row in classes])
+    labels = tf.pad(padded(classes, np.int32), [[0, 0], [0, 1]])
+    return found | {"labels": {"count": found["num_features"], "class": labels}}
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_size=1, max_size=3),
+    st.integers(1, 5),
+)
+@settings(max_examples=40, deadline=None)
+@example([[1] * 5, [2] * 6, [3] * 10], 5)
+def test_labelled_windows_have_the_classes_of_their_frames(
+    classes: list[list[int]], stride: int
+) -> None:
+    sampler = clips.LabelledWindows(SMALL, clips_per_record=3, stride=stride)
+    numbers = random(len(classes), 3, 1)
+    found = {name: x.numpy() for name, x in sampler(labelled(classes), numbers).items()}
+    assert found.keys() == {"video", "video_mask", "labels"}
+    assert found["labels"].dtype == np.int32
+    for record, row in enumerate(classes):
+        starts = windows.starts(len(row), 5, stride).tolist()
+        for clip, number in enumerate(numbers[record, :, 0].numpy().tolist()):
+            start = starts[number % len(starts)]
+            inside = range(start, min(start + 5, len(row)))
+            beyond = [0] * (5 - len(inside))
+            assert found["video"][record, clip, :, 0].tolist() == [i + 1 for i in inside] + beyond
+            assert found["labels"][record, clip].tolist() == [row[i] for i in inside] + beyond
+            assert found["video_mask"][record, clip].sum() == len(inside)
+
+
+def test_every_labelled_window_is_drawn() -> None:
+    found = drawn(clips.LabelledWindows(SMALL, 200, stride=3), labelled([[1] * 12]))
+    assert set(found["video"][:, 0, 0]) == {1, 4, 7, 10}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"count": [2, 2]}, "<<data: video v1: field labels must have one class a feature; build"),
+        (
+            {"class": [[0, 3, 0, 0], [4, 0, 0, 0]]},
+            r"<<data: video v1: field labels has a class that metadata.json does not name \(it na"
+            r"mes 4\)>>",
+        ),
+    ],
+)
+def test_labels_that_do_not_fit(change: dict[str, Any], problem: str) -> None:
+    records = labelled([[0, 3], [1, 2, 3]])
+    records["labels"] |= {name: tf.constant(value) for name, value in change.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=problem):
+        drawn(clips.LabelledWindows(SMALL, clips_per_record=1), records)
+
+
+class Done(NamedTuple):
+    """A step of a video, by its number from 1, and its time in features."""
+
+    label: int
+    start: float
+    end: float
+
+
+class Task(NamedTuple):
+    """A video of so many features, the token ids of its task's steps, and which are done when."""
+
+    length: int
+    steps: list[list[int]]
+    done: list[Done]
+
+
+def tasks(videos_of: Sequence[Task]) -> dict[str, Any]:
+    tokens = [[token for step in video.steps for token in step] for video in videos_of]
+    done = {
+        name: [[d[i] for d in v.done] for v in videos_of] for i, name in enumerate(Done._fields)
+    }
+    return videos([video.length for video in videos_of]) | {
+        "step_texts": {
+            "count": tf.constant([len(video.steps) for video in videos_of]),
+            "num_tokens": padded([[*map(len, video.steps)] for video in videos_of], np.int32),
+            "tokens": padded(tokens, np.int32),
+        },
+        "steps": {
+            "count": tf.constant([len(video.done) for video in videos_of]),
+            "label": padded(done["label"], np.int32),
+            "start": padded(done["start"], np.float32),
+            "end": padded(done["end"], np.float32),
+        },
+    }
+
+
+@st.composite
+def made_up_tasks(draw: st.DrawFn) -> Task:
+    """Steps that repeat, overlap, take no time or go on after the video's end."""
+    length = draw(st.integers(1, 20))
+    steps = draw(st.lists(st.lists(st.integers(5, 9), max_size=6), min_size=1, max_size=4))
+    time = st.integers(0, 88).map(lambda quarter: quarter / 4)
+    pairs = st.tuples(st.integers(1, len(steps)), time, time)
+    done = draw(st.lists(pairs.map(lambda d: Done(d[0], min(d[1:]), max(d[1:]))), max_size=4))
+    return Task(length, steps, done)
+
+
+@given(st.lists(made_up_tasks(), min_size=1, max_size=3), st.integers(1, 5), st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_step_windows_show_steps_where_they_are_done(
+    videos_of: list[Task], stride: int, count: int
+) -> None:
+    sampler = clips.StepWindows(SMALL, windows=count, max_steps=4, stride=stride)
+    numbers = random(len(videos_of), 1, 1)
+    found = {name: x.numpy()[:, 0] for name, x in sampler(tasks(videos_of), numbers).items()}
+    for record, video in enumerate(videos_of):
+        starts = windows.starts(video.length, 5, stride).tolist()
+        first = int(numbers[record, 0, 0]) % len(starts)
+        order = [*starts[first:], *starts[:first]][:count]
+        expected = np.zeros((count, 5, 4), bool)
+        frames = np.zeros((count, 5))
+        for window, start in enumerate(order):
+            for frame in range(start, min(start + 5, video.length)):
+                frames[window, frame - start] = frame + 1
+                for label, begin, end in video.done:
+                    here = math.floor(begin) <= frame < math.ceil(end)
+                    expected[window, frame - start, label - 1] |= here
+        np.testing.assert_array_equal(found["video"][record, ..., 0], frames)
+        np.testing.assert_array_equal(found["video_mask"][record], frames > 0)
+        np.testing.assert_array_equal(found["shown"][record], expected)
+        for step, mask in enumerate(found["steps_mask"][record]):
+            if step >= len(video.steps):
+                assert not mask.any()
+                continue
+            text = examples.text(SMALL, np.array(video.steps[step], np.int32))
+            np.testing.assert_array_equal(found["steps"][record, step], text["text"])
+            np.testing.assert_array_equal(mask, text["text_mask"])
+
+
+def test_step_windows_start_anywhere_and_go_round() -> None:
+    sampler = clips.StepWindows(SMALL, windows=3, max_steps=1, stride=5)
+    starts = set()
+    for number in range(4):
+        found = sampler(tasks([Task(20, [[5]], [])]), tf.constant([[[number]]], tf.int64))
+        starts.add(tuple(found["video"].numpy()[0, 0, :, 0, 0]))
+    assert starts == {(1, 6, 11), (6, 11, 16), (11, 16, 1), (16, 1, 6)}
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ([], "<<data: video v1: field step_texts is empty; expected a task's steps>>"),
+        ([[5]] * 3, "<<data: video v1: task has more steps than config.sampler.max_steps, 2>>"),
+    ],
+)
+def test_a_task_of_no_steps_or_too_many(steps: list[list[int]], problem: str) -> None:
+    sampler = clips.StepWindows(SMALL, windows=2, max_steps=2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=problem):
+        drawn(sampler, tasks([Task(3, [[5], [6]], []), Task(4, steps, [])]))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
         ("windows", {}, "config.sampler.name is 'windows', expected 'caption_windows' or"),
         ("descriptions", {"min_tokens": 3}, "config.sampler.min_tokens: descriptions takes random"),
+        ("labelled_windows", {"windows": 3}, "config.sampler.windows: labelled_windows takes clip"),
+        ("step_windows", {"windows": 3}, "config.sampler.max_steps is missing; step_windows"),
     ],
 )
 def test_a_sampler_that_is_not_there(name: str, options: dict[str, Any], problem: str) -> None:

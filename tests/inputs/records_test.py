@@ -52,6 +52,47 @@ def test_times_at_the_edge_of_a_feature_stay_there(seconds: float) -> None:
     np.testing.assert_array_equal(found["end"][0], edges + 1)
 
 
+def test_labels_and_labelled_texts_are_read() -> None:
+    """Two videos of 8 and 3 features; the second has labels that are one too many."""
+    fields = records.features(
+        4,
+        labels=records.integers(),
+        steps=records.timed_texts() | {"label": records.integers()},
+    )
+    done = records.encode_timed_texts(TOKENIZER, [(0.5, 2.0, "spin the box"), (3.0, 4.0, "now")])
+    undone = records.encode_timed_texts(TOKENIZER, [])
+    serialized = [
+        fields.serialize_example(record() | extra)
+        for extra in (
+            {"labels": np.arange(8, dtype=np.int32), "steps": done | {"label": np.int32([7, 2])}},
+            {
+                "features": np.ones((3, 4), np.float16),
+                "labels": np.int32([5, 6, 7, 8]),
+                "steps": undone | {"label": np.int32([])},
+            },
+        )
+    ]
+    parts = ("tokens", "num_tokens", "start", "end", "label")
+    found = records.parse(serialized, 4, 0.5, {"labels": (), "steps": parts})
+    assert found["labels"]["count"].numpy().tolist() == [8, 4]
+    assert found["labels"]["class"].dtype == "int32"
+    rows = [[0, 1, 2, 3, 4, 5, 6, 7, 0], [5, 6, 7, 8, 0, 0, 0, 0, 0]]
+    assert found["labels"]["class"].numpy().tolist() == rows
+    steps = found["steps"]
+    assert steps["count"].numpy().tolist() == [2, 0]
+    assert steps["label"].numpy().tolist() == [[7, 2], [0, 0]] and steps["label"].dtype == "int32"
+    assert steps["start"].numpy().tolist() == [[1, 6], [0, 0]]
+    assert steps["num_tokens"].numpy()[0].tolist() == done["num_tokens"].tolist()
+
+
+def test_more_labels_than_any_video_has_features_are_cut_but_counted() -> None:
+    fields = records.features(4, labels=records.integers())
+    serialized = fields.serialize_example(record() | {"labels": np.arange(50, dtype=np.int32)})
+    found = records.parse([serialized], 4, 1.0, {"labels": ()})["labels"]
+    assert found["count"].numpy().tolist() == [50]
+    assert found["class"].numpy().tolist() == [[*range(9)]]
+
+
 def test_what_no_model_should_see_is_refused() -> None:
     records.check("v", record())
     bad = record()

@@ -36,7 +36,7 @@ def evaluate(
         for states, steps in zip(frames, embeddings, strict=True)
     ]
     shown = [_shown(record, dataset.seconds_per_feature) for record in _records(dataset)]
-    tasks = [record.get("task", "all") for record in _records(dataset)]
+    tasks = [_task(record) for record in _records(dataset)]
     spread = [_evenly_spaced(*frames.shape) for frames in shown]
     by_task = metrics.step_recall(tasks, found, shown)
     if not by_task:
@@ -81,6 +81,13 @@ def _records(dataset: Dataset) -> Iterator[Record]:
         yield record
 
 
+def _task(record: Record) -> str:
+    """What the record's task is called; data sets without tasks have one."""
+    if "task" not in record:
+        return "Steps of the video"
+    return f"{record['title']} ({record['task']})"
+
+
 def _shown(record: Record, seconds_per_feature: float) -> np.ndarray:
     """Whether a feature shows a step: bool [features, steps]."""
     shown = np.zeros((len(record["features"]), len(record["step_texts"]["text"])), bool)
@@ -106,7 +113,7 @@ def _prediction(
     there = shown.any(axis=0)
     return {
         "video_id": record["video_id"],
-        "task": record.get("task", "all"),
+        "task": _task(record),
         "steps": list(record["step_texts"]["text"]),
         "predicted": [float(i * seconds_per_feature) if i >= 0 else -1.0 for i in found],
         "true": spans,

@@ -152,7 +152,7 @@ class VLM(nn.Module):
         return self.embedding_dropout(x, deterministic)
 
     def embed_text(self, text: Array, position: Array) -> Array:
-        """Text as `embed` does, without dropout: [B, K] ids at text positions [K] -> [B, K, H]."""
+        """Text as `embed` does it, without dropout: [...] ids at a text position [] -> [..., H]."""
         place = self.positions(self.sizes.max_video_len + 2 + position)
         return self.embedding_norm(self.words(text) + place + self.segments(jnp.ones_like(text)))
 

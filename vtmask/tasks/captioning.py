@@ -1,6 +1,7 @@
 """Video captioning: teacher forcing under the text-generation mask, beam search, sampling."""
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ class Captioning:
     def loss(
         self, model: VLM, batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Array]]:
-        """Mean cross-entropy of the text and its [SEP]. Needs an rng "dropout"; `key` is not used."""
+        """Mean cross-entropy of text and its [SEP]. Needs an rng "dropout"; `key` is not used."""
         del key
         return cross_entropy(self.logits(model, batch, deterministic=False), batch), {}
 
@@ -96,32 +97,32 @@ class Captioning:
                 f"{sizes.max_text_len + PROMPT_LENGTH}, as the model has {sizes.max_text_len} text "
                 "positions"
             )
-        clips, num_beams = len(batch["video"]), 1 if key is not None else self.num_beams
-        no_text = jnp.zeros((clips, 0), jnp.int32)
-        video_keys = attention.padding(batch["video_mask"], no_text.astype(bool))
-        start, slots = video_keys.shape[-1], self.max_tokens * num_beams
+        num_beams = 1 if key is not None else self.num_beams
+        slots = (self.max_tokens - 1) * num_beams
+        start = jnp.full((len(batch["video"]), 1), sizes.cls_id)
+        known = attention.padding(batch["video_mask"], jnp.ones_like(start, bool))
         module, variables = model.unbind()
 
-        def encode_video(model: VLM) -> None:
-            embedded = model.embed(model.video_tokens(batch["video"]), no_text)
-            model.encode(embedded, jnp.pad(video_keys, (*[(0, 0)] * 3, (0, slots))), cache_at=0)
+        def prompt(model: VLM) -> Array:
+            embedded = model.embed(model.video_tokens(batch["video"]), start)
+            mask = attention.text_generation(batch["video_mask"], jnp.ones_like(start, bool))
+            mask = jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (0, slots)))
+            return _word_scores(model, model.encode(embedded, mask, cache_at=0)[-1][:, -1])
 
         def next_token(model: VLM, tokens: Array, position: Array, paths: Array) -> Array:
-            shape = (clips, 1, num_beams)
-            seen = jnp.broadcast_to(video_keys, (*shape, start))
-            mask = jnp.concatenate([seen, paths.reshape(*shape, slots)], axis=-1)
-            embedded = model.embed_text(tokens, position[None])
-            cache_at = start + position * num_beams
+            own = paths.reshape(len(start), 1, num_beams, slots)
+            seen = jnp.broadcast_to(known, (*own.shape[:-1], known.shape[-1]))
+            mask = jnp.concatenate([seen, own], axis=-1)
+            cache_at = known.shape[-1] + position * num_beams
+            embedded = model.embed_text(tokens, 1 + position)
             return _word_scores(model, model.encode(embedded, mask, cache_at=cache_at)[-1])
 
-        def step(tokens: Array, position: Array, paths: Array, cache: dict) -> tuple[Array, dict]:
-            run = nn.apply(next_token, module, mutable="cache")
-            logits, written = run({**variables, "cache": cache}, tokens, position, paths)
-            return logits, written["cache"]
+        def step(tokens: Array, position: Array, paths: Array, cache: Any) -> tuple[Array, Any]:
+            apply = nn.apply(next_token, module, mutable="cache")
+            return apply({**variables, **cache}, tokens, position, paths)
 
-        _, written = nn.apply(encode_video, module, mutable="cache")(variables)
+        logits, cache = nn.apply(prompt, module, mutable="cache")(variables)
         wanted = decoding.Sequences(
-            start_id=sizes.cls_id,
             end_id=sizes.sep_id,
             pad_id=sizes.pad_id,
             max_tokens=self.max_tokens,
@@ -129,10 +130,8 @@ class Captioning:
             prompt_length=PROMPT_LENGTH,
         )
         if key is None:
-            return decoding.beam_search(step, written["cache"], clips, wanted, num_beams)
-        return decoding.sample(
-            step, written["cache"], clips, wanted, key, self.temperature, self.top_p
-        )
+            return decoding.beam_search(step, logits, cache, wanted, num_beams)
+        return decoding.sample(step, logits, cache, wanted, key, self.temperature, self.top_p)
 
 
 def cross_entropy(logits: Array, batch: dict[str, Array]) -> Array:

@@ -1,0 +1,479 @@
+"""Evaluations give the figures of their predictions, which are those of the model alone."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import in_memory
+import jax
+import numpy as np
+import programs
+import pytest
+from in_memory import InMemory, texts
+from ml_collections import ConfigDict
+
+from vtmask import tasks
+from vtmask.errors import UserError
+from vtmask.evaluation import (
+    localization,
+    metrics,
+    moment_retrieval,
+    moments,
+    ordered_steps,
+    question_answering,
+    report,
+    retrieval,
+    segmentation,
+    windows,
+)
+from vtmask.evaluation.base import Evaluation
+from vtmask.export import Model
+from vtmask.inputs import examples, recipe
+from vtmask.inputs.dataset import Dataset
+from vtmask.inputs.examples import Clip, Example
+from vtmask.models import VLM
+from vtmask.tasks import (
+    MomentRetrieval,
+    QuestionAnswering,
+    Retrieval,
+    Segmentation,
+    StepLocalization,
+)
+from vtmask.tasks.segmentation import TextLabels, classes_by_names
+from vtmask.training import initial_params
+
+EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
+    "demo_retrieval": retrieval.evaluate,
+    "demo_qa": question_answering.evaluate,
+    "demo_localization": localization.evaluate,
+    "demo_segmentation": segmentation.evaluate,
+    "demo_moments": moment_retrieval.evaluate,
+}
+
+
+class Evaluated:
+    """An untrained small model of a demo recipe on demo/tiny's 8 validation videos.
+
+    Windows are shorter than videos where the recipe has windows.
+    """
+
+    def __init__(self, name: str, demo_dir: Path):
+        self.name = name
+        self.config = programs.recipe(
+            name,
+            data__name="demo/tiny",
+            data__dir=str(demo_dir),
+            model__hidden_size=16,
+            model__num_layers=1,
+            model__num_heads=2,
+            model__mlp_size=32,
+            model__initializer_range=0.3,
+        )
+        if "isolated_layers" in self.config.task:
+            self.config.task.isolated_layers = 1
+        if "stride" in self.config.eval:
+            self.config.update({"model": {"max_video_len": 8}, "eval": {"stride": 5}})
+        self.task = tasks.create(self.config.task)
+        self.dataset = Dataset("demo/tiny", "validation", str(demo_dir))
+        self.records = [self.dataset[i] for i in range(self.dataset.num_records)]
+        module = VLM(recipe.model_sizes(self.config, self.dataset))
+        self.model = Model(
+            module,
+            initial_params(module, 0),
+            self.dataset.tokenizer,
+            self.dataset.feature_extractor,
+            self.dataset.seconds_per_feature,
+            self.config.to_dict(),
+            self.dataset.class_names if module.sizes.num_classes else (),
+        )
+        self.found = self.evaluate(3)
+
+    def evaluate(self, batch_size: int) -> Evaluation:
+        settings = ConfigDict({**self.config.eval.to_dict(), "batch_size": batch_size})
+        return EVALUATIONS[self.name](self.model, self.task, self.dataset, settings)
+
+    def video(self, method: Callable[..., Any], record: Any) -> np.ndarray:
+        """What a method gives for the video from its start."""
+        return alone(self.model, method, clip(self.model, record))
+
+    def windows(self, method: Callable[..., Any], record: Any) -> np.ndarray:
+        return merged(self.model, method, record, self.config.eval.stride)
+
+    def texts(self, method: Callable[..., Any], field: Any) -> np.ndarray:
+        return text_embeddings(self.model, method, field)
+
+
+def alone(model: Model, method: Callable[..., Any], example: Example) -> np.ndarray:
+    """What a method gives for one example in a call of its own."""
+    batch = {name: x[None] for name, x in example.items()}
+    return np.asarray(compiled(method, model.module)({"params": model.params}, **batch))[0]
+
+
+@functools.cache
+def compiled(method: Callable[..., Any], module: VLM) -> Callable[..., Any]:
+    return jax.jit(nn.apply(method, module))
+
+
+def clip(model: Model, record: Any, start: int = 0, stop: int | None = None) -> Example:
+    stop = len(record["features"]) if stop is None else stop
+    return examples.video(model.module.sizes, record["features"], Clip(start, stop))
+
+
+def merged(model: Model, method: Callable[..., Any], record: Any, stride: int) -> np.ndarray:
+    """The mean of what a method gives for each frame, over the windows that have it."""
+    length, size = len(record["features"]), model.module.sizes.max_video_len
+    found: list[list[np.ndarray]] = [[] for _ in range(length)]
+    for start in windows.starts(length, size, stride).tolist():
+        values = alone(model, method, clip(model, record, start, min(start + size, length)))
+        for frame in range(start, min(start + size, length)):
+            found[frame].append(values[frame - start])
+    return np.stack([np.mean(values, axis=0) for values in found])
+
+
+def text_embeddings(model: Model, method: Callable[..., Any], field: Any) -> np.ndarray:
+    inputs = [examples.text(model.module.sizes, tokens) for tokens in examples.tokens(field)]
+    return np.stack([alone(model, method, text) for text in inputs])
+
+
+@pytest.fixture(scope="module", params=EVALUATIONS)
+def every(request: pytest.FixtureRequest, demo_dir: Path) -> Evaluated:
+    return Evaluated(request.param, demo_dir)
+
+
+def test_an_evaluation_does_not_depend_on_the_batch_size(every: Evaluated) -> None:
+    """And its predictions survive JSON, one an example, with a page that shows them."""
+    other = every.evaluate(50)
+    assert every.found.metrics == other.metrics
+    assert every.found.intervals == other.intervals
+    assert every.found.baselines == other.baselines
+    read = json.loads(json.dumps(every.found.predictions))
+    assert read == list(every.found.predictions)
+    expected = {
+        "demo_retrieval": 2 * 8,
+        "demo_moments": sum(len(r["moments"]["text"]) for r in every.records),
+    }
+    assert len(read) == expected.get(every.name, 8)
+    key = "right" if every.name == "demo_retrieval" else "video_id"
+    assert {str(p[key]) for p in read} >= {r["video_id"] for r in every.records}
+    json.dumps([every.found.metrics, every.found.intervals, every.found.baselines])
+    for row, column in every.found.headline:
+        low, high = every.found.intervals[row][column]
+        assert low <= every.found.metrics[row][column] <= high
+
+
+def test_the_report_shows_the_predictions(every: Evaluated, tmp_path: Path) -> None:
+    found = every.found
+    groups = [dataclasses.replace(group, cards=group.cards[:1]) for group in found.groups]
+    report.write(
+        tmp_path / "report.html",
+        report.Report(
+            title="demo",
+            metrics=found.metrics,
+            intervals=found.intervals,
+            baselines=found.baselines,
+            explanation=found.explanation,
+            headline=found.headline,
+            facts={},
+            figures=found.figures,
+            groups=groups,
+        ),
+    )
+    page = (tmp_path / "report.html").read_text()
+    row, column = found.headline[0]
+    assert report.number(column, found.metrics[row][column]) in page
+    assert [group.heading.split()[0] for group in groups] == ["Best", "Worst"]
+    assert all(group.heading in page for group in groups)
+    assert "No video files are at hand" not in page
+
+
+@pytest.mark.parametrize("every", ["demo_retrieval"], indirect=True)
+def test_retrieval_is_that_of_all_scores(every: Evaluated) -> None:
+    videos = np.stack([every.video(every.task.embed_video, r) for r in every.records])
+    sentences = [every.texts(every.task.embed_text, r["descriptions"]) for r in every.records]
+    scores = np.concatenate(sentences) @ videos.T
+    assert every.found.metrics == {
+        "text to video": metrics.retrieval(scores),
+        "video to text": metrics.retrieval(scores.T),
+    }
+    assert every.found.baselines == {"chance": metrics.chance(8)}
+    ranks = np.concatenate([metrics.ranks(scores), metrics.ranks(scores.T)])
+    assert [p["rank"] for p in every.found.predictions] == ranks.tolist()
+    for prediction, row in zip(every.found.predictions, scores, strict=False):
+        names = [every.records[i]["video_id"] for i in np.argsort(-row)]
+        assert [c["id"] for c in prediction["retrieved"]] == names
+        found = [c["score"] for c in prediction["retrieved"]]
+        np.testing.assert_allclose(found, -np.sort(-row), rtol=1e-4)
+
+
+@pytest.mark.parametrize("every", ["demo_qa"], indirect=True)
+def test_questions_are_answered_by_the_highest_score(every: Evaluated) -> None:
+    retrieval_ = Retrieval(1)
+    right = []
+    for record, prediction in zip(every.records, every.found.predictions, strict=True):
+        answers = every.texts(retrieval_.embed_text, record["choices"])
+        scores = answers @ every.video(retrieval_.embed_video, record)
+        np.testing.assert_allclose(prediction["scores"], scores, rtol=1e-3, atol=1e-3)
+        assert prediction["answers"] == record["choices"]["text"]
+        assert prediction["correct"] == record["choices"]["correct"]
+        assert prediction["predicted"] == scores.argmax()
+        right.append(scores.argmax() == record["choices"]["correct"])
+    assert every.found.metrics == {"questions": {"accuracy": np.mean(right)}}
+    assert every.found.baselines == {"chance": {"accuracy": 0.2}}
+
+
+@pytest.mark.parametrize("every", ["demo_segmentation"], indirect=True)
+def test_features_have_the_class_of_their_merged_scores(every: Evaluated) -> None:
+    right: list[bool] = []
+    for record, prediction in zip(every.records, every.found.predictions, strict=True):
+        classes = every.windows(every.task.scores, record).argmax(axis=1)
+        assert prediction["predicted"] == classes.tolist()
+        assert prediction["true"] == record["labels"].tolist()
+        hits = (classes == record["labels"]).tolist()
+        assert prediction["accuracy"] == pytest.approx(np.mean(hits))
+        right += hits
+    found = every.found.metrics["features"]["frame accuracy"]
+    assert found == pytest.approx(np.mean(right))
+    labels = np.concatenate([record["labels"] for record in every.records])
+    most = int(np.bincount(labels).argmax())
+    assert every.found.baselines == {
+        f"always “{every.dataset.class_names[most]}”": {
+            "frame accuracy": pytest.approx((labels == most).mean())
+        }
+    }
+
+
+@pytest.mark.parametrize("every", ["demo_localization"], indirect=True)
+def test_steps_are_put_in_order_where_their_scores_are_highest(every: Evaluated) -> None:
+    assigned, shown = [], []
+    for record, prediction in zip(every.records, every.found.predictions, strict=True):
+        steps = every.texts(every.task.embed_steps, record["step_texts"])
+        seconds = ordered_steps.assign(every.windows(every.task.encode_frames, record) @ steps.T)
+        assert prediction["predicted"] == seconds.tolist()
+        there = np.zeros((len(record["features"]), len(steps)), bool)
+        done = record["steps"]
+        for start, end, label in zip(done["start"], done["end"], done["label"], strict=True):
+            second = np.arange(len(there))
+            there[:, label - 1] |= (second < end) & (start < second + 1)
+        assigned.append(seconds)
+        shown.append(there)
+        hits = there[seconds, np.arange(len(seconds))][there.any(axis=0)]
+        assert prediction["recall"] == pytest.approx(hits.mean())
+    recall = metrics.step_recall(["all"] * 8, assigned, shown)["recall"]
+    assert every.found.metrics == {"mean over tasks": {"recall": recall}}
+
+
+@pytest.mark.parametrize("every", ["demo_moments"], indirect=True)
+def test_moments_are_ranked_by_their_frames(every: Evaluated) -> None:
+    predictions = iter(every.found.predictions)
+    ranked, times = [], []
+    for record in every.records:
+        frames = every.video(every.task.encode_frames, record)
+        frames = np.pad(frames, ((0, 30 - len(frames)), (0, 0)))[None]
+        mask = np.arange(30)[None] < len(record["features"])
+        field = record["moments"]
+        sentences = every.texts(every.task.embed_text, field)
+        for text, sentence, time in zip(field["text"], sentences, field["times"], strict=True):
+            order = moments.rank(frames, sentence[None], mask, np.array([field["num_segments"]]))[0]
+            prediction = next(predictions)
+            assert prediction["text"] == text
+            assert prediction["times"] == [time.tolist()]
+            there = [m for m in order.tolist() if m[1] < field["num_segments"]]
+            assert prediction["ranked"] == there
+            ranked.append(order)
+            times.append(time[None])
+    assert next(predictions, None) is None
+    assert every.found.metrics == {"sentences": metrics.moments(np.stack(ranked), times)}
+    chance = every.found.baselines["chance"]
+    assert 0 < chance["rank@1"] < chance["rank@5"] < 1
+
+
+MODEL = in_memory.model()
+SETTINGS = ConfigDict({"batch_size": 2, "stride": 4, "field": "descriptions"})
+
+
+def several_texts() -> InMemory:
+    """Three videos with one, three and two texts, of which two are equal."""
+    described = (in_memory.TEXTS[:1], in_memory.TEXTS[1:4], (*in_memory.TEXTS[4:], "lift a star"))
+    return InMemory(
+        [in_memory.record(i, descriptions=texts(*lines)) for i, lines in enumerate(described)]
+    )
+
+
+def test_every_text_of_a_video_is_a_query_and_the_best_is_its_answer() -> None:
+    dataset, task = several_texts(), Retrieval(None)
+    found = retrieval.evaluate(MODEL, task, dataset, SETTINGS)  # type: ignore[arg-type]
+    videos = np.stack([alone(MODEL, task.embed_video, clip(MODEL, r)) for r in dataset.records])
+    sentences = [
+        text_embeddings(MODEL, task.embed_text, r["descriptions"]) for r in dataset.records
+    ]
+    owner = np.repeat([0, 1, 2], [1, 3, 2])
+    scores = np.concatenate(sentences) @ videos.T
+    by_text = [
+        1 + (row > row[own]).sum() + ((row == row[own]).sum() - 1) / 2
+        for row, own in zip(scores, owner, strict=True)
+    ]
+    by_video = []
+    for video in range(3):
+        best = scores[owner == video, video].max()
+        others = scores[owner != video, video]
+        by_video.append(1 + (others > best).sum() + np.isclose(others, best).sum() / 2)
+    assert [p["rank"] for p in found.predictions] == pytest.approx([*by_text, *by_video])
+    assert found.metrics["text to video"] == metrics.retrieval_of_ranks(np.array(by_text))
+    assert found.metrics["video to text"] == metrics.retrieval_of_ranks(np.array(by_video))
+    assert [p["right"] for p in found.predictions[:6]] == ["v0", "v1", "v1", "v1", "v2", "v2"]
+    assert [p["right"] for p in found.predictions[6:]] == [
+        r["descriptions"]["text"] for r in dataset.records
+    ]
+    assert found.predictions[7]["query"] == "v1"
+    assert json.loads(json.dumps(found.predictions)) == found.predictions
+
+
+def test_a_text_of_two_videos_ties_with_itself() -> None:
+    same = [in_memory.record(i, descriptions=texts("lift a star")) for i in range(2)]
+    same[1]["features"] = same[0]["features"]
+    found = retrieval.evaluate(MODEL, Retrieval(None), InMemory(same), SETTINGS)  # type: ignore[arg-type]
+    assert [p["rank"] for p in found.predictions] == [1.5] * 4
+
+
+def test_timed_texts_are_matched_with_their_own_part() -> None:
+    dataset, task = in_memory.dataset(2), Retrieval(None)
+    settings = ConfigDict({"batch_size": 3, "field": "clips"})
+    found = retrieval.evaluate(MODEL, task, dataset, settings)
+    parts = [(0, 4), (4, 8)]
+    videos = np.stack(
+        [
+            alone(MODEL, task.embed_video, clip(MODEL, r, *part))
+            for r in dataset.records
+            for part in parts
+        ]
+    )
+    sentences = [text_embeddings(MODEL, task.embed_text, r["clips"]) for r in dataset.records]
+    scores = np.concatenate(sentences) @ videos.T
+    assert found.metrics["text to video"] == metrics.retrieval(scores)
+    names = ["v0 0–4 s", "v0 4.5–7.25 s", "v1 0–4 s", "v1 4.5–7.25 s"]
+    assert [p["right"] for p in found.predictions[:4]] == names
+    assert [p["query"] for p in found.predictions[4:]] == names
+
+
+def test_one_video_with_one_text() -> None:
+    found = retrieval.evaluate(MODEL, Retrieval(None), in_memory.dataset(1), SETTINGS)
+    assert found.metrics["text to video"] == {"R@1": 1, "R@5": 1, "R@10": 1, "MedR": 1}
+
+
+def test_segmentation_without_a_classifier_goes_by_the_names() -> None:
+    dataset, labels = in_memory.dataset(), TextLabels()
+    found = segmentation.evaluate(MODEL, Segmentation(), dataset, SETTINGS)
+    names = text_embeddings(MODEL, labels.embed_names, texts(*in_memory.CLASSES[1:]))
+
+    def scores(module: VLM, video: jax.Array, video_mask: jax.Array) -> jax.Array:
+        return labels.scores(module, video, video_mask, jax.numpy.asarray(names))
+
+    for record, prediction in zip(dataset.records, found.predictions, strict=True):
+        expected = classes_by_names(merged(MODEL, scores, record, 4), jax.numpy.asarray(names))
+        assert prediction["predicted"] == expected.tolist()
+
+
+def test_classes_are_matched_by_name() -> None:
+    """A class that only training knew is none of the data set's, so it is never predicted."""
+    known = ("spin", "background", "jump", "lift", "slide")
+    model, task, dataset = in_memory.model(known), Segmentation(), in_memory.dataset()
+    found = segmentation.evaluate(model, task, dataset, SETTINGS)
+    for record, prediction in zip(dataset.records, found.predictions, strict=True):
+        scores = merged(model, task.scores, record, 4)
+        scores[:, known.index("jump")] = -np.inf
+        names = [known[i] for i in scores.argmax(axis=1)]
+        assert [dataset.class_names[i] for i in prediction["predicted"]] == names
+
+
+def test_a_class_that_was_not_in_training() -> None:
+    model = in_memory.model(("background", "slide", "spin"))
+    problem = "^data/metadata.json: class 'lift' was not in the model's training"
+    with pytest.raises(UserError, match=problem):
+        segmentation.evaluate(model, Segmentation(), in_memory.dataset(), SETTINGS)
+
+
+def changed(index: int = 1, **fields: Any) -> InMemory:
+    """A data set one of whose videos has other fields."""
+    dataset = in_memory.dataset()
+    dataset.records[index] |= fields
+    return dataset
+
+
+SIX = texts(*in_memory.TEXTS, "six") | {"correct": np.int32(5)}
+UNDONE = {name: value[:0] for name, value in in_memory.record(0)["steps"].items()}
+NO_STEPS = InMemory([in_memory.record(i, steps=UNDONE) for i in range(2)])
+NO_FIELD = InMemory([{"video_id": "v", "video": "", "features": np.ones((3, 4), np.float16)}])
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "task", "dataset", "problem"),
+    [
+        (
+            retrieval.evaluate,
+            Retrieval(None),
+            changed(descriptions=texts()),
+            "data: video v1: field descriptions is empty; retrieval needs one",
+        ),
+        (
+            question_answering.evaluate,
+            QuestionAnswering(None),
+            changed(choices=SIX),
+            "data: video v1: field choices has 6 answers, expected config.task.num_answers = 5",
+        ),
+        (
+            question_answering.evaluate,
+            QuestionAnswering(None),
+            changed(choices=texts() | {"correct": np.int32(-1)}),
+            "data: video v1: field choices has no question; evaluate a split that has",
+        ),
+        (
+            localization.evaluate,
+            StepLocalization(None),
+            changed(step_texts=texts()),
+            "data: video v1: field step_texts is empty, expected the steps of the video's task",
+        ),
+        (
+            localization.evaluate,
+            StepLocalization(None),
+            NO_STEPS,
+            "data: no video of test shows a step of its task",
+        ),
+        (
+            segmentation.evaluate,
+            Segmentation(),
+            in_memory.dataset(class_names=()),
+            "data/metadata.json: names no classes; segmentation needs them",
+        ),
+        (
+            moment_retrieval.evaluate,
+            MomentRetrieval(),
+            changed(moments=texts()),
+            "data: video v1: field moments is empty; moment retrieval needs one",
+        ),
+        (
+            moment_retrieval.evaluate,
+            MomentRetrieval(),
+            in_memory.dataset(seconds_per_feature=0.5),
+            "data: features are of 0.5 s, expected 1 s, as moments are segments of 5 s",
+        ),
+        *[
+            (evaluate, task, NO_FIELD, f"data: data set has no field '{field}'; it does not fit")
+            for evaluate, task, field in (
+                (retrieval.evaluate, Retrieval(None), "descriptions"),
+                (question_answering.evaluate, QuestionAnswering(None), "choices"),
+                (localization.evaluate, StepLocalization(None), "steps"),
+                (moment_retrieval.evaluate, MomentRetrieval(), "moments"),
+            )
+        ],
+    ],
+)
+def test_a_data_set_that_does_not_fit(
+    evaluate: Callable[..., Evaluation], task: Any, dataset: InMemory, problem: str
+) -> None:
+    with pytest.raises(UserError) as said:
+        evaluate(MODEL, task, dataset, SETTINGS)
+    assert str(said.value).startswith(problem) and "\n" not in str(said.value)

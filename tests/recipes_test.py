@@ -1,0 +1,303 @@
+"""Recipes say what is published, fit together, and run from published files to a report."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import programs
+import pytest
+import tensorflow_datasets as tfds
+from data_coin import coin_dataset_builder_test as coin
+from data_crosstask import crosstask_dataset_builder_test as crosstask
+from data_didemo import didemo_dataset_builder_test as didemo
+from data_msrvtt import msrvtt_dataset_builder_test as msrvtt
+from data_youcook2 import youcook2_dataset_builder_test as youcook2
+
+from vtmask import tasks
+from vtmask.inputs import clips
+from vtmask.models import VLMSizes
+from vtmask.tokenizers import CONTROL_SYMBOLS
+from vtmask.training.metrics import read_metrics
+from vtmask.training.optimizer import make_schedule
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
+BERT = {
+    "model.hidden_size": 768,
+    "model.num_layers": 12,
+    "model.num_heads": 12,
+    "model.mlp_size": 3072,
+    "model.dropout_rate": 0.1,
+    "model.max_video_len": 32,
+    "model.max_len": 96,
+    "optim.lr": 5e-5,
+    "optim.clip_norm": 2.0,
+    "optim.b1": 0.9,
+    "optim.b2": 0.98,
+    "optim.eps": 1e-8,
+    "optim.weight_decay": 0.0,
+}
+FINE_TUNING = BERT | {"optim.warmup_steps": 122, "init_from": ""}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "vlm": BERT
+    | {
+        "optim.warmup_steps": 1000,
+        "task.objective": "mtm",
+        "task.masking.mm_prob": 0.5,
+        "task.masking.mask_prob": 0.15,
+        "sampler.name": "caption_windows",
+        "sampler.clips_per_record": 16,
+        "sampler.min_tokens": 8,
+        "sampler.max_tokens": 64,
+    },
+    "msrvtt": FINE_TUNING
+    | {
+        "batch_size": 256,
+        "num_steps": 7_031,  # 10 epochs
+        "data.name": "msrvtt/1k-a",
+        "task.name": "retrieval",
+        "task.isolated_layers": 12,
+        "task.direction": "t2v",
+        "sampler.name": "descriptions",
+        "eval.split": "test",
+        "eval.field": "descriptions",
+    },
+    "msrvtt_qa": FINE_TUNING
+    | {
+        "batch_size": 128,
+        "num_steps": 5_476,  # 5 epochs
+        "data.name": "msrvtt/multiple-choice",
+        "task.name": "question_answering",
+        "task.isolated_layers": 12,
+        "task.num_answers": 5,
+        "sampler.name": "descriptions",
+        "eval.split": "test",
+    },
+    "youcook2": FINE_TUNING
+    | {
+        "batch_size": 128,
+        "num_steps": 748,  # 10 epochs
+        "data.name": "youcook2/howto100m-pickles",
+        "task.name": "retrieval",
+        "task.isolated_layers": 12,
+        "task.direction": "t2v",
+        "sampler.name": "timed_texts",
+        "sampler.field": "clips",
+        "eval.split": "validation",
+        "eval.field": "clips",
+    },
+    "youcook2_captioning": FINE_TUNING
+    | {
+        "batch_size": 128,
+        "num_steps": 807,  # 10 epochs
+        "data.name": "youcook2/default",
+        "task.name": "captioning",
+        "task.num_beams": 5,
+        "task.length_penalty": 1.0,
+        "task.max_decode_length": 24,
+        "sampler.name": "timed_texts",
+        "sampler.field": "clips",
+        "eval.split": "validation",
+        "eval.field": "clips",
+    },
+    "crosstask": FINE_TUNING
+    | {
+        "batch_size": 1,  # videos
+        "num_steps": 2_700,  # 5 epochs of 540 videos
+        "data.name": "crosstask",
+        "task.name": "step_localization",
+        "task.isolated_layers": 12,
+        "sampler.name": "step_windows",
+        "sampler.stride": 16,
+        "eval.split": "test",
+        "eval.stride": 16,
+    },
+    "coin": FINE_TUNING
+    | {
+        "batch_size": 16,  # windows, about a video
+        "num_steps": 72_240,  # 8 epochs of 9,030 videos
+        "data.name": "coin",
+        "task.name": "segmentation",
+        "sampler.name": "labelled_windows",
+        "sampler.stride": 8,
+        "eval.split": "test",
+        "eval.stride": 16,
+    },
+    "didemo": FINE_TUNING
+    | {
+        "data.name": "didemo",
+        "task.name": "moment_retrieval",
+        "task.isolated_layers": None,
+        "sampler.name": "descriptions",
+        "eval.split": "test",
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_has_the_published_settings(name: str) -> None:
+    config = programs.recipe(name)
+    found = {}
+    for field in PUBLISHED[name]:
+        value: Any = config
+        for part in field.split("."):
+            value = value[part]
+        found[field] = value
+    assert found == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name != "vlm"])
+def test_the_learning_rate_stays_after_the_warm_up(name: str) -> None:
+    config = programs.recipe(name)
+    schedule = make_schedule(config.optim, config.num_steps)
+    rates = [float(schedule(step)) for step in (0, 60, 121, 122, config.num_steps - 1)]
+    assert rates == pytest.approx([5e-5 / 122, 5e-5 * 61 / 122, 5e-5, 5e-5, 5e-5])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_fits_together(name: str) -> None:
+    config = programs.recipe(name)
+    tasks.create(config.task)
+    sizes = VLMSizes(**config.model)
+    settings = config.sampler.to_dict()
+    sampler = clips.create(settings.pop("name"), sizes, **settings)
+    assert config.batch_size % sampler.clips_per_record == 0
+    assert (config.task.get("isolated_layers") or 0) <= sizes.num_layers
+    json.dumps(config.to_dict())  # a run writes its config
+    if "eval" in config and "stride" in config.eval:
+        assert config.eval.stride <= sizes.max_video_len
+
+
+def test_every_recipe_of_a_data_set_is_checked() -> None:
+    bases = {"finetuning"}
+    assert set(RECIPES) - bases == set(PUBLISHED) | {n for n in RECIPES if n.startswith("demo")}
+
+
+def write_msrvtt(folder: Path) -> None:
+    msrvtt.write(folder)
+
+
+def write_youcook2(folder: Path) -> None:
+    (folder / "features").mkdir(parents=True)
+    videos = {
+        "a": youcook2.record("training", youcook2.CUT, youcook2.FRY),
+        "b": youcook2.record("training", youcook2.FRY, youcook2.SERVE),
+        "c": youcook2.record("validation", youcook2.CUT, youcook2.FRY),
+    }
+    youcook2.write(folder, videos)
+    names = [[f"{video}_{i}" for video in videos_of for i in (0, 1)] for videos_of in ("ab", "c")]
+    youcook2.write_pickles(folder, *([youcook2.clip(n, "cut") for n in few] for few in names))
+    write_features(folder, *videos)
+
+
+def write_crosstask(folder: Path) -> None:
+    videos = [f"23521_{i}" for i in range(31)]  # 30 to train on, one to test
+    crosstask.write(folder, videos, ["105222_v"])
+    write_features(folder, "v", *map(str, range(31)))
+
+
+def write_coin(folder: Path) -> None:
+    folder.mkdir()
+    coin.write(
+        folder,
+        a=coin.record("training", coin.step(1, 0, 3), coin.step(3, 5, 6.5)),
+        b=coin.record("training", coin.step(2, 1, 9)),
+        c=coin.record("testing", coin.step(2, 1, 4), coin.step(1, 7, 9)),
+    )
+
+
+def write_didemo(folder: Path) -> None:
+    for split in ("train", "test"):
+        didemo.write(folder, didemo.ITEMS, f"{split}_data.json")
+    write_features(folder, "1@N0_2_ab", "3@N1_4_cd.", length=28)
+
+
+def write_features(folder: Path, *names: str, length: int = 20) -> None:
+    (folder / "features").mkdir(exist_ok=True)
+    for number, name in enumerate(names):
+        features = np.random.default_rng(number).standard_normal((length, 512))
+        np.save(folder / f"features/{name}.npy", features.astype(np.float16))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data folder to which tests add the data sets that they need."""
+    return tmp_path_factory.mktemp("data")
+
+
+def build(folder: Path, name: str) -> None:
+    """Makes published files of a data set and builds it, with BERT's kind of vocabulary."""
+    data_set, _, config = name.partition("/")
+    manual = folder / "manual" / name
+    globals()[f"write_{data_set}"](manual)
+    words = ["a", "car", "cut", "the", "onions", "dog", "stir", *"bcdefghijklmnopqrstuvwxyz"]
+    (manual / "vocab.txt").write_text("\n".join([*CONTROL_SYMBOLS, *words]))
+    module = importlib.import_module(f"data.{data_set}.{data_set}_dataset_builder")
+    builder = module.Builder(**({"config": config} if config else {}), data_dir=folder)
+    download = tfds.download.DownloadConfig(manual_dir=manual)
+    builder.download_and_prepare(download_config=download)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "row", "columns"),
+    [
+        ("msrvtt", {}, "text to video", {"R@1", "R@5", "R@10", "MedR"}),
+        ("msrvtt_qa", {}, "questions", {"accuracy"}),
+        ("youcook2", {}, "video to text", {"R@1", "R@5", "R@10", "MedR"}),
+        (
+            "youcook2_captioning",
+            {"task__max_decode_length": 8, "task__num_beams": 2},
+            "captions",
+            {"BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"},
+        ),
+        (
+            "crosstask",
+            {"batch_size": 1, "sampler__windows": 2, "sampler__stride": 4, "eval__stride": 4},
+            "mean over tasks",
+            {"recall"},
+        ),
+        (
+            "coin",
+            {"sampler__clips_per_record": 2, "sampler__stride": 4, "eval__stride": 4},
+            "features",
+            {"frame accuracy"},
+        ),
+        ("didemo", {"model__max_video_len": 30}, "sentences", {"rank@1", "rank@5", "mIoU"}),
+    ],
+)
+def test_a_recipe_runs_from_published_files_to_a_report(
+    built: Path, tmp_path: Path, name: str, changes: dict[str, Any], row: str, columns: set[str]
+) -> None:
+    config = programs.recipe(
+        name,
+        data__dir=str(built),
+        num_steps=2,
+        log_every=1,
+        eval__batch_size=4,
+        model__hidden_size=16,
+        model__num_layers=1,
+        model__num_heads=2,
+        model__mlp_size=16,
+        model__max_video_len=6,
+        model__max_len=48,
+        **{"batch_size": 2} | changes,
+    )
+    if config.task.get("isolated_layers") is not None:
+        config.task.isolated_layers = 1
+    build(built, config.data.name)
+    export = programs.train(config, tmp_path / "run")
+    losses = [line["loss"] for line in read_metrics(tmp_path / "run/metrics.jsonl")]
+    assert len(losses) == 2 and np.isfinite(losses).all()
+
+    programs.evaluate(config, export, tmp_path / "test")
+    found = json.loads((tmp_path / "test/metrics.json").read_text())
+    assert set(found["metrics"][row]) >= columns
+    assert found["data set"] == config.data.name and found["training steps"] == 2
+    for kind in ("metrics", "baselines"):
+        values = [value for figures in found[kind].values() for value in figures.values()]
+        assert values and np.isfinite(values).all()
+    predictions = (tmp_path / "test/predictions.jsonl").read_text().splitlines()
+    assert predictions and all(map(json.loads, predictions))
+    assert "Loss" in (tmp_path / "test/report.html").read_text()

@@ -1,0 +1,88 @@
+"""Step localisation scores frames against steps, of what is there alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import synthetic
+
+from vtmask.tasks.localization import StepLocalization
+from vtmask.tasks.retrieval import Retrieval
+
+SIZES = synthetic.CALM
+BATCH = synthetic.steps_batch()
+TASK = StepLocalization(SIZES.num_layers)
+
+
+@pytest.mark.parametrize("isolated_layers", [1, None])
+def test_the_loss_is_the_mean_over_frames_and_steps(isolated_layers: int | None) -> None:
+    task = StepLocalization(isolated_layers)
+    losses = []
+    for video in range(len(BATCH["video"])):
+        steps, mask = (BATCH[name][video] for name in ("steps", "steps_mask"))
+        there = mask.any(axis=1)
+        clips = BATCH["video"][video], BATCH["video_mask"][video]
+        frames = np.asarray(synthetic.apply(task.encode_frames, SIZES, *clips), np.float64)
+        texts = np.asarray(synthetic.apply(task.embed_steps, SIZES, steps, mask), np.float64)
+        scores = frames[BATCH["video_mask"][video]] @ texts[there].T
+        shown = BATCH["shown"][video][BATCH["video_mask"][video]][:, there]
+        losses.append(np.logaddexp(0, np.where(shown, -scores, scores)).ravel())
+    found = synthetic.loss(task, SIZES, BATCH)
+    assert found == pytest.approx(np.concatenate(losses).mean(), rel=1e-4)
+
+
+def test_steps_are_pooled_as_texts_of_retrieval_and_zero_where_missing() -> None:
+    steps, mask = BATCH["steps"][0], BATCH["steps_mask"][0]
+    found = synthetic.apply(TASK.embed_steps, SIZES, steps, mask)
+    expected = synthetic.apply(Retrieval(SIZES.num_layers).embed_text, SIZES, steps[:3], mask[:3])
+    np.testing.assert_allclose(found[:3], expected, rtol=1e-5, atol=1e-6)
+    assert not np.asarray(found[3:]).any()
+
+
+def test_padding_does_not_change_the_loss() -> None:
+    """Frames, tokens, windows and steps, whatever they hold."""
+    few = {
+        "video": BATCH["video"][:, :, :4],
+        "video_mask": BATCH["video_mask"][:, :, :4],
+        "steps": BATCH["steps"][:, :, :5],
+        "steps_mask": BATCH["steps_mask"][:, :, :5],
+        "shown": BATCH["shown"][:, :, :4],
+    }
+    more = {
+        "video": ((0, 0), (0, 1), (0, 2), (0, 0)),
+        "video_mask": ((0, 0), (0, 1), (0, 2)),
+        "steps": ((0, 0), (0, 2), (0, 3)),
+        "steps_mask": ((0, 0), (0, 2), (0, 3)),
+        "shown": ((0, 0), (0, 1), (0, 2), (0, 2)),
+    }
+    padded = {name: np.pad(few[name], widths) for name, widths in more.items()}
+    valid = padded["video_mask"][..., None]
+    there = padded["steps_mask"].any(axis=2)[:, None, None]
+    noisy = padded | {
+        "video": np.where(valid, padded["video"], np.float16(9)),
+        "steps": np.where(padded["steps_mask"], padded["steps"], 7),
+        "shown": padded["shown"] | ~(valid & there),
+    }
+    expected = synthetic.loss(TASK, SIZES, few)
+    assert synthetic.loss(TASK, SIZES, noisy) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradients_are_finite_where_steps_and_windows_are_missing() -> None:
+    """Of one video a window and steps, of others all."""
+    batch = {name: x.copy() for name, x in BATCH.items()}
+    batch["video_mask"][1] = False
+    batch["steps_mask"][2] = False
+    grads = synthetic.gradients(TASK, SIZES, batch)
+    assert all(np.isfinite(leaf).all() for leaf in grads)
+
+
+def test_training_learns() -> None:
+    losses = synthetic.losses_in_training(TASK, SIZES, BATCH)
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_bfloat16_activations_give_nearly_the_same_loss() -> None:
+    sizes = dataclasses.replace(SIZES, initializer_range=0.02)
+    half = dataclasses.replace(sizes, dtype="bfloat16")
+    expected = synthetic.loss(TASK, sizes, BATCH)
+    assert synthetic.loss(TASK, half, BATCH) == pytest.approx(expected, rel=0.01)

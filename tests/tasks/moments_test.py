@@ -1,0 +1,41 @@
+"""Moments are trained as T2V retrieval; frames of a video are encoded together."""
+
+import numpy as np
+import pytest
+import synthetic
+
+from vtmask.tasks import separate
+from vtmask.tasks.moments import MomentRetrieval
+from vtmask.tasks.retrieval import Retrieval
+
+BATCH = synthetic.SyntheticBatches(6).batch(0)
+VIDEO = BATCH["video"], BATCH["video_mask"]
+
+
+def test_the_loss_is_that_of_t2v_retrieval() -> None:
+    found = synthetic.loss(MomentRetrieval(2), synthetic.CALM, BATCH)
+    assert found == synthetic.loss(Retrieval(2, "t2v"), synthetic.CALM, BATCH)
+
+
+@pytest.mark.parametrize("isolated_layers", [2, None])
+def test_frames_are_those_that_retrieval_pools(isolated_layers: int | None) -> None:
+    task = MomentRetrieval(isolated_layers)
+    frames = synthetic.apply(task.encode_frames, synthetic.CALM, *VIDEO)
+    assert frames.shape == (6, 6, 32) and frames.dtype == np.float32
+    whole = synthetic.apply(
+        lambda model, video, mask: separate.encode_video(model, video, mask, isolated_layers),
+        synthetic.CALM,
+        *VIDEO,
+    )
+    np.testing.assert_array_equal(frames, whole[:, :-1])
+    pooled = synthetic.apply(Retrieval(isolated_layers).embed_video, synthetic.CALM, *VIDEO)
+    lengths = BATCH["video_mask"].sum(axis=1, keepdims=True)
+    total = (frames * BATCH["video_mask"][..., None]).sum(axis=1) + whole[:, -1]
+    np.testing.assert_allclose(pooled, total / (lengths + 1), rtol=1e-4, atol=1e-5)
+
+
+def test_sentences_are_pooled_as_in_retrieval() -> None:
+    text = BATCH["text"], BATCH["text_mask"]
+    found = synthetic.apply(MomentRetrieval(2).embed_text, synthetic.CALM, *text)
+    expected = synthetic.apply(Retrieval(2).embed_text, synthetic.CALM, *text)
+    np.testing.assert_array_equal(found, expected)
