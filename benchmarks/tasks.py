@@ -86,12 +86,12 @@ def print_table(task: str, row: str, columns: tuple[str, ...], seeds: list[Path]
         cells = (number(column, values[column]) if column in values else "" for column in columns)
         print(f"| {name} | " + " | ".join(cells) + " |")
     for name, runs in found.items():
-        cells = []
+        medians = []
         for column in columns:
             figures = [run["metrics"][row][column] for run in runs]
             each = ", ".join(number(column, figure) for figure in figures)
-            cells.append(f"**{number(column, statistics.median(figures))}** ({each})")
-        print(f"| {name} | " + " | ".join(cells) + " |")
+            medians.append(f"**{number(column, statistics.median(figures))}** ({each})")
+        print(f"| {name} | " + " | ".join(medians) + " |")
 
 
 def recipe(name: str, options: argparse.Namespace, seed: int) -> ConfigDict:

@@ -1,6 +1,6 @@
 """Text-video retrieval on MSR-VTT (1k-A) as published: 10 epochs in batches of 256.
 
-    python train.py --config=configs/msrvtt.py --config.init_from=… --workdir=…
+python train.py --config=configs/msrvtt.py --config.init_from=… --workdir=…
 """
 
 from ml_collections import ConfigDict

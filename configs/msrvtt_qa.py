@@ -1,6 +1,6 @@
 """Multiple-choice questions of MSR-VTT as published: 5 epochs of V2T retrieval.
 
-    python train.py --config=configs/msrvtt_qa.py --config.init_from=… --workdir=…
+python train.py --config=configs/msrvtt_qa.py --config.init_from=… --workdir=…
 """
 
 from ml_collections import ConfigDict

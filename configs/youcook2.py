@@ -1,6 +1,6 @@
 """Text-video retrieval on the clips of YouCook2 as published: 10 epochs in batches of 128.
 
-    python train.py --config=configs/youcook2.py --config.init_from=… --workdir=…
+python train.py --config=configs/youcook2.py --config.init_from=… --workdir=…
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Captions for the clips of YouCook2 as published: 10 epochs in batches of 128, 5 beams.
 
-    python train.py --config=configs/youcook2_captioning.py --config.init_from=… --workdir=…
+python train.py --config=configs/youcook2_captioning.py --config.init_from=… --workdir=…
 """
 
 from ml_collections import ConfigDict

@@ -1,5 +1,6 @@
 """train.py and evaluate.py as a user runs them: results, resume, and one line for what is wrong."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,11 +11,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import in_memory
 import jax
 import numpy as np
 import pytest
+import synthetic
+import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
 
+import evaluate
+import train
+from data.folder.folder_dataset_builder import Builder, FolderConfig
 from vtmask import export
+from vtmask.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu"}
@@ -189,6 +198,132 @@ def test_a_wrong_flag(arguments: list[str], said: str, demo_dir: Path, tmp_path:
     found = data(demo_dir) if arguments else []
     workdir = f"--workdir={tmp_path}/run"
     assert said in error("train.py", *arguments[:1], *found, *arguments[1:], workdir)
+
+
+def small(name: str, folder: Path, **overrides: Any) -> ConfigDict:
+    """The recipe as `SMALL` has it, to run in this process."""
+    settings = {"batch_size": 8, "num_steps": 1, "data__name": "demo/tiny", "data__split": "train"}
+    sizes = {"model__hidden_size": 32, "model__num_layers": 2, "model__mlp_size": 64}
+    config = synthetic.recipe(name, data__dir=str(folder), **settings | sizes)
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
+    if config.task.get("isolated_layers") is not None:
+        config.task.isolated_layers = 2
+    return config
+
+
+def trained(config: ConfigDict, workdir: Path) -> Path:
+    train.main(config, workdir)
+    return workdir / "export"
+
+
+def said_by(function: Any, *arguments: Any) -> str:
+    """The one line of a program that has to fail, which `vtmask.cli` prints."""
+    with pytest.raises(UserError) as said:
+        function(*arguments)
+    assert "\n" not in str(said.value)
+    return str(said.value)
+
+
+@pytest.fixture(scope="module")
+def bare(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data folder with folder/bare, which has features and descriptions, no annotations."""
+    folder = tmp_path_factory.mktemp("bare")
+    for name in ("a", "b"):
+        np.save(folder / f"{name}.npy", np.ones((15, 512), np.float32))
+        (folder / f"{name}.txt").write_text("spin the red ball")
+    tokenizer = str(pretrained / "export")
+    builder = Builder(config=FolderConfig(name="bare"), data_dir=folder, tokenizer=tokenizer)
+    download = tfds.download.DownloadConfig(manual_dir=folder)
+    builder.download_and_prepare(download_config=download)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "to_train", "to_evaluate"),
+    [
+        ("demo_qa", None, "bare/1.0.0: data set has no field 'choices'; it does not fit the task"),
+        ("demo_captioning", "has no field 'clips'; it does", "has no field 'clips'; it does not"),
+        ("demo_localization", "has no field 'step", "has no field 'steps'; it does not fit"),
+        ("demo_segmentation", "metadata.json: names no classes", "metadata.json: names no classes"),
+        ("demo_moments", "has no field 'clips'; it does", "has no field 'moments'; it does not"),
+    ],
+)
+def test_a_data_set_without_annotations(
+    pretrained: Path,
+    bare: Path,
+    tmp_path: Path,
+    name: str,
+    to_train: str | None,
+    to_evaluate: str,
+) -> None:
+    here = {"data__name": "folder/bare", "batch_size": 2, "eval__split": "train"}
+    config = small(name, bare, **here)
+    if to_train:
+        assert to_train in said_by(train.main, config, tmp_path)
+    model = pretrained / "export"
+    assert to_evaluate in said_by(evaluate.main, config, str(model), tmp_path)
+
+
+def test_pre_training_is_not_evaluated(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+    config = small("demo", demo_dir)
+    assert said_by(evaluate.main, config, str(pretrained / "export"), tmp_path) == (
+        "config.task.name, to evaluate, is 'pretrain', expected 'retrieval' or "
+        "'question_answering' or 'captioning' or 'step_localization' or 'segmentation' or "
+        "'moment_retrieval'"
+    )
+
+
+def test_a_start_of_another_length(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+    start = {"init_from": f"{pretrained}/export"}
+    config = small("demo_segmentation", demo_dir, model__max_video_len=16, **start)
+    assert said_by(train.main, config, tmp_path) == (
+        f"{pretrained}/export/model.json: max_video_len is 20, the config says 16; "
+        "set --config.model.max_video_len=20"
+    )
+    config = small("demo_segmentation", demo_dir, model__max_len=90, **start)
+    train.main(config, tmp_path / "longer text")
+
+
+def test_a_model_is_evaluated_at_its_own_length(
+    pretrained: Path, demo_dir: Path, tmp_path: Path
+) -> None:
+    config = small("demo_segmentation", demo_dir, eval__stride=21)
+    assert said_by(evaluate.main, config, str(pretrained / "export"), tmp_path) == (
+        "config.eval.stride is 21, expected 1 to max_video_len, 20"
+    )
+
+
+def test_a_model_of_another_tokenizer(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+    model = export.load(pretrained / "export")
+    export.save(tmp_path, dataclasses.replace(model, tokenizer=in_memory.TOKENIZER))
+    problem = "its captions were tokenised with another tokenizer"
+    for name in ("demo_qa", "demo_segmentation"):
+        config = small(name, demo_dir)
+        assert problem in said_by(evaluate.main, config, str(tmp_path), tmp_path / "out")
+        config.init_from = str(tmp_path)
+        assert problem in said_by(train.main, config, tmp_path / "run")
+
+
+def test_a_classifier_is_kept_for_the_same_classes(
+    pretrained: Path, demo_dir: Path, tmp_path: Path
+) -> None:
+    start = {"init_from": f"{pretrained}/export"}
+    first = trained(small("demo_segmentation", demo_dir, **start), tmp_path / "first")
+    classifier = export.load(first).params["classifier"]["kernel"]
+    still = {"optim__lr": 0.0, "init_from": str(first)}
+    again = trained(small("demo_segmentation", demo_dir, **still), tmp_path / "again")
+    np.testing.assert_array_equal(export.load(again).params["classifier"]["kernel"], classifier)
+
+    model = export.load(first)
+    export.save(first, dataclasses.replace(model, class_names=("x", *model.class_names[1:])))
+    other = trained(small("demo_segmentation", demo_dir, **still), tmp_path / "other")
+    assert (export.load(other).params["classifier"]["kernel"] != classifier).any()
+    config = small("demo_segmentation", demo_dir)
+    assert "class 'background' was not in the model's training" in said_by(
+        evaluate.main, config, str(first), tmp_path / "test"
+    )
+    retrieval = trained(small("demo_retrieval", demo_dir, **still), tmp_path / "retrieval")
+    assert "classifier" not in export.load(retrieval).params
 
 
 def test_models_and_training_need_no_tensorflow() -> None:

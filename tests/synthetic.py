@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,6 +40,15 @@ def config() -> ConfigDict:
     small.optim.warmup_steps = 2
     small.checkpoint = ConfigDict({"every": 2, "keep": 2})
     return small
+
+
+def recipe(name: str, **overrides: Any) -> ConfigDict:
+    """The recipe of configs/`name`.py; `data__dir` overrides config.data.dir."""
+    found = importlib.import_module(f"configs.{name}").get_config()
+    found.update_from_flattened_dict(
+        {field.replace("__", "."): value for field, value in overrides.items()}
+    )
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ import flax.linen as nn
 import in_memory
 import jax
 import numpy as np
-import programs
 import pytest
+import synthetic
 from in_memory import InMemory, texts
 from ml_collections import ConfigDict
 
@@ -63,7 +63,7 @@ class Evaluated:
 
     def __init__(self, name: str, demo_dir: Path):
         self.name = name
-        self.config = programs.recipe(
+        self.config = synthetic.recipe(
             name,
             data__name="demo/tiny",
             data__dir=str(demo_dir),
@@ -459,6 +459,12 @@ NO_FIELD = InMemory([{"video_id": "v", "video": "", "features": np.ones((3, 4), 
             MomentRetrieval(),
             in_memory.dataset(seconds_per_feature=0.5),
             "data: features are of 0.5 s, expected 1 s, as moments are segments of 5 s",
+        ),
+        (
+            moment_retrieval.evaluate,
+            MomentRetrieval(),
+            changed(features=np.ones((40, 4), np.float16)),
+            "data: its moments are in the first 30 s of a video, the model sees 6 (max_video_len)",
         ),
         *[
             (evaluate, task, NO_FIELD, f"data: data set has no field '{field}'; it does not fit")

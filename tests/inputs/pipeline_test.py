@@ -193,6 +193,70 @@ def test_a_record_no_model_should_see(
         take(source, 0, 1)
 
 
+TEXTLESS: dict[str, Any] = {"text": [], "tokens": np.int32([]), "num_tokens": np.int32([])}
+
+
+def sampler(name: str, **options: Any) -> clips.Sampler:
+    return clips.create(name, VLMSizes(num_classes=9), **options)
+
+
+STEPS = sampler("step_windows", windows=2, max_steps=8)
+LABELS = sampler("labelled_windows", clips_per_record=1)
+TIMED = sampler("timed_texts", clips_per_record=1)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "change", "problem"),
+    [
+        (STEPS, {"features": np.zeros((0, 512), np.float16)}, "field features is empty; build it"),
+        (STEPS, {"step_texts": TEXTLESS}, "field step_texts is empty; expected a task's steps"),
+        (LABELS, {"labels": np.zeros(3, np.int32)}, "field labels must have one class a feature"),
+        (LABELS, {"labels": np.full(20, 9, np.int32)}, "field labels has a class that metadata"),
+    ],
+)
+def test_an_annotation_that_does_not_fit_is_told_with_its_video(
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    sampler: clips.Sampler,
+    change: dict[str, Any],
+    problem: str,
+) -> None:
+    fields, read = dataset._features, dataset.read
+    if "labels" in change:  # of as many features as labels, unless that is the problem
+        change |= {"features": np.ones((20, 512), np.float16)}
+
+    def damaged(indices: Sequence[int]) -> list[bytes]:
+        whole = read(indices)
+        record = fields.deserialize_example_np(whole[-1]) | change
+        return [*whole[:-1], fields.serialize_example(record)]
+
+    source = TrainingBatches([dataset], sampler, 8, seed=7)
+    name = source.video_ids(0)[-1]
+    monkeypatch.setattr(dataset, "read", damaged)
+    with pytest.raises(UserError) as said:
+        take(source, 0, 1)
+    assert str(said.value).startswith(f"{dataset.path}: video {name}: {problem}")
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "field"),
+    [
+        (STEPS, "step_texts"),
+        (LABELS, "labels"),
+        (sampler("timed_texts", clips_per_record=1), "clips"),
+    ],
+)
+def test_a_data_set_without_the_field(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, sampler: clips.Sampler, field: str
+) -> None:
+    fields = {name: feature for name, feature in dataset._features.items() if name != field}
+    monkeypatch.setattr(dataset, "_features", fields)
+    problem = f"^{dataset.path}: data set has no field '{field}'; it does not fit the task$"
+    with pytest.raises(UserError, match=problem):
+        take(TrainingBatches([dataset], sampler, 8, seed=7), 0, 1)
+
+
 def test_a_failure_to_read_is_told_as_it_is(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,9 +27,11 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
         draw captions, with seed 0, rather than search for them.
 
     Raises:
-      UserError: the field is not of timed texts, or empty everywhere.
+      UserError: pycocoevalcap is not installed; the field is not of timed texts, or empty in all
+        videos.
     """
     field = settings.field
+    captions.scorers()  # fails before captions are generated
 
     def generate(module: VLM, key: Array | None = None, **clips: Array) -> Array:
         return task.generate(module, clips, key)[0]
@@ -60,7 +62,8 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
         baselines={"the next clip's caption": others.corpus},
         headline=[("captions", "BLEU-4"), ("captions", "CIDEr")],
         explanation="BLEU-N, ROUGE-L and METEOR are fractions, CIDEr goes up to 10; higher is "
-        "better. The baseline gives each clip the reference of the clip after it." + scores.missing,
+        "better. The baseline gives each clip the reference of the clip after it. "
+        + scores.missing,
         figures=[],
         groups=cards.captions(predictions, base.videos(dataset)),
         predictions=predictions,

@@ -80,7 +80,7 @@ def score(generated: Sequence[str], references: Sequence[Sequence[str]]) -> Capt
         raise ValueError(
             f"expected references for each of {len(generated)} captions, got {len(references)}"
         )
-    bleu_scorer, cider_scorer, rouge, meteor = _scorers()
+    bleu_scorer, cider_scorer, rouge, meteor = scorers()
     captions = [_normalized(caption) for caption in generated]
     right = [[_normalized(text) for text in texts] for texts in references]
     pairs = list(zip(captions, right, strict=True))
@@ -106,7 +106,8 @@ def score(generated: Sequence[str], references: Sequence[Sequence[str]]) -> Capt
     )
 
 
-def _scorers() -> tuple[ModuleType, ModuleType, ModuleType, ModuleType]:
+def scorers() -> tuple[ModuleType, ModuleType, ModuleType, ModuleType]:
+    """pycocoevalcap's modules of BLEU, CIDEr, METEOR and ROUGE; UserError without them."""
     try:
         from pycocoevalcap.bleu import bleu_scorer
         from pycocoevalcap.cider import cider_scorer

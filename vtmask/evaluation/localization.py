@@ -63,9 +63,7 @@ def evaluate(
         explanation="recall: how many of the steps that videos show are given a second in which "
         "they are shown. Every step of the task gets one second, in order. The baseline puts the "
         "steps at equal distances without a look at the video.",
-        figures=[figures.bars(by_task, {}, "recall of a task")]
-        if len(by_task) > 1
-        else [],
+        figures=[figures.bars(by_task, {}, "recall of a task")] if len(by_task) > 1 else [],
         groups=cards.steps(predictions, base.videos(dataset)),
         predictions=predictions,
     )

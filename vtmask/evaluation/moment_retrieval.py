@@ -49,9 +49,7 @@ def evaluate(
     seconds = np.arange(SEGMENTS * SECONDS)
     padding = max(len(seconds) - hidden.shape[1], 0)
     hidden = np.pad(hidden, ((0, 0), (0, padding), (0, 0)))[:, : len(seconds)]
-    ranked = rank(
-        hidden[video_of], texts, seconds < lengths[video_of, None], num_segments
-    )
+    ranked = rank(hidden[video_of], texts, seconds < lengths[video_of, None], num_segments)
     ranks, ious = metrics.moment_ranks(ranked, times), metrics.moment_ious(ranked, times)
     predictions = [
         {
@@ -97,9 +95,7 @@ def _of(record: Record, video: int) -> Iterator[Record]:
     """The sentences of a record."""
     moments = record["moments"]
     times = np.split(moments["times"], np.cumsum(moments["num_times"])[:-1])
-    for text, tokens, chosen in zip(
-        moments["text"], examples.tokens(moments), times, strict=True
-    ):
+    for text, tokens, chosen in zip(moments["text"], examples.tokens(moments), times, strict=True):
         yield {
             "video": video,
             "video_id": record["video_id"],

@@ -69,9 +69,7 @@ def evaluate(model: Model, task: Retrieval, dataset: Dataset, settings: ConfigDi
             direction: metrics.retrieval_of_ranks(ranking.ranks)
             for direction, ranking in found.items()
         },
-        intervals={
-            direction: _interval(ranking.ranks) for direction, ranking in found.items()
-        },
+        intervals={direction: _interval(ranking.ranks) for direction, ranking in found.items()},
         baselines={"chance": metrics.chance(len(videos))},
         headline=[(direction, column) for direction in found for column in ("R@1", "MedR")],
         explanation="R@K: how many queries have a right answer among the first K (higher is "

@@ -159,9 +159,7 @@ def _without_video(batches: Iterable[Batch]) -> list[Batch]:
     return [{name: batch[name] for name in batch.keys() - {"video"}} for batch in batches]
 
 
-def with_masks(
-    task: Task, batch: Batch, seed: int, step: int, sizes: VLMSizes
-) -> Batch:
+def with_masks(task: Task, batch: Batch, seed: int, step: int, sizes: VLMSizes) -> Batch:
     """The batch with what training masks in it at this step.
 
     `text_masked` [B, T] and `video_masked` [B, V] are to be predicted, `seen` [B, T] are the token
@@ -326,9 +324,7 @@ def _plot(name: str, lengths: np.ndarray) -> Figure:
     return figure
 
 
-def attention_masks(
-    task: Task, batch: Batch, num_layers: int
-) -> dict[str, np.ndarray]:
+def attention_masks(task: Task, batch: Batch, num_layers: int) -> dict[str, np.ndarray]:
     """Who may look at whom in the first clip, [L, L] for each group of layers.
 
     Where a position may look it has the kind of what it sees, else 0.

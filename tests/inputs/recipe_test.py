@@ -1,0 +1,37 @@
+"""Sizes of a model follow from its data, and data sets that train one together must agree."""
+
+from pathlib import Path
+
+import pytest
+import synthetic
+
+from vtmask.errors import UserError
+from vtmask.inputs import recipe
+from vtmask.inputs.dataset import Dataset
+
+
+@pytest.fixture
+def dataset(demo_dir: Path) -> Dataset:
+    return Dataset("demo/tiny", "train", str(demo_dir))
+
+
+def test_classes_make_a_classifier_where_the_task_is_segmentation(dataset: Dataset) -> None:
+    sizes = recipe.model_sizes(synthetic.recipe("demo_segmentation"), dataset)
+    assert sizes.num_classes == len(dataset.class_names) == 9
+    assert sizes.vocab_size == dataset.tokenizer.vocab_size and sizes.feature_size == 512
+    assert recipe.model_sizes(synthetic.recipe("demo_localization"), dataset).num_classes == 0
+    dataset.class_names = ()
+    with pytest.raises(UserError, match="tiny/1.0.0/metadata.json: names no classes; segmentation"):
+        recipe.model_sizes(synthetic.recipe("demo_segmentation"), dataset)
+
+
+def test_a_classifier_takes_data_sets_of_the_same_classes(dataset: Dataset, demo_dir: Path) -> None:
+    other = Dataset("demo/tiny", "test", str(demo_dir))
+    config = synthetic.recipe("demo_segmentation")
+    sizes = recipe.model_sizes(config, dataset)
+    recipe.make_batches(config, [dataset, other], sizes)
+    other.class_names = (*other.class_names[:-1], "jump")
+    with pytest.raises(UserError, match="tiny/1.0.0: has other classes than .*; a classifier is"):
+        recipe.make_batches(config, [dataset, other], sizes)
+    retrieval = synthetic.recipe("demo_retrieval")
+    recipe.make_batches(retrieval, [dataset, other], recipe.model_sizes(retrieval, dataset))
