@@ -9,7 +9,7 @@ from configs import demo_finetuning
 
 
 def get_config() -> ConfigDict:
-    config = demo_finetuning.get_config()
+    config = demo_finetuning.timed_annotations()
     config.task = ConfigDict()
     config.task.name = "moment_retrieval"
     config.task.isolated_layers = config.model.num_layers
