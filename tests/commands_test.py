@@ -24,6 +24,9 @@ import train
 from data.folder.folder_dataset_builder import Builder, FolderConfig
 from vtmask import export
 from vtmask.errors import UserError
+from vtmask.inputs import recipe
+from vtmask.inputs.dataset import Dataset
+from vtmask.training import Params
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu"}
@@ -211,11 +214,6 @@ def small(name: str, folder: Path, **overrides: Any) -> ConfigDict:
     return config
 
 
-def trained(config: ConfigDict, workdir: Path) -> Path:
-    train.main(config, workdir)
-    return workdir / "export"
-
-
 def said_by(function: Any, *arguments: Any) -> str:
     """The one line of a program that has to fail, which `vtmask.cli` prints."""
     with pytest.raises(UserError) as said:
@@ -244,7 +242,11 @@ def bare(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("demo_qa", None, "bare/1.0.0: data set has no field 'choices'; it does not fit the task"),
         ("demo_captioning", "has no field 'clips'; it does", "has no field 'clips'; it does not"),
         ("demo_localization", "has no field 'step", "has no field 'steps'; it does not fit"),
-        ("demo_segmentation", "metadata.json: names no classes", "metadata.json: names no classes"),
+        (
+            "demo_segmentation",
+            "metadata.json: names no classes",
+            "metadata.json: names no class but",
+        ),
         ("demo_moments", "has no field 'clips'; it does", "has no field 'moments'; it does not"),
     ],
 )
@@ -307,23 +309,23 @@ def test_a_model_of_another_tokenizer(pretrained: Path, demo_dir: Path, tmp_path
 def test_a_classifier_is_kept_for_the_same_classes(
     pretrained: Path, demo_dir: Path, tmp_path: Path
 ) -> None:
-    start = {"init_from": f"{pretrained}/export"}
-    first = trained(small("demo_segmentation", demo_dir, **start), tmp_path / "first")
-    classifier = export.load(first).params["classifier"]["kernel"]
-    still = {"optim__lr": 0.0, "init_from": str(first)}
-    again = trained(small("demo_segmentation", demo_dir, **still), tmp_path / "again")
-    np.testing.assert_array_equal(export.load(again).params["classifier"]["kernel"], classifier)
+    config = small("demo_segmentation", demo_dir, init_from=f"{pretrained}/export")
+    train.main(config, tmp_path)
+    folder, dataset = str(tmp_path / "export"), Dataset("demo/tiny", "train", str(demo_dir))
+    model, names = export.load(folder), dataset.class_names
+    assert model.class_names == names and model.params["classifier"]["bias"].shape == (9,)
 
-    model = export.load(first)
-    export.save(first, dataclasses.replace(model, class_names=("x", *model.class_names[1:])))
-    other = trained(small("demo_segmentation", demo_dir, **still), tmp_path / "other")
-    assert (export.load(other).params["classifier"]["kernel"] != classifier).any()
-    config = small("demo_segmentation", demo_dir)
-    assert "class 'background' was not in the model's training" in said_by(
-        evaluate.main, config, str(first), tmp_path / "test"
-    )
-    retrieval = trained(small("demo_retrieval", demo_dir, **still), tmp_path / "retrieval")
-    assert "classifier" not in export.load(retrieval).params
+    def start(config: ConfigDict, class_names: tuple[str, ...]) -> Params:
+        sizes = recipe.model_sizes(config, dataset)
+        return train.params_to_start_from(folder, sizes, dataset, class_names)
+
+    jax.tree.map(np.testing.assert_array_equal, start(config, names), model.params)
+    assert "classifier" not in start(config, ("x", *names[1:]))
+    assert "classifier" not in start(small("demo_retrieval", demo_dir), ())
+
+    export.save(folder, dataclasses.replace(model, class_names=("x", *names[1:])))
+    said = said_by(evaluate.main, config, folder, tmp_path / "test")
+    assert "1 of its classes were not in the model's training, such as 'background'" in said
 
 
 def test_models_and_training_need_no_tensorflow() -> None:

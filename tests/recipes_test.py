@@ -251,6 +251,7 @@ TINY = {
     "model__num_layers": 1,
     "model__num_heads": 2,
     "model__mlp_size": 16,
+    "model__dropout_rate": 0.0,
     "model__max_video_len": 6,
     "model__max_len": 48,
 }

@@ -110,20 +110,21 @@ def steps_batch(videos: int = 4, windows: int = 3, steps: int = 5) -> dict[str, 
     video_mask = clips["video_mask"].reshape(videos, windows, -1)
     steps_mask = texts["text_mask"].reshape(videos, steps, -1)
     video[0, -1], video_mask[0, -1], steps_mask[0, -2:] = 0, False, False
+    there = np.asarray(steps_mask.any(axis=2))[:, None, None]
     shown = rng.random((*video_mask.shape, steps)) < 0.3
     return {
         "video": video,
         "video_mask": video_mask,
         "steps": texts["text"].reshape(videos, steps, -1),
         "steps_mask": steps_mask,
-        "shown": shown & video_mask[..., None] & steps_mask.any(axis=2)[:, None, None],
+        "shown": shown & video_mask[..., None] & there,
     }
 
 
 @functools.cache
 def params(sizes: VLMSizes) -> Params:
-    """Of seed 0."""
-    return initial_params(VLM(sizes), 0)
+    """Of seed 0, the same for every type of activations."""
+    return initial_params(VLM(dataclasses.replace(sizes, dtype="float32")), 0)
 
 
 def apply(function: Callable[..., Any], sizes: VLMSizes, *arguments: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import flax.linen as nn
 import in_memory
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,10 +28,12 @@ def clips(*lengths: int) -> list[Example]:
     return [examples.video(SIZES, r["features"], Clip(0, len(r["features"]))) for r in found]
 
 
+@jax.jit
 def embed(clip: Example) -> Array:
     """The clip's embedding from a call of its own."""
-    inputs = (jnp.asarray(clip[name])[None] for name in ("video", "video_mask"))
-    return nn.apply(Retrieval(None).embed_video, MODEL.module)({"params": MODEL.params}, *inputs)[0]
+    inputs = {name: x[None] for name, x in clip.items()}
+    apply = nn.apply(Retrieval(None).embed_video, MODEL.module)
+    return apply({"params": MODEL.params}, **inputs)[0]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 50])
@@ -49,17 +53,11 @@ def test_options_are_shared_and_results_may_be_trees() -> None:
 
 
 def test_equal_texts_go_through_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[int]] = []
-    monkeypatch.setattr(
-        base.examples,
-        "text",
-        lambda sizes, tokens, text=examples.text: (
-            seen.append(tokens.tolist()) or text(sizes, tokens)
-        ),
-    )
+    text = mock.Mock(side_effect=examples.text)
+    monkeypatch.setattr(base.examples, "text", text)
     texts: list[Any] = [[7, 8], np.array([9], np.int32), np.array([7, 8], np.int32), []]
     found = base.embed_texts(MODEL, Retrieval(None).embed_text, texts, 2)
-    assert seen == [[7, 8], [9], []]
+    assert [call.args[1].tolist() for call in text.mock_calls] == [[7, 8], [9], []]
     assert found.shape == (4, SIZES.hidden_size)
     np.testing.assert_array_equal(found[0], found[2])
     alone = base.embed_texts(MODEL, Retrieval(None).embed_text, texts[1:2], 2)

@@ -193,7 +193,8 @@ def test_a_record_no_model_should_see(
         take(source, 0, 1)
 
 
-TEXTLESS: dict[str, Any] = {"text": [], "tokens": np.int32([]), "num_tokens": np.int32([])}
+NOTHING = np.array([], np.int32)
+TEXTLESS: dict[str, Any] = {"text": [], "tokens": NOTHING, "num_tokens": NOTHING}
 
 
 def sampler(name: str, **options: Any) -> clips.Sampler:
@@ -237,6 +238,15 @@ def test_an_annotation_that_does_not_fit_is_told_with_its_video(
         take(source, 0, 1)
     assert str(said.value).startswith(f"{dataset.path}: video {name}: {problem}")
     assert "\n" not in str(said.value)
+
+
+def test_a_name_is_told_as_it_is_written(demo_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo_dir, tmp_path / "Zoë's")
+    dataset = Dataset("demo/tiny", "train", str(tmp_path / "Zoë's"))
+    few = sampler("step_windows", windows=2, max_steps=1)
+    with pytest.raises(UserError) as said:
+        take(TrainingBatches([dataset], few, 8, seed=7), 0, 1)
+    assert str(said.value).startswith(f"{dataset.path}: video train-")
 
 
 @pytest.mark.parametrize(

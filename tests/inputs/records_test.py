@@ -64,11 +64,14 @@ def test_labels_and_labelled_texts_are_read() -> None:
     serialized = [
         fields.serialize_example(record() | extra)
         for extra in (
-            {"labels": np.arange(8, dtype=np.int32), "steps": done | {"label": np.int32([7, 2])}},
+            {
+                "labels": np.arange(8, dtype=np.int32),
+                "steps": done | {"label": np.array([7, 2], np.int32)},
+            },
             {
                 "features": np.ones((3, 4), np.float16),
-                "labels": np.int32([5, 6, 7, 8]),
-                "steps": undone | {"label": np.int32([])},
+                "labels": np.array([5, 6, 7, 8], np.int32),
+                "steps": undone | {"label": np.array([], np.int32)},
             },
         )
     ]

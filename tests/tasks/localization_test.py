@@ -57,7 +57,7 @@ def test_padding_does_not_change_the_loss() -> None:
     }
     padded = {name: np.pad(few[name], widths) for name, widths in more.items()}
     valid = padded["video_mask"][..., None]
-    there = padded["steps_mask"].any(axis=2)[:, None, None]
+    there = np.asarray(padded["steps_mask"].any(axis=2))[:, None, None]
     noisy = padded | {
         "video": np.where(valid, padded["video"], np.float16(9)),
         "steps": np.where(padded["steps_mask"], padded["steps"], 7),

@@ -27,12 +27,20 @@ def evaluate(
       settings: `batch_size`, videos or sentences a call.
 
     Raises:
-      UserError: features are not of a second each, or a video has no moments.
+      UserError: features are not of a second each, a video has no moments, or the model sees less
+        of a video than its moments are in.
     """
     if dataset.seconds_per_feature != 1:
         raise UserError(
             f"{dataset.path}: features are of {dataset.seconds_per_feature} s, expected 1 s, as "
             "moments are segments of 5 s"
+        )
+    lengths = np.array([len(record["features"]) for record in _records(dataset)])
+    needed, seen = min(lengths.max(), SEGMENTS * SECONDS), model.module.sizes.max_video_len
+    if seen < needed:
+        raise UserError(
+            f"{dataset.path}: its moments are in the first {needed} s of a video, the model sees "
+            f"{seen} (max_video_len); evaluate one that sees all"
         )
     batch_size = settings.batch_size
     sentences = [s for video, record in enumerate(_records(dataset)) for s in _of(record, video)]
@@ -45,7 +53,6 @@ def evaluate(
     hidden = np.stack(
         list(base.apply(model, task.encode_frames, _videos(model, dataset), batch_size, "videos"))
     )
-    lengths = np.array([len(record["features"]) for record in _records(dataset)])
     seconds = np.arange(SEGMENTS * SECONDS)
     padding = max(len(seconds) - hidden.shape[1], 0)
     hidden = np.pad(hidden, ((0, 0), (0, padding), (0, 0)))[:, : len(seconds)]

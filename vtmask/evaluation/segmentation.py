@@ -28,8 +28,11 @@ def evaluate(
     Raises:
       UserError: the data set has no classes, or one that the model was not trained on.
     """
-    if not dataset.class_names:
-        raise UserError(f"{dataset.path}/metadata.json: names no classes; segmentation needs them")
+    if len(dataset.class_names) < 2:
+        raise UserError(
+            f"{dataset.path}/metadata.json: names no class but the background; segmentation needs "
+            "one"
+        )
     predict = _classify if model.class_names else _match_names
     predicted = predict(model, task, dataset, settings.batch_size, settings.stride)
     predictions = [
@@ -83,16 +86,13 @@ def _classify(
     unseen = [name for name in dataset.class_names if name not in model.class_names]
     if unseen:
         raise UserError(
-            f"{dataset.path}/metadata.json: class {unseen[0]!r} was not in the model's training, "
-            f"nor were {len(unseen) - 1} more; train on a data set that has them"
+            f"{dataset.path}/metadata.json: {len(unseen)} of its classes were not in the model's "
+            f"training, such as {unseen[0]!r}; train on a data set that has them"
         )
-    # A class that only training knew is none of the data set's, so never right.
-    places = [
-        dataset.class_names.index(name) if name in dataset.class_names else 0
-        for name in model.class_names
-    ]
+    # Classes that only training knew don't compete.
+    places = [model.class_names.index(name) for name in dataset.class_names]
     for scores in base.over_windows(model, task.scores, dataset, batch_size, stride):
-        yield np.array(places)[scores.argmax(axis=1)]
+        yield scores[:, places].argmax(axis=1)
 
 
 def _match_names(

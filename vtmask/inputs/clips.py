@@ -200,7 +200,8 @@ class LabelledWindows:
         require(labels["count"] == num_features, records, problem)
         known = self.sizes.num_classes
         problem = f"field labels has a class that metadata.json does not name (it names {known})"
-        require(tf.reduce_max(labels["class"], axis=1) < known, records, problem)
+        named = (labels["class"] >= 0) & (labels["class"] < known)
+        require(tf.reduce_all(named, axis=1), records, problem)
         window = _below(random[..., 0], _num_windows(self.sizes, num_features, self.stride))
         start, stop = _window(self.sizes, num_features, self.stride, window)
         video, mask = cut_video(records["features"], start, stop, self.sizes.max_video_len)
@@ -285,9 +286,12 @@ def create(name: str, sizes: VLMSizes, **options: Any) -> Sampler:
     """The sampler of this name; UserError where there is none, or it lacks an option."""
     check_choice("config.sampler.name", name, SAMPLERS)
     fields = dataclasses.fields(SAMPLERS[name])
-    known = {field.name for field in fields if field.init and field.name != "sizes"}
-    for option in options.keys() - known:
+    known = {field.name: field for field in fields if field.init and field.name != "sizes"}
+    for option in options.keys() - known.keys():
         raise UserError(f"config.sampler.{option}: {name} takes {', '.join(sorted(known))}")
+    for option, field in known.items():
+        if field.default is dataclasses.MISSING and option not in options:
+            raise UserError(f"config.sampler.{option} is missing; {name} needs it")
     return SAMPLERS[name](sizes, **options)
 
 

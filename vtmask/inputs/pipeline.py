@@ -9,6 +9,7 @@ Several data sets mix in fixed proportions: slots of a cycle of `CYCLE` position
 them as evenly as their weights allow.
 """
 
+import codecs
 import dataclasses
 import functools
 import os
@@ -237,4 +238,7 @@ def _check(records: clips.Records, fields: Sequence[str]) -> None:
 
 def _user_error(error: tf.errors.OpError) -> UserError:
     found = re.search(r"<<(.*?)>>", error.message)
-    return UserError(found.group(1) if found else error.message.splitlines()[0])
+    if not found:
+        return UserError(error.message.splitlines()[0])
+    said, _ = codecs.escape_decode(found.group(1).encode())  # TensorFlow escapes all but ASCII
+    return UserError(said.decode(errors="replace"))

@@ -31,12 +31,18 @@ def create(task: ConfigDict) -> Any:
     settings = task.to_dict()
     name = settings.pop("name")
     check_choice("config.task.name", name, TASKS)
-    if name == "pretrain":
-        settings["scheme"] = MaskingScheme(**settings.pop("masking"))
-    fields = {field.name: field for field in dataclasses.fields(TASKS[name])}
+    if name == "pretrain" and "masking" in settings:
+        masking = settings.pop("masking")
+        settings["scheme"] = _create("config.task.masking", "masking", MaskingScheme, masking)
+    return _create("config.task", name, TASKS[name], settings)
+
+
+def _create(where: str, name: str, kind: Any, settings: dict[str, Any]) -> Any:
+    """A dataclass with these settings; UserError where one is unknown or missing."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     for setting in settings.keys() - fields.keys():
-        raise UserError(f"config.task.{setting}: {name} takes {', '.join(fields)}")
+        raise UserError(f"{where}.{setting}: {name} takes {', '.join(fields) or 'no settings'}")
     for field in fields.values():
         if field.default is dataclasses.MISSING and field.name not in settings:
-            raise UserError(f"config.task.{field.name} is missing; {name} needs it")
-    return TASKS[name](**settings)
+            raise UserError(f"{where}.{field.name} is missing; {name} needs it")
+    return kind(**settings)
