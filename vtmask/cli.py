@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ def run(main: Callable[[], None]) -> None:
                 )
             )
             sys.unraisablehook = lambda _: None
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         with one_line_errors():
             main()
 
