@@ -33,9 +33,11 @@ def main(config: ConfigDict, workdir: Path) -> None:
     batches = recipe.make_batches(config, datasets, sizes)
     model = VLM(sizes)
     class_names = dataset.class_names if sizes.num_classes else ()
-    params = initial_params(model, config.seed)
+    params: Params = {}
     if config.init_from:
-        params |= params_to_start_from(config.init_from, sizes, dataset, class_names)
+        params = params_to_start_from(config.init_from, sizes, dataset, class_names)
+    if not params or (class_names and "classifier" not in params):
+        params = initial_params(model, config.seed) | params
     params = train(config, workdir, model, tasks.create(config.task), batches, params)
     export.save(
         workdir / "export",

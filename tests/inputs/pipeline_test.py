@@ -14,9 +14,10 @@ import pytest
 import tensorflow as tf
 
 from vtmask.errors import UserError
-from vtmask.inputs import clips, pipeline
+from vtmask.evaluation import base
+from vtmask.inputs import clips, examples, pipeline
 from vtmask.inputs.dataset import Dataset
-from vtmask.inputs.pipeline import Batch, TrainingBatches, evaluation_batches
+from vtmask.inputs.pipeline import Batch, TrainingBatches
 from vtmask.models import VLMSizes
 
 
@@ -87,8 +88,9 @@ def test_an_epoch_has_every_video_once(dataset: Dataset) -> None:
 
 
 def test_evaluation_has_every_video_once_in_order(dataset: Dataset) -> None:
-    sampler = clips.Descriptions(VLMSizes(feature_size=dataset.feature_size), random=False)
-    found = [batch["text"][:count] for batch, count in evaluation_batches(dataset, sampler, 7)]
+    sizes = VLMSizes(feature_size=dataset.feature_size)
+    texts = (examples.text(sizes, r["descriptions"]["tokens"]) for r in base.records(dataset))
+    found = [batch["text"][:count] for batch, count in examples.stack(texts, 7)]
     rows = np.concatenate(found)
     assert len(rows) == dataset.num_records
     for index in (0, dataset.num_records - 1):

@@ -18,6 +18,11 @@ _BARS = 40  # of a bar chart, at most
 _NAME = 28  # characters of a name on an axis, at most
 
 
+def evenly_spaced(count: int) -> np.ndarray:
+    """Which of `count` pairs a heat map shows, all where they fit: int [at most 256]."""
+    return np.linspace(0, count - 1, min(count, _CELLS)).round().astype(int)
+
+
 def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
     """Scores of texts against videos.
 
@@ -26,7 +31,7 @@ def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
       total: how many pairs there are, where those of `scores` are evenly spaced among them.
     """
     size = total or len(scores)
-    shown = np.linspace(0, len(scores) - 1, min(len(scores), _CELLS)).round().astype(int)
+    shown = evenly_spaced(len(scores))
     figure, axes = _axes(xlabel="video", ylabel="text")
     image = axes.imshow(
         scores[np.ix_(shown, shown)],

@@ -38,15 +38,18 @@ def evaluate(
         }
         for record, row in zip(base.records(dataset), scores, strict=True)
     ]
-    right = np.array([p["predicted"] == p["correct"] for p in predictions])
+    predicted, correct = (
+        np.array([p[key] for p in predictions]) for key in ("predicted", "correct")
+    )
     return Evaluation(
-        metrics={"questions": {"accuracy": float(right.mean())}},
+        metrics={"questions": {"accuracy": metrics.accuracy(predicted, correct)}},
         intervals={
             "questions": metrics.bootstrap(
-                lambda drawn: {"accuracy": float(right[drawn].mean())}, len(right)
+                lambda drawn: {"accuracy": metrics.accuracy(predicted[drawn], correct[drawn])},
+                len(predicted),
             )
         },
-        baselines={"chance": {"accuracy": 1 / task.num_answers}},
+        baselines={"chance": {"accuracy": metrics.chance_accuracy(task.num_answers)}},
         headline=[("questions", "accuracy")],
         explanation="accuracy: how many questions are answered right.",
         figures=[],

@@ -18,7 +18,6 @@ from vtmask.tasks.retrieval import Retrieval
 
 TEXT_TO_VIDEO, VIDEO_TO_TEXT = "text to video", "video to text"
 _SHOWN = 10  # candidates of a query that are saved
-_MAP_SIZE = 256  # pairs in the heat map
 
 
 class Pairs(NamedTuple):
@@ -61,7 +60,7 @@ def evaluate(model: Model, task: Retrieval, dataset: Dataset, settings: ConfigDi
         for direction, ranking in found.items()
         for line in _predictions(direction, ranking, pairs)
     ]
-    shown = np.linspace(0, len(videos) - 1, min(len(videos), _MAP_SIZE)).round().astype(int)
+    shown = figures.evenly_spaced(len(videos))
     first_text = np.unique(pairs.video_of, return_index=True)[1]
     files, id_of = base.videos(dataset), dict(zip(pairs.videos, pairs.ids, strict=True))
     return Evaluation(

@@ -45,18 +45,17 @@ def evaluate(
         }
         for record, classes in zip(base.records(dataset, "labels"), predicted, strict=True)
     ]
-    right = np.array([np.equal(p["predicted"], p["true"]).sum() for p in predictions])
-    count = np.array([len(p["true"]) for p in predictions])
+    found, true = ([np.array(p[key]) for p in predictions] for key in ("predicted", "true"))
+
+    def accuracy(drawn: Sequence[int] | np.ndarray) -> dict[str, float]:
+        of_drawn = ([classes[i] for i in drawn] for classes in (found, true))
+        return {"frame accuracy": metrics.frame_accuracy(*of_drawn)}
+
     counts = confusion(predictions, len(dataset.class_names))
     most = int(counts.sum(axis=1).argmax())
     return Evaluation(
-        metrics={"features": {"frame accuracy": float(right.sum() / count.sum())}},
-        intervals={
-            "features": metrics.bootstrap(
-                lambda drawn: {"frame accuracy": float(right[drawn].sum() / count[drawn].sum())},
-                len(right),
-            )
-        },
+        metrics={"features": accuracy(range(len(predictions)))},
+        intervals={"features": metrics.bootstrap(accuracy, len(predictions))},
         baselines={
             f"always “{dataset.class_names[most]}”": {
                 "frame accuracy": float(counts[most].sum() / counts.sum())

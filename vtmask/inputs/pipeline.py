@@ -15,7 +15,7 @@ import functools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -147,27 +147,6 @@ def cycle(weights: Sequence[float], names: Sequence[str]) -> np.ndarray:
     # The i-th of a data set's q slots belongs at (i + 1/2) / q of the cycle.
     due = np.concatenate([(np.arange(q) + 0.5) / q for q in quota])
     return np.repeat(np.arange(len(quota)), quota)[np.argsort(due, kind="stable")]
-
-
-def evaluation_batches(
-    dataset: Dataset, sampler: clips.Sampler, batch_size: int
-) -> Iterator[tuple[Batch, int]]:
-    """All records once, in order: batches of one size and how many of each batch's clips count.
-
-    The last batch is filled up by repeating its last record.
-    """
-    shape = [batch_size, sampler.clips_per_record, sampler.draws]
-
-    @tf.autograph.experimental.do_not_convert
-    def plan(first: tf.Tensor) -> _Plan:
-        index = tf.minimum(first + tf.range(batch_size, dtype=tf.int64), dataset.num_records - 1)
-        random = tf.random.stateless_uniform(shape, [0, first], None, None, tf.int64)
-        return tf.zeros_like(index), index, random
-
-    firsts = range(0, dataset.num_records, batch_size)
-    plans = tf.data.Dataset.range(0, dataset.num_records, batch_size).map(plan)
-    for first, batch in zip(firsts, _batches([dataset], sampler, plans), strict=True):
-        yield batch, min(batch_size, dataset.num_records - first)
 
 
 _Plan = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # data set and index [R], random [R, K, draws]

@@ -47,10 +47,7 @@ class StepLocalization:
         self, model: VLM, video: Array, video_mask: Array, deterministic: bool = True
     ) -> Array:
         """Hidden states of frames, float32: [B, V, size] -> [B, V, H]."""
-        hidden = separate.encode_video(
-            model, video, video_mask, self.isolated_layers, deterministic
-        )
-        return hidden[:, :-1].astype(jnp.float32)
+        return separate.encode_frames(model, video, video_mask, self.isolated_layers, deterministic)
 
     def embed_steps(
         self, model: VLM, text: Array, text_mask: Array, deterministic: bool = True

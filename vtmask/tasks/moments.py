@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 from jax import Array
 
 from vtmask.models.vlm import VLM
@@ -35,8 +34,7 @@ class MomentRetrieval:
 
     def encode_frames(self, model: VLM, video: Array, video_mask: Array) -> Array:
         """Hidden states of frames, float32: [B, V, size] -> [B, V, H]."""
-        hidden = separate.encode_video(model, video, video_mask, self.isolated_layers)
-        return hidden[:, :-1].astype(jnp.float32)
+        return separate.encode_frames(model, video, video_mask, self.isolated_layers)
 
     def embed_text(self, model: VLM, text: Array, text_mask: Array) -> Array:
         """Pooled sentences: [B, T] -> [B, H]."""

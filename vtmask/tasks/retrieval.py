@@ -64,14 +64,10 @@ class Retrieval:
         self, model: VLM, video: Array, video_mask: Array, deterministic: bool = True
     ) -> Array:
         """Pooled videos from a call of their own, as in evaluation: [B, V, size] -> [B, H]."""
-        hidden = separate.encode_video(
-            model, video, video_mask, self.isolated_layers, deterministic
-        )
-        return separate.pool_video(hidden, video_mask)
+        return separate.embed_video(model, video, video_mask, self.isolated_layers, deterministic)
 
     def embed_text(
         self, model: VLM, text: Array, text_mask: Array, deterministic: bool = True
     ) -> Array:
         """Pooled texts from a call of their own, as in evaluation: [B, T] -> [B, H]."""
-        hidden = separate.encode_text(model, text, text_mask, self.isolated_layers, deterministic)
-        return separate.pool_text(hidden, text_mask)
+        return separate.embed_text(model, text, text_mask, self.isolated_layers, deterministic)

@@ -55,13 +55,12 @@ class TextLabels:
 
     def embed_names(self, model: VLM, text: Array, text_mask: Array) -> Array:
         """Pooled names of the classes but the background: [C, T] -> [C, H]."""
-        hidden = separate.encode_text(model, text, text_mask, self.isolated_layers)
-        return separate.pool_text(hidden, text_mask)
+        return separate.embed_text(model, text, text_mask, self.isolated_layers)
 
     def scores(self, model: VLM, video: Array, video_mask: Array, names: Array) -> Array:
         """Scores of the names for every frame: [B, V, size], [C, H] -> [B, V, C]."""
-        hidden = separate.encode_video(model, video, video_mask, self.isolated_layers)
-        return jnp.einsum("bvh,ch->bvc", hidden[:, :-1].astype(jnp.float32), names)
+        frames = separate.encode_frames(model, video, video_mask, self.isolated_layers)
+        return jnp.einsum("bvh,ch->bvc", frames, names)
 
 
 def classes_by_names(scores: Array, names: Array) -> Array:

@@ -49,6 +49,42 @@ def encode_text(
     return states[last_layer(model, isolated_layers)][:, -text.shape[1] :]
 
 
+def encode_frames(
+    model: VLM,
+    video: Array,
+    video_mask: Array,
+    isolated_layers: int | None,
+    deterministic: bool = True,
+) -> Array:
+    """Hidden states of frames alone, float32: [B, V, size], [B, V] -> [B, V, H]."""
+    hidden = encode_video(model, video, video_mask, isolated_layers, deterministic)
+    return hidden[:, :-1].astype(jnp.float32)
+
+
+def embed_video(
+    model: VLM,
+    video: Array,
+    video_mask: Array,
+    isolated_layers: int | None,
+    deterministic: bool = True,
+) -> Array:
+    """Pooled videos, float32: [B, V, size], [B, V] -> [B, H]."""
+    hidden = encode_video(model, video, video_mask, isolated_layers, deterministic)
+    return pool_video(hidden, video_mask)
+
+
+def embed_text(
+    model: VLM,
+    text: Array,
+    text_mask: Array,
+    isolated_layers: int | None,
+    deterministic: bool = True,
+) -> Array:
+    """Pooled texts, float32: [B, T], [B, T] -> [B, H]."""
+    hidden = encode_text(model, text, text_mask, isolated_layers, deterministic)
+    return pool_text(hidden, text_mask)
+
+
 def pool_video(hidden: Array, video_mask: Array) -> Array:
     """Mean over valid frames and the video's [SEP]: [B, V + 1, H], [B, V] -> [B, H]."""
     return _masked_mean(hidden, jnp.pad(video_mask, ((0, 0), (0, 1)), constant_values=True))
