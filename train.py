@@ -13,12 +13,12 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vtmask import cli, export, tasks
+from vtmask import cli, export, models, tasks
 from vtmask.errors import UserError
 from vtmask.export import Model
 from vtmask.inputs import recipe
 from vtmask.inputs.dataset import Dataset
-from vtmask.models import VLM, VLMSizes
+from vtmask.models import VLMSizes
 from vtmask.training import Params, initial_params, train
 
 # Sizes that a fine-tuning recipe may choose: no parameter it starts from depends on them.
@@ -31,7 +31,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     dataset = datasets[0]
     sizes = recipe.model_sizes(config, dataset)
     batches = recipe.make_batches(config, datasets, sizes)
-    model = VLM(sizes)
+    model = models.create(sizes)
     class_names = dataset.class_names if sizes.num_classes else ()
     params: Params = {}
     if config.init_from:

@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
     config.sampler.max_tokens = 64
 
     config.model = ConfigDict()
+    config.model.name = "vlm"
     config.model.hidden_size = 768
     config.model.num_layers = 12
     config.model.num_heads = 12

@@ -1,8 +1,8 @@
 """Models on disk: parameters and all that is needed to use them, in one folder.
 
 params/          Orbax checkpoint
-model.json       sizes, name and rate of the features, file and hash of the tokenizer, the config,
-                 names of the classifier's classes
+model.json       model ("vlm" or "videoclip") and its sizes, name and rate of the features, file and
+                 hash of the tokenizer, the config, names of the classifier's classes
 tokenizer.model  SentencePiece model, or vocab.txt, a WordPiece vocabulary
 """
 
@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import jax
 import orbax.checkpoint as ocp
 
-from vtmask import tokenizers
+from vtmask import models, tokenizers
 from vtmask.errors import UserError, reason
-from vtmask.models.vlm import VLM, VLMSizes
+from vtmask.models import AnyModel
 from vtmask.tokenizers import Tokenizer
 
 
@@ -45,7 +45,7 @@ class Model:
       class_names: of its classifier's outputs; () where it has none.
     """
 
-    module: VLM
+    module: AnyModel
     params: Any
     tokenizer: Tokenizer
     feature_extractor: str
@@ -91,6 +91,7 @@ def save(folder: str | Path, model: Model) -> None:
             checkpointer.save(unfinished / "params", model.params)
         model.tokenizer.save(unfinished)
         card = {
+            "model": type(model.module).__name__.lower(),
             "sizes": dataclasses.asdict(model.module.sizes),
             "feature_extractor": model.feature_extractor,
             "seconds_per_feature": model.seconds_per_feature,
@@ -118,7 +119,15 @@ def load(folder: str | Path) -> Model:
     except ValueError:
         raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
     features = ("feature_extractor", "seconds_per_feature")
-    for field in ("sizes", *features, "tokenizer", "tokenizer_sha256", "config", "class_names"):
+    for field in (
+        "model",
+        "sizes",
+        *features,
+        "tokenizer",
+        "tokenizer_sha256",
+        "config",
+        "class_names",
+    ):
         if field not in card:
             raise UserError(f"{folder}/model.json: has no {field}; export the model again")
     tokenizer = tokenizers.load(folder / card["tokenizer"])
@@ -127,7 +136,7 @@ def load(folder: str | Path) -> Model:
             f"{folder / card['tokenizer']}: is not the one this model was trained with; "
             "export the model again"
         )
-    module = VLM(VLMSizes(**card["sizes"]))
+    module = models.create(models.SIZES[card["model"]](**card["sizes"]))
     return Model(
         module,
         _read_params(folder / "params"),

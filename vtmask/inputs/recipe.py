@@ -3,11 +3,13 @@
 import jax
 from ml_collections import ConfigDict
 
-from vtmask.errors import UserError
+from vtmask.errors import UserError, check_choice
 from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
-from vtmask.models import VLMSizes
+from vtmask.models import SIZES, VLMSizes
+
+_OF_VLM = ("pretrain", "captioning", "segmentation")
 
 
 def open_datasets(config: ConfigDict) -> list[Dataset]:
@@ -18,12 +20,19 @@ def open_datasets(config: ConfigDict) -> list[Dataset]:
 
 def model_sizes(config: ConfigDict, dataset: Dataset) -> VLMSizes:
     """Sizes of the recipe's model, with those that features, tokenizer and classes determine."""
+    settings = config.model.to_dict()
+    name = settings.pop("name")
+    check_choice("config.model.name", name, SIZES)
+    if name == "videoclip" and config.task.name in _OF_VLM:
+        raise UserError(
+            f"config.task.name is {config.task.name}, which VideoCLIP cannot do; use a VLM"
+        )
     tokenizer = dataset.tokenizer
     classifies = config.task.name == "segmentation"
     if classifies and not dataset.class_names:
         raise UserError(f"{dataset.path}/metadata.json: names no classes; segmentation needs them")
-    return VLMSizes(
-        **config.model,
+    return SIZES[name](
+        **settings,
         num_classes=len(dataset.class_names) if classifies else 0,
         vocab_size=tokenizer.vocab_size,
         feature_size=dataset.feature_size,

@@ -1,5 +1,15 @@
-"""Models: `VLM` and its sizes."""
+"""Models, `VLM` and `VideoCLIP`, and their sizes."""
 
+from vtmask.models.videoclip import VideoCLIP, VideoCLIPSizes
 from vtmask.models.vlm import VLM, VLMSizes
 
-__all__ = ["VLM", "VLMSizes"]
+__all__ = ["VLM", "AnyModel", "VLMSizes", "VideoCLIP", "VideoCLIPSizes", "create"]
+
+AnyModel = VLM | VideoCLIP
+
+SIZES = {"vlm": VLMSizes, "videoclip": VideoCLIPSizes}
+
+
+def create(sizes: VLMSizes) -> AnyModel:
+    """The model of these sizes."""
+    return VideoCLIP(sizes) if isinstance(sizes, VideoCLIPSizes) else VLM(sizes)

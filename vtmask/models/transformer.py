@@ -16,6 +16,7 @@ class EncoderSizes:
     """Sizes of an encoder; the defaults are BERT-base.
 
     Attributes:
+      num_positions: rows of the position table.
       initializer_range: standard deviation of fresh weights. BERT's 0.02 suits BERT's width; narrow
         models learn sooner with about 1 / sqrt(hidden_size).
       dtype: of activations; parameters, softmax and normalisation stay float32.
@@ -25,6 +26,8 @@ class EncoderSizes:
     num_layers: int = 12
     num_heads: int = 12
     mlp_size: int = 3072
+    vocab_size: int = 30522
+    num_positions: int = 512
     dropout_rate: float = 0.1
     initializer_range: float = 0.02
     dtype: str = "float32"
@@ -119,6 +122,44 @@ class Encoder(nn.Module):
             layer = Layer(self.sizes, name=f"layer_{i}")
             states.append(layer(states[-1], layer_mask, deterministic, cache_at))
         return states
+
+
+class Bert(nn.Module):
+    """Embeddings of words, positions and segments, and the encoder."""
+
+    sizes: EncoderSizes
+
+    def setup(self) -> None:
+        sizes = self.sizes
+
+        def table(rows: int) -> nn.Embed:
+            return nn.Embed(
+                rows, sizes.hidden_size, dtype=sizes.dtype, embedding_init=initializer(sizes)
+            )
+
+        self.words = table(sizes.vocab_size)
+        self.positions = table(sizes.num_positions)
+        self.segments = table(2)
+        self.embedding_norm = layer_norm(sizes, "embedding_norm")
+        self.embedding_dropout = nn.Dropout(sizes.dropout_rate)
+        self.encoder = Encoder(sizes)
+
+    def embed_tokens(
+        self, tokens: Array, position: Array, segment: Array, deterministic: bool = True
+    ) -> Array:
+        """Token embeddings [..., H] with positions and segments that broadcast to [...]."""
+        x = self.embedding_norm(tokens + self.positions(position) + self.segments(segment))
+        return self.embedding_dropout(x, deterministic)
+
+    def encode(
+        self,
+        embedded: Array,
+        mask: Array,
+        deterministic: bool = True,
+        cache_at: Array | int | None = None,
+    ) -> list[Array]:
+        """Hidden states of an embedded sequence, or a part of one; see `Encoder`."""
+        return self.encoder(embedded, mask, deterministic, cache_at)
 
 
 def initializer(sizes: EncoderSizes) -> nn.initializers.Initializer:

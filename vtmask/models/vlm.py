@@ -20,7 +20,7 @@ from jax import Array
 
 from vtmask import attention
 from vtmask.errors import UserError, check_choice
-from vtmask.models.transformer import Encoder, EncoderSizes, dense, initializer, layer_norm
+from vtmask.models.transformer import Bert, EncoderSizes, dense, layer_norm
 
 VIDEO_MLP_EPSILON = 1e-5
 
@@ -32,15 +32,12 @@ class VLMSizes(EncoderSizes):
     Attributes:
       max_video_len: V, frames (seconds) a clip.
       max_len: L, positions a sequence; T = max_len - max_video_len - 2 of them are text.
-      num_positions: rows of the position table.
       num_classes: of the classifier's output; 0 is a model without a classifier.
     """
 
-    vocab_size: int = 30522
     feature_size: int = 512
     max_video_len: int = 32
     max_len: int = 96
-    num_positions: int = 512
     num_classes: int = 0
     pad_id: int = 0
     cls_id: int = 2
@@ -92,39 +89,14 @@ class PredictionHead(nn.Module):
         return layer_norm(sizes, "norm")(x)
 
 
-class VLM(nn.Module):
-    """The model. `vtmask.tasks` calls its methods through `flax.linen.apply`."""
+class VideoTextEncoder(Bert):
+    """Video, text or both through one encoder."""
 
     sizes: VLMSizes
 
     def setup(self) -> None:
-        sizes = self.sizes
-
-        def table(rows: int) -> nn.Embed:
-            return nn.Embed(
-                rows, sizes.hidden_size, dtype=sizes.dtype, embedding_init=initializer(sizes)
-            )
-
-        self.video_mlp = VideoMLP(sizes)
-        self.words = table(sizes.vocab_size)
-        self.positions = table(sizes.num_positions)
-        self.segments = table(2)
-        self.embedding_norm = layer_norm(sizes, "embedding_norm")
-        self.embedding_dropout = nn.Dropout(sizes.dropout_rate)
-        self.encoder = Encoder(sizes)
-        self.head = PredictionHead(sizes)
-        self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (sizes.vocab_size,))
-        if sizes.num_classes:
-            self.classifier = dense(sizes, sizes.num_classes, "classifier")
-
-    def __call__(self, batch: dict[str, Array]) -> Array:
-        """Hidden states of the whole sequence after the last layer and the head: [B, L, H]."""
-        mask = attention.padding(batch["video_mask"], batch["text_mask"])
-        embedded = self.embed(self.video_tokens(batch["video"]), batch["text"])
-        hidden = self.encode(embedded, mask)[-1]
-        if self.sizes.num_classes and self.is_initializing():
-            self.classify(hidden)
-        return self.head(hidden)
+        super().setup()
+        self.video_mlp = VideoMLP(self.sizes)
 
     def video_tokens(self, features: Array) -> Array:
         """Video tokens of features [..., feature_size], before positions: [..., H]."""
@@ -148,23 +120,49 @@ class VLM(nn.Module):
         frames = jnp.arange(video_tokens.shape[1] + 1)
         position = jnp.append(frames, jnp.arange(text_start - 1, text_start + text.shape[1]))
         segment = (position >= text_start).astype(jnp.int32)
-        x = self.embedding_norm(tokens + self.positions(position) + self.segments(segment))
-        return self.embedding_dropout(x, deterministic)
+        return self.embed_tokens(tokens, position, segment, deterministic)
 
     def embed_text(self, text: Array, position: Array) -> Array:
         """Text as `embed` does it, without dropout: [...] ids at a text position [] -> [..., H]."""
-        place = self.positions(self.sizes.max_video_len + 2 + position)
-        return self.embedding_norm(self.words(text) + place + self.segments(jnp.ones_like(text)))
+        place = self.sizes.max_video_len + 2 + position
+        return self.embed_tokens(self.words(text), place, jnp.ones_like(text))
 
-    def encode(
-        self,
-        embedded: Array,
-        mask: Array,
-        deterministic: bool = True,
-        cache_at: Array | int | None = None,
-    ) -> list[Array]:
-        """Hidden states of an embedded sequence, or a part of one; see `Encoder`."""
-        return self.encoder(embedded, mask, deterministic, cache_at)
+    def encode_video(self, video: Array, video_mask: Array, deterministic: bool = True) -> Array:
+        """Hidden states of `[CLS] video [SEP]` alone: [B, V, size], [B, V] -> [B, V + 2, H]."""
+        no_text = jnp.zeros((len(video), 0), jnp.int32)
+        embedded = self.embed(self.video_tokens(video), no_text, deterministic)
+        mask = attention.padding(video_mask, no_text.astype(bool))
+        return self.encode(embedded, mask, deterministic)[-1]
+
+
+class VLM(VideoTextEncoder):
+    """The model. `vtmask.tasks` calls its methods through `flax.linen.apply`."""
+
+    def setup(self) -> None:
+        super().setup()
+        sizes = self.sizes
+        self.head = PredictionHead(sizes)
+        self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (sizes.vocab_size,))
+        if sizes.num_classes:
+            self.classifier = dense(sizes, sizes.num_classes, "classifier")
+
+    def __call__(self, batch: dict[str, Array]) -> Array:
+        """Hidden states of the whole sequence after the last layer and the head: [B, L, H]."""
+        mask = attention.padding(batch["video_mask"], batch["text_mask"])
+        embedded = self.embed(self.video_tokens(batch["video"]), batch["text"])
+        hidden = self.encode(embedded, mask)[-1]
+        if self.sizes.num_classes and self.is_initializing():
+            self.classify(hidden)
+        return self.head(hidden)
+
+    def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:
+        """Hidden states of `[CLS] text` alone, each at its place in a sequence with a video:
+        [B, T], [B, T] -> [B, T + 1, H]."""
+        no_video = jnp.zeros((len(text), 0, self.sizes.hidden_size))
+        embedded = self.embed(no_video, text, deterministic)
+        embedded = jnp.concatenate([embedded[:, :1], embedded[:, 2:]], axis=1)
+        mask = jnp.pad(text_mask, ((0, 0), (1, 0)), constant_values=True)
+        return self.encode(embedded, mask[:, None, None, :], deterministic)[-1]
 
     def classify(self, hidden: Array) -> Array:
         """Class scores of hidden states, float32: [..., H] -> [..., num_classes]."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from vtmask.models.vlm import VLM
+from vtmask.models import AnyModel
 from vtmask.tasks import separate
 
 
@@ -28,7 +28,7 @@ class StepLocalization:
     isolated_layers: int | None
 
     def loss(
-        self, model: VLM, batch: dict[str, Array], key: Array
+        self, model: AnyModel, batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Array]]:
         """Mean binary cross-entropy over valid frames and steps. Needs an rng "dropout"."""
         del key
@@ -44,13 +44,13 @@ class StepLocalization:
         return losses.mean(where=valid), {}
 
     def encode_frames(
-        self, model: VLM, video: Array, video_mask: Array, deterministic: bool = True
+        self, model: AnyModel, video: Array, video_mask: Array, deterministic: bool = True
     ) -> Array:
         """Hidden states of frames, float32: [B, V, size] -> [B, V, H]."""
         return separate.encode_frames(model, video, video_mask, self.isolated_layers, deterministic)
 
     def embed_steps(
-        self, model: VLM, text: Array, text_mask: Array, deterministic: bool = True
+        self, model: AnyModel, text: Array, text_mask: Array, deterministic: bool = True
     ) -> Array:
         """Pooled texts of steps: [B, T] -> [B, H]; zero where the mask has no True."""
         hidden = separate.encode_text(model, text, text_mask, self.isolated_layers, deterministic)

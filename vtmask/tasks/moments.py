@@ -4,7 +4,7 @@ import dataclasses
 
 from jax import Array
 
-from vtmask.models.vlm import VLM
+from vtmask.models import AnyModel
 from vtmask.tasks import separate
 from vtmask.tasks.retrieval import Retrieval
 
@@ -27,15 +27,15 @@ class MomentRetrieval:
         return Retrieval(self.isolated_layers, "t2v")
 
     def loss(
-        self, model: VLM, batch: dict[str, Array], key: Array
+        self, model: AnyModel, batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Array]]:
         """The T2V loss of a batch's pairs. Needs an rng "dropout"; `key` is not used."""
         return self.retrieval.loss(model, batch, key)
 
-    def encode_frames(self, model: VLM, video: Array, video_mask: Array) -> Array:
+    def encode_frames(self, model: AnyModel, video: Array, video_mask: Array) -> Array:
         """Hidden states of frames, float32: [B, V, size] -> [B, V, H]."""
         return separate.encode_frames(model, video, video_mask, self.isolated_layers)
 
-    def embed_text(self, model: VLM, text: Array, text_mask: Array) -> Array:
+    def embed_text(self, model: AnyModel, text: Array, text_mask: Array) -> Array:
         """Pooled sentences: [B, T] -> [B, H]."""
         return self.retrieval.embed_text(model, text, text_mask)

@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 from jax import Array
 
-from vtmask.models.vlm import VLM
+from vtmask.models import AnyModel
 from vtmask.tasks.retrieval import Retrieval
 
 
@@ -26,13 +26,13 @@ class QuestionAnswering:
         return Retrieval(self.isolated_layers, "v2t")
 
     def loss(
-        self, model: VLM, batch: dict[str, Array], key: Array
+        self, model: AnyModel, batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Array]]:
         """The V2T loss of a batch's pairs. Needs an rng "dropout"; `key` is not used."""
         return self.retrieval.loss(model, batch, key)
 
     def scores(
-        self, model: VLM, video: Array, video_mask: Array, answers: Array, answers_mask: Array
+        self, model: AnyModel, video: Array, video_mask: Array, answers: Array, answers_mask: Array
     ) -> Array:
         """Scores of each video's answers: [B, V, size], [B, A, T] -> [B, A]."""
         videos = self.retrieval.embed_video(model, video, video_mask)

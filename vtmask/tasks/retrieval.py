@@ -7,7 +7,7 @@ from jax import Array
 
 from vtmask import attention, losses
 from vtmask.errors import check_choice
-from vtmask.models.vlm import VLM
+from vtmask.models import AnyModel
 from vtmask.tasks import separate
 
 
@@ -19,26 +19,29 @@ class Retrieval:
       isolated_layers: the first layers in which modalities don't see each other; embeddings are
         taken after the last of them, or after the last layer when there is none. None trains and
         evaluates each modality in a call of its own; see `vtmask.tasks.separate`.
-      direction: which side queries the other in the loss, "t2v" or "v2t".
+      direction: which side queries the other in the loss, "t2v", "v2t" or, as VideoCLIP pre-trains,
+        "both": the sum of these losses (VideoCLIP, section 3.2, equation 1).
     """
 
     isolated_layers: int | None
-    direction: Literal["t2v", "v2t"] = "t2v"
+    direction: Literal["t2v", "v2t", "both"] = "t2v"
 
     def __post_init__(self) -> None:
-        check_choice("config.task.direction", self.direction, ("t2v", "v2t"))
+        check_choice("config.task.direction", self.direction, ("t2v", "v2t", "both"))
 
     def loss(
-        self, model: VLM, batch: dict[str, Array], key: Array
+        self, model: AnyModel, batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Array]]:
         """The contrastive loss of a batch's pairs. Needs an rng "dropout"; `key` is not used."""
         del key
         video, text = self.embed_pairs(model, batch, deterministic=False)
-        pair = (text, video) if self.direction == "t2v" else (video, text)
-        return losses.contrastive(*pair), {}
+        t2v, v2t = losses.contrastive(text, video), losses.contrastive(video, text)
+        if self.direction == "both":
+            return t2v + v2t, {"t2v_loss": t2v, "v2t_loss": v2t}
+        return (t2v if self.direction == "t2v" else v2t), {}
 
     def embed_pairs(
-        self, model: VLM, batch: dict[str, Array], deterministic: bool
+        self, model: AnyModel, batch: dict[str, Array], deterministic: bool
     ) -> tuple[Array, Array]:
         """Pooled video and text [B, H] as in training: one call on the whole sequence."""
         video, video_mask = batch["video"], batch["video_mask"]
@@ -61,13 +64,13 @@ class Retrieval:
         )
 
     def embed_video(
-        self, model: VLM, video: Array, video_mask: Array, deterministic: bool = True
+        self, model: AnyModel, video: Array, video_mask: Array, deterministic: bool = True
     ) -> Array:
         """Pooled videos from a call of their own, as in evaluation: [B, V, size] -> [B, H]."""
         return separate.embed_video(model, video, video_mask, self.isolated_layers, deterministic)
 
     def embed_text(
-        self, model: VLM, text: Array, text_mask: Array, deterministic: bool = True
+        self, model: AnyModel, text: Array, text_mask: Array, deterministic: bool = True
     ) -> Array:
         """Pooled texts from a call of their own, as in evaluation: [B, T] -> [B, H]."""
         return separate.embed_text(model, text, text_mask, self.isolated_layers, deterministic)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from vtmask.models.vlm import VLM
+from vtmask.models import VLM, AnyModel
 from vtmask.tasks import separate
 
 
@@ -53,11 +53,11 @@ class TextLabels:
 
     isolated_layers: int | None = None
 
-    def embed_names(self, model: VLM, text: Array, text_mask: Array) -> Array:
+    def embed_names(self, model: AnyModel, text: Array, text_mask: Array) -> Array:
         """Pooled names of the classes but the background: [C, T] -> [C, H]."""
         return separate.embed_text(model, text, text_mask, self.isolated_layers)
 
-    def scores(self, model: VLM, video: Array, video_mask: Array, names: Array) -> Array:
+    def scores(self, model: AnyModel, video: Array, video_mask: Array, names: Array) -> Array:
         """Scores of the names for every frame: [B, V, size], [C, H] -> [B, V, C]."""
         frames = separate.encode_frames(model, video, video_mask, self.isolated_layers)
         return jnp.einsum("bvh,ch->bvc", frames, names)

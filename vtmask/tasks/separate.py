@@ -4,7 +4,8 @@
 frames and text are encoded as these layers let them see each other, frames not seeing [CLS] either,
 and states are taken after the last of them, or after the last layer when there is none (VLM,
 section 3.3; `MMFusionJoint` in evaluation). None is the form of pre-training, where each sees its
-[CLS] (`MMFusionShare` of the published code), for models that were not fine-tuned so.
+[CLS] (`MMFusionShare` of the published code), for models that were not fine-tuned so, and the only
+one of VideoCLIP (`MMFusionSeparate`).
 """
 
 import jax.numpy as jnp
@@ -12,45 +13,44 @@ from jax import Array
 
 from vtmask import attention
 from vtmask.errors import UserError
-from vtmask.models.vlm import VLM
+from vtmask.models import VLM, AnyModel
 
 
 def encode_video(
-    model: VLM,
+    model: AnyModel,
     video: Array,
     video_mask: Array,
     isolated_layers: int | None,
     deterministic: bool = True,
 ) -> Array:
     """Hidden states of frames and the video's [SEP]: [B, V, size], [B, V] -> [B, V + 1, H]."""
+    if isolated_layers is None:
+        return model.encode_video(video, video_mask, deterministic)[:, 1:]
+    layer = last_layer(model, isolated_layers)
     no_text = jnp.zeros((len(video), 0), jnp.int32)
     embedded = model.embed(model.video_tokens(video), no_text, deterministic)
-    closed = attention.isolated if isolated_layers is not None else attention.padding
-    states = model.encode(embedded, closed(video_mask, no_text.astype(bool)), deterministic)
-    return states[last_layer(model, isolated_layers)][:, 1:]
+    mask = attention.isolated(video_mask, no_text.astype(bool))
+    return model.encode(embedded, mask, deterministic)[layer][:, 1:]
 
 
 def encode_text(
-    model: VLM,
+    model: AnyModel,
     text: Array,
     text_mask: Array,
     isolated_layers: int | None,
     deterministic: bool = True,
 ) -> Array:
     """Hidden states of texts: [B, T], [B, T] -> [B, T, H]."""
-    no_video = jnp.zeros((len(text), 0, model.sizes.hidden_size))
-    embedded = model.embed(no_video, text, deterministic)
     if isolated_layers is None:
-        embedded = jnp.concatenate([embedded[:, :1], embedded[:, 2:]], axis=1)
-        text_mask = jnp.pad(text_mask, ((0, 0), (1, 0)), constant_values=True)
-    else:
-        embedded = embedded[:, 2:]
-    states = model.encode(embedded, text_mask[:, None, None, :], deterministic)
-    return states[last_layer(model, isolated_layers)][:, -text.shape[1] :]
+        return model.encode_text(text, text_mask, deterministic)[:, 1:]
+    layer = last_layer(model, isolated_layers)
+    no_video = jnp.zeros((len(text), 0, model.sizes.hidden_size))
+    embedded = model.embed(no_video, text, deterministic)[:, 2:]
+    return model.encode(embedded, text_mask[:, None, None, :], deterministic)[layer]
 
 
 def encode_frames(
-    model: VLM,
+    model: AnyModel,
     video: Array,
     video_mask: Array,
     isolated_layers: int | None,
@@ -62,7 +62,7 @@ def encode_frames(
 
 
 def embed_video(
-    model: VLM,
+    model: AnyModel,
     video: Array,
     video_mask: Array,
     isolated_layers: int | None,
@@ -74,7 +74,7 @@ def embed_video(
 
 
 def embed_text(
-    model: VLM,
+    model: AnyModel,
     text: Array,
     text_mask: Array,
     isolated_layers: int | None,
@@ -95,9 +95,14 @@ def pool_text(hidden: Array, text_mask: Array) -> Array:
     return _masked_mean(hidden, text_mask)
 
 
-def last_layer(model: VLM, isolated_layers: int | None) -> int:
-    """The layer whose states are taken; UserError where the model has fewer."""
-    if not 0 <= (isolated_layers or 0) <= model.sizes.num_layers:
+def last_layer(model: AnyModel, isolated_layers: int) -> int:
+    """The layer whose states are taken; UserError where the model has fewer, or two encoders."""
+    if not isinstance(model, VLM):
+        raise UserError(
+            f"config.task.isolated_layers is {isolated_layers}, expected None: VideoCLIP's "
+            "modalities have an encoder each"
+        )
+    if not 0 <= isolated_layers <= model.sizes.num_layers:
         raise UserError(
             f"config.task.isolated_layers is {isolated_layers}, but the model has "
             f"{model.sizes.num_layers} layers"

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vtmask.errors import UserError
-from vtmask.models.vlm import VLM
+from vtmask.models import AnyModel
 from vtmask.training import sharding
 from vtmask.training.checkpoints import Checkpoints, claim_workdir
 from vtmask.training.metrics import MetricWriter
@@ -37,7 +37,7 @@ class Batches(Protocol):
 
 
 def train(
-    config: ConfigDict, workdir: Path, model: VLM, task: Task, batches: Batches, params: Params
+    config: ConfigDict, workdir: Path, model: AnyModel, task: Task, batches: Batches, params: Params
 ) -> Params:
     """Trains from `params`, or resumes from the workdir's newest checkpoint.
 

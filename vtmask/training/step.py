@@ -11,7 +11,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from vtmask.models.vlm import VLM
+from vtmask.models import AnyModel
 from vtmask.training import sharding
 
 Params = dict[str, Any]
@@ -22,7 +22,7 @@ class Task(Protocol):
     """What training needs of a task: its loss, and the parts of it worth a curve."""
 
     def loss(
-        self, model: VLM, batch: dict[str, Array], key: Array
+        self, model: Any, batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Array]]: ...
 
 
@@ -34,7 +34,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
 
 
-def initial_params(model: VLM, seed: int) -> Params:
+def initial_params(model: AnyModel, seed: int) -> Params:
     """Fresh parameters of a model."""
     sizes = model.sizes
     batch = {
@@ -53,7 +53,7 @@ def step_keys(seed: int, step: Array | int) -> tuple[Array, Array]:
 
 
 def make_train_step(
-    model: VLM,
+    model: AnyModel,
     task: Task,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,

@@ -1,0 +1,67 @@
+"""VideoCLIP: an encoder for video and one for text (Xu et al., 2021, EMNLP, section 3).
+
+Each runs alone; their pooled states (`vtmask.tasks.separate`) are compared by dot products. Batches
+are those of `vtmask.models.vlm`.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from vtmask.models.transformer import Bert
+from vtmask.models.vlm import VideoTextEncoder, VLMSizes
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoCLIPSizes(VLMSizes):
+    """Sizes of a VideoCLIP; `num_layers` is of the text encoder.
+
+    Attributes:
+      num_video_layers: of the video encoder.
+    """
+
+    num_video_layers: int = 6
+
+
+class TextEncoder(Bert):
+    """A plain BERT."""
+
+    sizes: VideoCLIPSizes
+
+    def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:
+        """Hidden states of `[CLS] text`: [B, T], [B, T] -> [B, T + 1, H]."""
+        text = jnp.pad(text, ((0, 0), (1, 0)), constant_values=self.sizes.cls_id)
+        position = jnp.arange(text.shape[1])
+        embedded = self.embed_tokens(
+            self.words(text), position, jnp.zeros_like(position), deterministic
+        )
+        mask = jnp.pad(text_mask, ((0, 0), (1, 0)), constant_values=True)
+        return self.encode(embedded, mask[:, None, None, :], deterministic)[-1]
+
+
+class VideoCLIP(nn.Module):
+    """The model. `vtmask.tasks` calls its methods through `flax.linen.apply`."""
+
+    sizes: VideoCLIPSizes
+
+    def setup(self) -> None:
+        sizes = self.sizes
+        self.video = VideoTextEncoder(dataclasses.replace(sizes, num_layers=sizes.num_video_layers))
+        self.text = TextEncoder(sizes)
+
+    def __call__(self, batch: dict[str, Array]) -> tuple[Array, Array]:
+        """Hidden states of videos and texts, [B, V + 2, H] and [B, T + 1, H]."""
+        return (
+            self.encode_video(batch["video"], batch["video_mask"]),
+            self.encode_text(batch["text"], batch["text_mask"]),
+        )
+
+    def encode_video(self, video: Array, video_mask: Array, deterministic: bool = True) -> Array:
+        """Hidden states of `[CLS] video [SEP]`: [B, V, size], [B, V] -> [B, V + 2, H]."""
+        return self.video.encode_video(video, video_mask, deterministic)
+
+    def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:
+        """Hidden states of `[CLS] text`: [B, T], [B, T] -> [B, T + 1, H]."""
+        return self.text.encode_text(text, text_mask, deterministic)
