@@ -38,7 +38,9 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "moment_retrieval": moment_retrieval.evaluate,
 }
 # Settings of a task that training does not depend on: an evaluation may choose its own.
-FREE_SETTINGS = {"num_beams", "length_penalty", "max_decode_length", "temperature", "top_p"}
+FREE_SETTINGS = {
+    *("num_beams", "length_penalty", "max_decode_length", "temperature", "top_p", "direction"),
+}
 
 
 def main(config: ConfigDict, folder: str, out: Path) -> None:

@@ -8,17 +8,21 @@ WORKDIR/export.
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 from absl import flags
+from flax import traverse_util
 from ml_collections import ConfigDict, config_flags
 
 from vtmask import cli, export, models, tasks
 from vtmask.errors import UserError
-from vtmask.export import Model
+from vtmask.export import BertModel, Model, S3DModel
 from vtmask.inputs import recipe
 from vtmask.inputs.dataset import Dataset
-from vtmask.models import VLMSizes
+from vtmask.models import AnyModel, VideoCLIPSizes, VLMSizes
 from vtmask.training import Params, initial_params, train
 
 # Sizes that a fine-tuning recipe may choose: no parameter it starts from depends on them.
@@ -36,9 +40,10 @@ def main(config: ConfigDict, workdir: Path) -> None:
     params: Params = {}
     if config.init_from:
         params = params_to_start_from(config.init_from, sizes, dataset, class_names)
-    if not params or (class_names and "classifier" not in params):
-        params = initial_params(model, config.seed) | params
-    params = train(config, workdir, model, tasks.create(config.task), batches, params)
+    params = completed(params, model, config.seed)
+    task = tasks.create(config.task)
+    augmented = recipe.retrieval_augmented(config, batches, model, task, workdir)
+    params = train(config, workdir, model, task, augmented, params)
     export.save(
         workdir / "export",
         Model(
@@ -59,20 +64,55 @@ def params_to_start_from(
 ) -> Params:
     """Parameters of an exported model, which must fit the recipe and the data.
 
-    Its classifier is left out unless it is of the same classes.
+    Its classifier is left out unless it is of the same classes. A BERT is all of a VLM but its
+    video MLP; for a VideoCLIP it is the text encoder, and with its first layers the video encoder,
+    as published.
     """
-    start = export.load(folder)
+    start = export.load_any(folder)
+    if isinstance(start, S3DModel):
+        raise UserError(f"{folder}/model.json: is an S3D, expected a BERT, VLM or VideoCLIP")
     start.require_same_inputs(dataset)
-    theirs, ours = dataclasses.asdict(start.module.sizes), dataclasses.asdict(sizes)
-    for name in ours.keys() - FREE_SIZES:
-        if theirs[name] != ours[name]:
+    if isinstance(start, Model) and type(start.module.sizes) is not type(sizes):
+        theirs, ours = type(start.module).__name__, type(models.create(sizes)).__name__
+        raise UserError(
+            f"{folder}/model.json: is a {theirs}, the config's model is a {ours}; start from a "
+            f"{ours} or from a BERT"
+        )
+    there, here = dataclasses.asdict(start.module.sizes), dataclasses.asdict(sizes)
+    for name in (there.keys() & here.keys()) - FREE_SIZES:
+        if there[name] != here[name]:
             raise UserError(
-                f"{folder}/model.json: {name} is {theirs[name]}, the config says {ours[name]}; "
-                f"set --config.model.{name}={theirs[name]}"
+                f"{folder}/model.json: {name} is {there[name]}, the config says {here[name]}; "
+                f"set --config.model.{name}={there[name]}"
             )
-    if start.class_names == class_names:
+    if isinstance(start, BertModel) and isinstance(sizes, VideoCLIPSizes):
+        return videoclip_from_bert(folder, start.params, sizes)
+    if isinstance(start, BertModel) or start.class_names == class_names:
         return start.params
     return {name: value for name, value in start.params.items() if name != "classifier"}
+
+
+def videoclip_from_bert(folder: str, bert: Params, sizes: VideoCLIPSizes) -> Params:
+    """Both encoders; the video MLP is missing."""
+    if sizes.num_video_layers > sizes.num_layers:
+        raise UserError(
+            f"{folder}/model.json: has {sizes.num_layers} layers, too few for "
+            f"config.model.num_video_layers {sizes.num_video_layers}"
+        )
+    text = {name: value for name, value in bert.items() if name not in ("head", "decoder_bias")}
+    layers = {f"layer_{i}": text["encoder"][f"layer_{i}"] for i in range(sizes.num_video_layers)}
+    # Copies, as training gives up the memory of what it updates.
+    return {"text": text, "video": jax.tree.map(jnp.copy, text | {"encoder": layers})}
+
+
+def completed(params: Params, model: AnyModel, seed: int) -> Params:
+    """The parameters, with fresh ones for those that the model has besides."""
+    found = traverse_util.flatten_dict(params)
+    expected = jax.eval_shape(functools.partial(initial_params, model), seed)
+    if traverse_util.flatten_dict(expected).keys() <= found.keys():
+        return params
+    fresh = traverse_util.flatten_dict(initial_params(model, seed))
+    return traverse_util.unflatten_dict(fresh | found)
 
 
 if __name__ == "__main__":

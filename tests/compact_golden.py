@@ -34,6 +34,7 @@ def main(full: Path, compact: Path) -> None:
         np.savez_compressed(compact / name, **kept)
     cut_windows(full, compact)
     cut_clips(np.load(full / "vlm_caption.npz"), compact / "vlm_caption.npz")
+    cut_inputs(np.load(full / "videoclip.npz"), compact / "videoclip.npz")
     for name in ("caption_dedup.json", "clip_sampling.json", "s3d_dict.npy", "sequences.json"):
         shutil.copy(full / name, compact / name)
     (compact / "mmpt_shards").mkdir(exist_ok=True)
@@ -63,6 +64,14 @@ def cut_windows(full: Path, compact: Path) -> None:
         if name == "vlm_segmentation":
             kept["logits"] = kept["logits"][..., :40]
         np.savez_compressed(compact / f"{name}.npz", **kept)
+
+
+def cut_inputs(case: Any, path: Path) -> None:
+    """Of VideoCLIP two rows of hidden states and no inputs, which are those of vlm_joint.npz."""
+    whole = ("meta", "pooled_video", "pooled_text", "loss")
+    kept = {key: case[key] for key in case.files if key in whole or key.startswith("gradnorm/")}
+    kept |= {key: case[key][:2] for key in ("hidden_video", "hidden_text")}
+    np.savez_compressed(path, **kept)
 
 
 def compact_metrics(metrics: dict[str, Any]) -> dict[str, Any]:

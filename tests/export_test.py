@@ -11,8 +11,9 @@ import synthetic
 
 from vtmask import export, tokenizers
 from vtmask.errors import UserError
-from vtmask.export import Model
+from vtmask.export import BertModel, Model
 from vtmask.models import VLM
+from vtmask.models.transformer import Bert, EncoderSizes
 from vtmask.training import initial_params
 
 LINES = ["slide the red ball to the right", "now spin the blue box"] * 9
@@ -80,3 +81,53 @@ def test_a_damaged_export(model: Model, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match="model.json: has no tokenizer"):
         export.load(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps(card | {"model": "gpt"}))
+    with pytest.raises(UserError, match="model.json: model is 'gpt', expected 'vlm' or"):
+        export.load(tmp_path)
+
+
+def test_a_bert_knows_no_video(model: Model, tmp_path: Path) -> None:
+    sizes = EncoderSizes(hidden_size=32, num_layers=2, num_heads=2, mlp_size=64, vocab_size=50)
+    names = ("words", "positions", "segments", "embedding_norm", "encoder")
+    params = {name: model.params[name] for name in names}
+    bert = BertModel(Bert(sizes), params, model.tokenizer, {"seed": 4})
+    export.save(tmp_path / "bert", bert)
+    assert "feature_extractor" not in json.loads((tmp_path / "bert" / "model.json").read_text())
+    loaded = export.load_any(tmp_path / "bert")
+    assert isinstance(loaded, BertModel)
+    assert loaded.module.sizes == sizes and loaded.config == {"seed": 4}
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
+    loaded.require_same_inputs(Data(model.tokenizer, "anything", 768, 3.0))
+    with pytest.raises(UserError, match="data: its captions were tokenised with another"):
+        loaded.require_same_inputs(Data(tokenizers.train(["lift a green star"] * 9, 20)))
+    with pytest.raises(UserError, match="bert/model.json: model is 'bert', expected one of video"):
+        export.load(tmp_path / "bert")
+
+
+def test_unused_parameters_are_kept_beside_the_model(model: Model, tmp_path: Path) -> None:
+    export.save(tmp_path, model)
+    assert export.load_unused(tmp_path) == {}
+    unused: dict[str, np.ndarray] = {
+        "bert.pooler.dense.bias": np.array([1, -0.0], np.float32),
+        "bert.embeddings.position_ids": np.arange(3)[None],
+    }
+    export.save(tmp_path, model, unused)
+    found = export.load_unused(tmp_path)
+    assert {name: (value.dtype, value.tobytes()) for name, value in found.items()} == {
+        name: (value.dtype, value.tobytes()) for name, value in unused.items()
+    }
+    path = tmp_path / "unused.npz"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match="unused.npz: is damaged; convert the model again"):
+        export.load_unused(tmp_path)
+
+
+def test_an_export_that_fails_leaves_nothing(model: Model, tmp_path: Path) -> None:
+    class Full(type(model.tokenizer)):  # type: ignore[misc]
+        def save(self, folder: str | Path) -> None:
+            raise OSError(28, "No space left on device")
+
+    full = dataclasses.replace(model, tokenizer=Full(model.tokenizer.content))
+    with pytest.raises(UserError, match="export: model can't be written .No space left on device"):
+        export.save(tmp_path / "export", full)
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,5 @@
 """Reads golden numbers; weights are rebuilt from the rule that made them."""
 
-import dataclasses
 import functools
 import json
 import re
@@ -13,7 +12,7 @@ import numpy as np
 
 from vtmask import convert
 from vtmask.masking import Masked
-from vtmask.models.vlm import VLM, VLMSizes
+from vtmask.models import VLM, VideoCLIP, VideoCLIPSizes, VLMSizes
 
 WORDS = "mm_encoder.bert.embeddings.word_embeddings.weight"
 COMPACT = Path(__file__).parent / "golden"
@@ -34,40 +33,58 @@ def weight(tag: str, key: str, shape: tuple[int, ...]) -> np.ndarray:
     return (np.float32(1.2) / np.sqrt(np.prod(shape[1:] or shape))).astype(np.float32) * x
 
 
-def published_shapes(meta: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the published VLM's parameters that outputs use."""
+def published_shapes(meta: dict[str, Any], kind: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the published model's parameters that outputs use."""
+    if kind == "videoclip":
+        video = _encoder_shapes(meta, meta["num_hidden_video_layers"]) | _video_mlp_shapes(meta)
+        text = _encoder_shapes(meta, meta["bert"]["num_hidden_layers"])
+        return {f"video_encoder.{name}": shape for name, shape in video.items()} | {
+            f"text_encoder.{name.removeprefix('bert.')}": shape for name, shape in text.items()
+        }
+    hidden = meta["bert"]["hidden_size"]
+    shapes = _encoder_shapes(meta, meta["bert"]["num_hidden_layers"]) | _video_mlp_shapes(meta)
+    shapes |= _linear("cls.predictions.transform.dense", hidden, hidden)
+    shapes |= _norm("cls.predictions.transform.LayerNorm", hidden)
+    return {f"mm_encoder.{name}": shape for name, shape in shapes.items()}
+
+
+def _encoder_shapes(meta: dict[str, Any], num_layers: int) -> dict[str, tuple[int, ...]]:
     bert = meta["bert"]
     hidden, mlp = bert["hidden_size"], bert["intermediate_size"]
-    linear: dict[str, tuple[int, int]] = {
-        "videomlp.linear1": (hidden, meta["feature_dim"]),
-        "videomlp.linear2": (hidden, hidden),
-        "cls.predictions.transform.dense": (hidden, hidden),
-    }
-    norms = [
-        "videomlp.LayerNorm",
-        "bert.embeddings.LayerNorm",
-        "cls.predictions.transform.LayerNorm",
-    ]
-    for i in range(bert["num_hidden_layers"]):
+    shapes = _norm("bert.embeddings.LayerNorm", hidden)
+    for i in range(num_layers):
         layer = f"bert.encoder.layer.{i}"
         for name in ("self.query", "self.key", "self.value", "output.dense"):
-            linear[f"{layer}.attention.{name}"] = (hidden, hidden)
-        linear[f"{layer}.intermediate.dense"] = (mlp, hidden)
-        linear[f"{layer}.output.dense"] = (hidden, mlp)
-        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+            shapes |= _linear(f"{layer}.attention.{name}", hidden, hidden)
+        shapes |= _linear(f"{layer}.intermediate.dense", hidden, mlp)
+        shapes |= _linear(f"{layer}.output.dense", mlp, hidden)
+        shapes |= _norm(f"{layer}.attention.output.LayerNorm", hidden)
+        shapes |= _norm(f"{layer}.output.LayerNorm", hidden)
     tables = {
         "word": bert["vocab_size"],
         "position": bert["max_position_embeddings"],
         "token_type": bert["type_vocab_size"],
     }
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in linear.items():
-        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-    for name in norms:
-        shapes |= {f"{name}.weight": (hidden,), f"{name}.bias": (hidden,)}
     for name, rows in tables.items():
         shapes[f"bert.embeddings.{name}_embeddings.weight"] = (rows, hidden)
-    return {f"mm_encoder.{name}": shape for name, shape in shapes.items()}
+    return shapes
+
+
+def _video_mlp_shapes(meta: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    hidden = meta["bert"]["hidden_size"]
+    return {
+        **_linear("videomlp.linear1", meta["feature_dim"], hidden),
+        **_norm("videomlp.LayerNorm", hidden),
+        **_linear("videomlp.linear2", hidden, hidden),
+    }
+
+
+def _linear(name: str, size: int, out: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (out, size), f"{name}.bias": (out,)}
+
+
+def _norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
 
 
 def s3d_weights(case: Any) -> dict[str, np.ndarray]:
@@ -80,38 +97,48 @@ def meta(case: Any) -> dict[str, Any]:
     return json.loads(str(case["meta"]))
 
 
-def vlm(case: Any, kind: str = "vlm") -> tuple[VLM, dict[str, Any]]:
-    """The model and the parameters of a golden case, of the model that `kind` names."""
+def sizes(case: Any) -> dict[str, Any]:
+    """What VLM and VideoCLIP have of a golden case's sizes."""
     facts = meta(case)
     bert = facts["bert"]
-    sizes = VLMSizes(
-        hidden_size=bert["hidden_size"],
-        num_layers=bert["num_hidden_layers"],
-        num_heads=bert["num_attention_heads"],
-        mlp_size=bert["intermediate_size"],
-        vocab_size=bert["vocab_size"],
-        num_positions=bert["max_position_embeddings"],
-        feature_size=facts["feature_dim"],
-        max_video_len=facts["max_video_len"],
-        max_len=facts["max_len"],
-        pad_id=facts["pad_token_id"],
-        cls_id=facts["cls_token_id"],
-        sep_id=facts["sep_token_id"],
-        mask_id=facts["mask_token_id"],
-    )
-    params = convert.vlm_from_published(published_weights(case, kind))
-    if "classifier" in params:
-        sizes = dataclasses.replace(sizes, num_classes=len(params["classifier"]["bias"]))
-    return VLM(sizes), params
+    return {
+        "hidden_size": bert["hidden_size"],
+        "num_layers": bert["num_hidden_layers"],
+        "num_heads": bert["num_attention_heads"],
+        "mlp_size": bert["intermediate_size"],
+        "vocab_size": bert["vocab_size"],
+        "num_positions": bert["max_position_embeddings"],
+        "feature_size": facts["feature_dim"],
+        "max_video_len": facts["max_video_len"],
+        "max_len": facts["max_len"],
+        "pad_id": facts["pad_token_id"],
+        "cls_id": facts["cls_token_id"],
+        "sep_id": facts["sep_token_id"],
+        "mask_id": facts["mask_token_id"],
+    }
+
+
+def vlm(case: Any, kind: str = "vlm") -> tuple[VLM, dict[str, Any]]:
+    """The model and the parameters of a golden case, of the model that `kind` names."""
+    params = convert.parameters("vlm", published_weights(case, kind)).params()
+    num_classes = len(params["classifier"]["bias"]) if "classifier" in params else 0
+    return VLM(VLMSizes(**sizes(case), num_classes=num_classes)), params
+
+
+def videoclip(case: Any) -> tuple[VideoCLIP, dict[str, Any]]:
+    """The model and the parameters of the golden case of VideoCLIP."""
+    params = convert.parameters("videoclip", published_weights(case, "videoclip")).params()
+    num_video_layers = meta(case)["num_hidden_video_layers"]
+    return VideoCLIP(VideoCLIPSizes(**sizes(case), num_video_layers=num_video_layers)), params
 
 
 def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:
-    """Those in the file where it has them, or else from the rule."""
-    inside = {k.removeprefix("param/"): case[k] for k in case.files if k.startswith("param/")}
-    if WORDS in inside:
-        return inside
+    """Those in the file where it has them all, or else from the rule."""
     facts = meta(case)
-    tag, shapes = f"{facts['tag']}/{kind}", published_shapes(facts)
+    tag, shapes = f"{facts['tag']}/{kind}", published_shapes(facts, kind)
+    inside = {k.removeprefix("param/"): case[k] for k in case.files if k.startswith("param/")}
+    if any(name.endswith("word_embeddings.weight") for name in inside):
+        return inside
     if kind == "seg":
         classes = case["logits"].shape[-1]
         hidden = facts["bert"]["hidden_size"]
@@ -146,7 +173,7 @@ def masked(case: Any, input_text: np.ndarray, prefix: str = "") -> Masked:
 
 def get(tree: dict[str, Any], published_name: str) -> np.ndarray | None:
     """A parameter or gradient in its published shape; None for one that our model leaves out."""
-    path = convert.published_name(published_name)
+    path = convert.path_of(published_name)
     if path is None:
         return None
     value: Any = functools.reduce(lambda node, key: node[key], path.split("/"), tree)

@@ -4,6 +4,7 @@
 hidden states and small parameters after training.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from vtmask import attention, convert, losses
+from vtmask import attention, convert, export, losses, torch_files
+from vtmask.convert import Options
 from vtmask.evaluation import metrics, moments, ordered_steps, windows
+from vtmask.export import Model
 from vtmask.inputs import clips
+from vtmask.models import VLM, AnyModel, VideoCLIP, VideoCLIPSizes, VLMSizes
 from vtmask.models.s3d import S3D, Words
-from vtmask.models.vlm import VLM
 from vtmask.tasks import captioning
 from vtmask.tasks.captioning import Captioning
 from vtmask.tasks.localization import StepLocalization
@@ -49,7 +52,10 @@ def test_generation_masks(golden_dir: Path) -> None:
 
 def test_hidden_states(golden_dir: Path) -> None:
     case = np.load(golden_dir / "vlm_pretrain.npz")
-    model, params = golden.vlm(case)
+    compare_hidden_states(case, *golden.vlm(case))
+
+
+def compare_hidden_states(case: Any, model: VLM, params: Any) -> None:
     batch = golden.batch(case)
     masked = golden.masked(case, case["input_caps"])
 
@@ -188,7 +194,7 @@ def test_joint_retrieval(golden_dir: Path) -> None:
             assert_close(losses.contrastive(video, text), case[prefix + "v2t_loss"])
 
 
-def embed_separately(task: Retrieval, model: VLM, params: Any, batch: Any) -> tuple[Any, Any]:
+def embed_separately(task: Retrieval, model: AnyModel, params: Any, batch: Any) -> tuple[Any, Any]:
     """Pooled video and text, in a call each."""
     variables = {"params": params}
     return (
@@ -203,6 +209,108 @@ def test_share(golden_dir: Path) -> None:
     video, text = embed_separately(Retrieval(None), model, params, golden.batch(case))
     assert_close(video, case["pooled_video"])
     assert_close(text, case["pooled_text"])
+
+
+def test_videoclip(golden_dir: Path) -> None:
+    case = np.load(golden_dir / "videoclip.npz")
+    model, params = golden.videoclip(case)
+    inputs = case if "caps" in case.files else np.load(golden_dir / "vlm_joint.npz")
+    compare_videoclip(case, model, params, golden.batch(inputs))
+
+
+def compare_videoclip(case: Any, model: VideoCLIP, params: Any, batch: Any) -> None:
+    """Hidden and pooled states, the loss and its gradients; their numbers are in `case`."""
+    task = Retrieval(None, "both")
+    hidden_video, hidden_text = jax.jit(model.apply)({"params": params}, batch)
+    rows = len(case["hidden_video"])  # the compact set has some
+    assert_close(hidden_video[:rows], case["hidden_video"])
+    assert_close(hidden_text[:rows], case["hidden_text"])
+    video, text = embed_separately(task, model, params, batch)
+    assert_close(video, case["pooled_video"])
+    assert_close(text, case["pooled_text"])
+
+    calm = VideoCLIP(dataclasses.replace(model.sizes, dropout_rate=0.0))
+
+    def loss_of(params: Any) -> jax.Array:
+        return nn.apply(task.loss, calm)({"params": params}, batch, jax.random.key(0))[0]
+
+    loss, grads = jax.jit(jax.value_and_grad(loss_of))(params)
+    assert_close(loss, case["loss"])
+    norms = {
+        key.removeprefix("gradnorm/"): case[key]
+        for key in case.files
+        if key.startswith("gradnorm/")
+    }
+    assert norms.keys() == golden.published_shapes(golden.meta(case), "videoclip").keys()
+    atol = 1e-6 * max(norms.values())
+    for name, norm in norms.items():
+        actual = np.linalg.norm(golden.get(grads, name))
+        np.testing.assert_allclose(actual, norm, rtol=1e-3, atol=atol, err_msg=name)
+
+
+def test_made_up_weights_of_videoclip_are_those_of_the_file(golden_dir: Path) -> None:
+    """So the compact set, without them, checks the same model."""
+    case = np.load(golden_dir / "videoclip.npz")
+    inside = {key.removeprefix("param/"): case[key] for key in case.files if "param/" in key}
+    if not inside:
+        pytest.skip("the full set has weights")
+    facts = golden.meta(case)
+    for name, shape in golden.published_shapes(facts, "videoclip").items():
+        np.testing.assert_array_equal(
+            golden.weight("golden-a/videoclip", name, shape), inside[name]
+        )
+
+
+@pytest.fixture
+def vocab(tmp_path: Path) -> Path:
+    """As many pieces as the golden models have words, BERT's control symbols at their places."""
+    pieces = [f"piece{i}" for i in range(600)]
+    pieces[0], pieces[100] = "[PAD]", "[UNK]"
+    pieces[101:104] = "[CLS]", "[SEP]", "[MASK]"
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(pieces) + "\n")
+    return path
+
+
+def converted(golden_dir: Path, tmp_path: Path, vocab: Path, name: str) -> Model:
+    source = golden_dir / f"{name}_checkpoint.pt"
+    if not source.exists():
+        pytest.skip("the full set has checkpoints")
+    convert.convert(source, tmp_path / name, Options(vocab=vocab, num_heads=4))
+    return export.load(tmp_path / name)
+
+
+def test_a_converted_vlm(golden_dir: Path, tmp_path: Path, vocab: Path) -> None:
+    model = converted(golden_dir, tmp_path, vocab, "vlm")
+    case = np.load(golden_dir / "vlm_pretrain.npz")
+    assert model.module == VLM(VLMSizes(**golden.sizes(case)))
+    compare_hidden_states(case, model.module, model.params)
+    loss = nn.apply(Pretrain().masked_loss, model.module)
+    masked = golden.masked(case, case["input_caps"])
+    found = loss({"params": model.params}, golden.batch(case), masked, True)[0]
+    assert_close(found, case["mtm_loss"])
+
+
+def test_a_converted_videoclip(golden_dir: Path, tmp_path: Path, vocab: Path) -> None:
+    model = converted(golden_dir, tmp_path, vocab, "videoclip")
+    case = np.load(golden_dir / "videoclip.npz")
+    assert isinstance(model.module, VideoCLIP)
+    assert model.module == VideoCLIP(VideoCLIPSizes(**golden.sizes(case), num_video_layers=1))
+    compare_videoclip(case, model.module, model.params, golden.batch(case))
+
+
+@pytest.mark.parametrize("name", ["vlm", "videoclip"])
+def test_a_checkpoint_and_back(golden_dir: Path, tmp_path: Path, vocab: Path, name: str) -> None:
+    torch = pytest.importorskip("torch")
+    converted(golden_dir, tmp_path, vocab, name)
+    convert.convert(tmp_path / name, tmp_path / "back.pt", Options())
+    found = torch.load(tmp_path / "back.pt", weights_only=True)["model"]
+    expected = torch_files.load(golden_dir / f"{name}_checkpoint.pt")["model"]
+    assert list(found) == list(expected)
+    for key, value in expected.items():
+        array = found[key].numpy()
+        assert (array.dtype, array.shape) == (value.dtype, value.shape)
+        assert array.tobytes() == value.tobytes()
 
 
 def test_segmentation(golden_dir: Path) -> None:

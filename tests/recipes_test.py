@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,27 @@ from data_crosstask import crosstask_dataset_builder_test as crosstask
 from data_didemo import didemo_dataset_builder_test as didemo
 from data_msrvtt import msrvtt_dataset_builder_test as msrvtt
 from data_youcook2 import youcook2_dataset_builder_test as youcook2
+from ml_collections import ConfigDict
 
 import evaluate
 import train
-from vtmask import tasks
-from vtmask.inputs import clips
-from vtmask.models import VLMSizes
+from configs import zeroshot
+from vtmask import export, models, tasks
+from vtmask.errors import UserError
+from vtmask.export import Model
+from vtmask.inputs import clips, recipe
+from vtmask.inputs.dataset import Dataset
 from vtmask.tokenizers import CONTROL_SYMBOLS
+from vtmask.training import initial_params
 from vtmask.training.metrics import read_metrics
 from vtmask.training.optimizer import make_schedule
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
+RECIPES = sorted(
+    path.stem
+    for path in (ROOT / "configs").glob("*.py")
+    if path.stem not in ("__init__", "zeroshot")
+)
 BERT = {
     "model.hidden_size": 768,
     "model.num_layers": 12,
@@ -42,17 +52,44 @@ BERT = {
     "optim.weight_decay": 0.0,
 }
 FINE_TUNING = BERT | {"optim.warmup_steps": 122, "init_from": ""}
+PRE_TRAINING = BERT | {
+    "optim.warmup_steps": 1000,
+    "sampler.min_tokens": 8,
+    "sampler.max_tokens": 64,
+}
+VLM_TASK = {
+    "task.objective": "mtm",
+    "task.masking.mm_prob": 0.5,
+    "task.masking.mask_prob": 0.15,
+    "sampler.name": "caption_windows",
+}
+VIDEOCLIP_TASK = {
+    "model.num_video_layers": 6,
+    "task.isolated_layers": None,
+    "task.direction": "both",
+    "sampler.name": "overlapped_clips",
+    "sampler.clips_per_record": 16,
+    "sampler.min_frames": 3,
+    "sampler.max_frames": 32,
+    "retrieval_augmented.enabled": True,
+}
 PUBLISHED: dict[str, dict[str, Any]] = {
-    "vlm": BERT
+    "vlm": PRE_TRAINING | VLM_TASK | {"sampler.clips_per_record": 16},
+    "vlm_howto100m": PRE_TRAINING
+    | VLM_TASK
     | {
-        "optim.warmup_steps": 1000,
-        "task.objective": "mtm",
-        "task.masking.mm_prob": 0.5,
-        "task.masking.mask_prob": 0.15,
-        "sampler.name": "caption_windows",
-        "sampler.clips_per_record": 16,
-        "sampler.min_tokens": 8,
-        "sampler.max_tokens": 64,
+        "batch_size": 256,
+        "num_steps": 2_062_500,  # 15 epochs of 1.1 million videos
+        "data.name": "howto100m",
+        "sampler.clips_per_record": 32,
+    },
+    "videoclip": PRE_TRAINING | VIDEOCLIP_TASK,
+    "videoclip_howto100m": PRE_TRAINING
+    | VIDEOCLIP_TASK
+    | {
+        "batch_size": 512,  # 32 videos
+        "num_steps": 859_375,  # 25 epochs of 1.1 million videos
+        "data.name": "howto100m",
     },
     "msrvtt": FINE_TUNING
     | {
@@ -150,7 +187,9 @@ def test_a_recipe_has_the_published_settings(name: str) -> None:
     assert found == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLISHED if name != "vlm"])
+@pytest.mark.parametrize(
+    "name", [n for n in PUBLISHED if PUBLISHED[n].items() >= FINE_TUNING.items()]
+)
 def test_the_learning_rate_stays_after_the_warm_up(name: str) -> None:
     config = synthetic.recipe(name)
     schedule = make_schedule(config.optim, config.num_steps)
@@ -162,7 +201,8 @@ def test_the_learning_rate_stays_after_the_warm_up(name: str) -> None:
 def test_a_recipe_fits_together(name: str) -> None:
     config = synthetic.recipe(name)
     tasks.create(config.task)
-    sizes = VLMSizes(**config.model)
+    settings = config.model.to_dict()
+    sizes = models.SIZES[settings.pop("name")](**settings)
     settings = config.sampler.to_dict()
     sampler = clips.create(settings.pop("name"), sizes, **settings)
     assert config.batch_size % sampler.clips_per_record == 0
@@ -230,9 +270,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(folder: Path, name: str) -> None:
-    """Makes published files of a data set and builds it, with BERT's kind of vocabulary."""
+    """Makes published files of a data set and builds it once, with BERT's kind of vocabulary."""
     data_set, _, config = name.partition("/")
     manual = folder / "manual" / name
+    if manual.exists():
+        return
     globals()[f"write_{data_set}"](manual)
     words = ["a", "car", "cut", "the", "onions", "dog", "stir", *"bcdefghijklmnopqrstuvwxyz"]
     (manual / "vocab.txt").write_text("\n".join([*CONTROL_SYMBOLS, *words]))
@@ -309,3 +351,35 @@ def test_a_recipe_runs_from_published_files_to_a_report(
     predictions = (tmp_path / "test/predictions.jsonl").read_text().splitlines()
     assert predictions and all(map(json.loads, predictions))
     assert "The loss goes from" in (tmp_path / "test/report.html").read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in zeroshot.RECIPES if "demo" not in name])
+def test_videoclip_does_a_task_without_training_for_it(
+    built: Path, tmp_path: Path, name: str
+) -> None:
+    config = zeroshot.get_config(name)
+    build(built, config.data.name)
+    config.data.dir = str(built)
+    config.eval.batch_size = 4
+    dataset = Dataset(config.data.name, config.eval.split, str(built))
+    tiny = {field: value for field, value in TINY.items() if not field.startswith("eval")}
+    longest = {"model__max_video_len": 30, "model__num_video_layers": 1}
+    pretrained = synthetic.recipe("videoclip", **tiny | longest)
+    module = models.create(recipe.model_sizes(pretrained, dataset))
+    inputs = (dataset.tokenizer, dataset.feature_extractor, dataset.seconds_per_feature)
+    model = Model(module, initial_params(module, 0), *inputs, pretrained.to_dict())
+    export.save(tmp_path / "export", model)
+
+    evaluate.main(config, str(tmp_path / "export"), tmp_path / "test")
+    found = json.loads((tmp_path / "test/metrics.json").read_text())
+    values = [value for figures in found["metrics"].values() for value in figures.values()]
+    assert values and np.isfinite(values).all()
+    assert found["trained for"] == "retrieval" and "report.html" in os.listdir(tmp_path / "test")
+
+
+@pytest.mark.parametrize("task", ["captioning", "segmentation", "pretrain"])
+def test_what_videoclip_cannot_do(task: str) -> None:
+    config = synthetic.recipe("videoclip", task=ConfigDict({"name": task}))
+    dataset: Any = None
+    with pytest.raises(UserError, match=f"config.task.name is {task}, which VideoCLIP cannot do"):
+        recipe.model_sizes(config, dataset)

@@ -1,9 +1,11 @@
 """The `vtmask` command."""
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from vtmask import cli
 from vtmask.features import extraction, listing, show
@@ -71,7 +73,46 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("--out", type=Path, help="the picture, by default NAME.png here")
     _add_model(picture)
     picture.set_defaults(run=_show)
+    _add_convert(commands)
     return parser
+
+
+def _add_convert(commands: Any) -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="published weights to an exported model, and back",
+        description="Writes published weights of VLM, VideoCLIP, BERT or S3D as an exported model "
+        "to the folder OUT, or an exported model as published weights to the file OUT.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,  # those of vtmask.convert.Options
+    )
+    convert.add_argument(
+        "input",
+        type=Path,
+        metavar="INPUT",
+        help="checkpoint of MMPT (.pt), BERT of Hugging Face (folder, .safetensors or .bin), "
+        "s3d_howto100m.pth, or the folder of an exported model",
+    )
+    convert.add_argument("--out", required=True, type=Path, help="a folder, or a file for PyTorch")
+    convert.add_argument(
+        "--vocab", type=Path, help="the tokenizer's file, by default the vocab.txt in INPUT"
+    )
+    convert.add_argument(
+        "--num_heads", type=_positive, help="by default as config.json says, or hidden_size / 64"
+    )
+    convert.add_argument(
+        "--max_video_len", type=_positive, help="frames a clip, by default 32, as published"
+    )
+    convert.add_argument(
+        "--max_len", type=_positive, help="positions a sequence, by default 96, as published"
+    )
+    convert.add_argument(
+        "--feature_extractor", help="name of the features, by default s3d-howto100m"
+    )
+    convert.add_argument(
+        "--class_names", type=Path, help="names of a classifier's classes, a file with one a line"
+    )
+    convert.set_defaults(run=_convert)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +164,17 @@ def _show(options: argparse.Namespace) -> int:
     out = options.out or Path(f"{options.file.stem}.png")
     show.write_picture(options.file, out, options.video, _extractor(options))
     print(f"Picture: {out}")
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from vtmask import convert  # only here, as it needs JAX
+
+    given = vars(options)
+    fields = {field.name for field in dataclasses.fields(convert.Options)}
+    chosen = convert.Options(**{name: given[name] for name in fields & given.keys()})
+    convert.convert(options.input, options.out, chosen)
+    print(f"Converted: {options.out}")
     return 0
 
 

@@ -69,7 +69,7 @@ def _parse(argv: list[str]) -> list[str]:
     recipes += [value for flag, value in pairwise(argv) if flag == "--config"]
     with one_line_errors():
         for recipe in recipes:
-            if not Path(recipe).is_file():
+            if not Path(recipe.partition(":")[0]).is_file():  # configs/zeroshot.py:msrvtt
                 raise UserError(f"--config={recipe}: no such recipe; configs/ has them")
         return flags.FLAGS(argv)
 

@@ -1,129 +1,588 @@
-"""Published weights to our parameters."""
+"""Published weights to our exports, and back: MMPT's VLM and VideoCLIP, BERT, S3D.
 
+A published name, such as `mmmodel.mm_encoder.bert.encoder.layer.0.output.dense.weight`, stands for
+one of our parameters, `encoder/layer_0/mlp_out/kernel`, whose axes have another order; for one that
+feeds no output; or for a second name of tied parameters. `config["published_names"]` of an export
+lists those it was made of.
+"""
+
+import dataclasses
+import functools
+import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
+import ml_dtypes
 import numpy as np
 from flax import traverse_util
 
-from vtmask.errors import UserError
+from vtmask import export, models, tokenizers, torch_files
+from vtmask.errors import UserError, reason
+from vtmask.export import BertModel, Model, S3DModel
+from vtmask.models import VLM, VLMSizes
 from vtmask.models.s3d import MAX_WORDS, S3D
+from vtmask.models.transformer import LAYER_NORM_EPSILON, Bert, EncoderSizes
+from vtmask.tokenizers import Tokenizer
+from vtmask.training import initial_params
 
-_LAYER = r"bert\.encoder\.layer\.(\d+)\."
-_RENAMES = [
-    (r"videomlp\.linear1\.", "video_mlp/in/"),
-    (r"videomlp\.LayerNorm\.", "video_mlp/norm/"),
-    (r"videomlp\.linear2\.", "video_mlp/out/"),
-    (r"bert\.embeddings\.word_embeddings\.", "words/"),
-    (r"bert\.embeddings\.position_embeddings\.", "positions/"),
-    (r"bert\.embeddings\.token_type_embeddings\.", "segments/"),
-    (r"bert\.embeddings\.LayerNorm\.", "embedding_norm/"),
-    (_LAYER + r"attention\.self\.(query|key|value)\.", r"encoder/layer_\1/attention/\2/"),
-    (_LAYER + r"attention\.output\.dense\.", r"encoder/layer_\1/attention/output/"),
-    (_LAYER + r"attention\.output\.LayerNorm\.", r"encoder/layer_\1/attention_norm/"),
-    (_LAYER + r"intermediate\.dense\.", r"encoder/layer_\1/mlp_in/"),
-    (_LAYER + r"output\.dense\.", r"encoder/layer_\1/mlp_out/"),
-    (_LAYER + r"output\.LayerNorm\.", r"encoder/layer_\1/mlp_norm/"),
-    (r"cls\.predictions\.transform\.dense\.", "head/dense/"),
-    (r"cls\.predictions\.transform\.LayerNorm\.", "head/norm/"),
-    (r"classifier\.", "classifier/"),
-]
+_MODULES = {  # of the published code, and ours; # is the number of a layer
+    "videomlp.linear1": "video_mlp/in",
+    "videomlp.LayerNorm": "video_mlp/norm",
+    "videomlp.linear2": "video_mlp/out",
+    "bert.embeddings.word_embeddings": "words",
+    "bert.embeddings.position_embeddings": "positions",
+    "bert.embeddings.token_type_embeddings": "segments",
+    "bert.embeddings.LayerNorm": "embedding_norm",
+    "bert.encoder.layer.#.attention.self.query": "encoder/layer_#/attention/query",
+    "bert.encoder.layer.#.attention.self.key": "encoder/layer_#/attention/key",
+    "bert.encoder.layer.#.attention.self.value": "encoder/layer_#/attention/value",
+    "bert.encoder.layer.#.attention.output.dense": "encoder/layer_#/attention/output",
+    "bert.encoder.layer.#.attention.output.LayerNorm": "encoder/layer_#/attention_norm",
+    "bert.encoder.layer.#.intermediate.dense": "encoder/layer_#/mlp_in",
+    "bert.encoder.layer.#.output.dense": "encoder/layer_#/mlp_out",
+    "bert.encoder.layer.#.output.LayerNorm": "encoder/layer_#/mlp_norm",
+    "cls.predictions.transform.dense": "head/dense",
+    "cls.predictions.transform.LayerNorm": "head/norm",
+    "classifier": "classifier",
+}
+_PUBLISHED = {ours: theirs for theirs, ours in _MODULES.items()}
+_TIED = {
+    "cls.predictions.bias": "decoder_bias",
+    "cls.predictions.decoder.bias": "decoder_bias",
+    "cls.predictions.decoder.weight": "words/embedding",
+}
 _TABLES = ("words", "positions", "segments")
-_PREFIX = "mm_encoder."
-_DECODER_BIAS = "cls.predictions.bias"
+_UNUSED = re.compile(
+    r"(.*\.)?(pooler\.dense\.(weight|bias)|embeddings\.(position_ids|seg_embeddings\.weight)"
+    r"|cls\.seq_relationship\.(weight|bias)|num_batches_tracked)"
+)
+_TASK = "mmmodel."
+_ENCODERS = {"mm_encoder.": "", "video_encoder.": "video/", "text_encoder.": "text/"}
+_SEGMENT_ROWS = 256  # of the published `seg_embeddings`
+_DTYPES = [np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)]
+_SAFE = ".safetensors"
+_WEIGHT_FILES = (f"model{_SAFE}", "pytorch_model.bin")
+_EXTRA = "pip install -e '.[convert]'"
 
 
-def published_name(name: str) -> str | None:
-    """Our path of a published VLM parameter, None where no output of the model uses it.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What published weights do not tell.
 
-    The published decoder is the word embeddings once more; the pooler and `seg_embeddings` are
-    there but feed nothing.
+    Attributes:
+      vocab: the tokenizer's file; by default the vocab.txt of a Hugging Face folder.
+      num_heads: by default as config.json says, or hidden_size / 64.
+      max_video_len, max_len: see `vtmask.models.VLMSizes`.
+      feature_extractor: name of what made the features, one a second.
+      class_names: file with the names of a classifier's classes, one a line.
     """
-    name = name.removeprefix(_PREFIX)
-    if name == _DECODER_BIAS:
-        return "decoder_bias"
-    for pattern, replacement in _RENAMES:
-        path, found = re.subn("^" + pattern, replacement, name)
-        if found:
-            parent, _, leaf = path.rpartition("/")
-            if leaf == "bias":
-                return path
-            if parent.endswith("norm"):
-                return f"{parent}/scale"
-            return f"{parent}/embedding" if parent in _TABLES else f"{parent}/kernel"
-    return None
+
+    vocab: Path | None = None
+    num_heads: int | None = None
+    max_video_len: int = 32
+    max_len: int = 96
+    feature_extractor: str = "s3d-howto100m"
+    class_names: Path | None = None
 
 
-def vlm_from_published(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Parameters of `VLM` from published ones; dense weights [out, in] become kernels [in, out]."""
-    words = weights[_PREFIX + "bert.embeddings.word_embeddings.weight"]
-    parameters = {"decoder_bias": np.zeros(len(words), np.float32)}
+def convert(source: Path, out: Path, options: Options) -> None:
+    """Published weights to an export in the folder `out`, or an export to the file `out`.
+
+    Raises:
+      UserError: a file cannot be read or holds something else; parameters are missing, unknown or
+        of other shapes, and its message names them; options do not fit. Nothing is written then.
+    """
+    if (source / "model.json").exists():
+        to_published(source, out)
+    else:
+        to_export(source, out, options)
+
+
+def to_export(source: Path, out: Path, options: Options) -> None:
+    """Published weights to an export; see `convert`.
+
+    Parameters of float16 and bfloat16 become float32.
+    """
+    if out.exists() and not (out / "model.json").exists():
+        raise UserError(f"{out}: exists and is no exported model; give --out another name")
+    file = source
+    if source.is_dir():
+        file, options = _huggingface(source, options)
+    content = _read_safetensors(file) if file.suffix == _SAFE else torch_files.load(file)
+    try:
+        weights = state_dict(content)
+        kind = _kind(weights)
+        found = parameters(kind, weights)
+        module = _module(kind, found.used, options)
+        _require_fit(kind, found, _expected(module, found.used))
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    params, unused = found.params(), found.unused
+    config: dict[str, Any] = {"init_from": str(source), "num_steps": 0}
+    config["published_names"] = list(weights)
+    if file.suffix == _SAFE and kind == "bert" and "decoder_bias" in found.used:
+        # Such a file holds tied parameters once, a file of PyTorch's by each of their names.
+        config["published_names"] += [name for name in _TIED if name not in weights]
+    if kind == "s3d":
+        export.save(out, S3DModel(module, params, config), unused)
+        return
+    tokenizer = _tokenizer(file, module.sizes.vocab_size, options)
+    if kind == "bert":
+        export.save(out, BertModel(module, params, tokenizer, config), unused)
+        return
+    ids = {name: getattr(tokenizer, name) for name in ("pad_id", "cls_id", "sep_id", "mask_id")}
+    sizes = dataclasses.replace(module.sizes, **ids)
+    names = _class_names(sizes.num_classes, options)
+    config["task"] = {"name": "segmentation" if names else "pretrain"}
+    extractor = options.feature_extractor
+    model = Model(models.create(sizes), params, tokenizer, extractor, 1.0, config, names)
+    export.save(out, model, unused)
+
+
+def to_published(folder: Path, out: Path) -> None:
+    """An export to a file of PyTorch's; see `convert`.
+
+    Bit for bit what the export was made of, where `vtmask convert` made it of float32 parameters.
+    Else it has all parameters that the published code expects, those that feed no output zero.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(f"{out}: PyTorch is not installed, which writes it; {_EXTRA}") from error
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder, expected the name of a file")
+    model = export.load_any(folder)
+    kind = type(model.module).__name__.lower()
+    used = traverse_util.flatten_dict(model.params, sep="/")
+    arrays = {path: _reordered(path, np.asarray(value)) for path, value in used.items()}
+    names = model.config.get("published_names")
+    if names is None:
+        unused = _fresh_unused(kind, model.module.sizes)
+        names = [*_published_names(kind, arrays), *unused]
+    else:
+        unused = export.load_unused(folder)
+    tensors = {
+        key: torch.from_numpy(np.array(value, order="C"))
+        for key, value in (arrays | unused).items()
+    }
+    try:
+        content: Any = {name: tensors[_path(kind, name) or name] for name in names}
+    except KeyError as error:
+        raise UserError(f"{folder}: has no {error}, which it was made of") from error
+    if isinstance(model, Model):
+        content = {"model": content}
+    unfinished = out.with_name(out.name + ".tmp")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(content, file)
+        os.replace(unfinished, out)
+    except (OSError, RuntimeError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"{out}: can't be written ({reason(error)})") from error
+
+
+def state_dict(content: Any) -> dict[str, np.ndarray]:
+    """Parameters by name in a file's content, alone or under "model", as fairseq writes them.
+
+    Raises:
+      UserError: it holds something else.
+    """
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(name, str) for name in content)
+        or not all(isinstance(value, np.ndarray) for value in content.values())
+    ):
+        raise UserError("holds other things than parameters")
+    return content
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise UserError(
+            f"{path}: safetensors is not installed, which reads it; {_EXTRA}"
+        ) from error
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+    except (SafetensorError, AttributeError, TypeError) as error:  # the latter: of unknown dtypes
+        raise UserError(f"{path}: is damaged or of another format: {reason(error)}") from error
+
+
+def _huggingface(folder: Path, options: Options) -> tuple[Path, Options]:
+    """The weights' file in a folder, and the options with what else the folder says."""
+    files = [folder / name for name in _WEIGHT_FILES if (folder / name).exists()]
+    if not files:
+        raise UserError(
+            f"{folder}: has no {' or '.join(_WEIGHT_FILES)}, as a BERT of Hugging Face's has, and "
+            "no model.json, as an exported model has"
+        )
+    path = folder / "config.json"
+    config = _read_json(path)
+    ours = {
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "layer_norm_eps": LAYER_NORM_EPSILON,
+        "position_embedding_type": "absolute",
+    }
+    for field, value in ours.items():
+        if config.get(field, value) != value:
+            raise UserError(
+                f"{path}: {field} is {config[field]!r}, only {value!r} can be converted"
+            )
+    heads = config.get("num_attention_heads")
+    if type(heads) is not int:
+        raise UserError(f"{path}: num_attention_heads is {heads!r}, expected a number")
+    path = folder / "tokenizer_config.json"
+    if path.exists() and not _read_json(path).get("do_lower_case", True):
+        raise UserError(f"{path}: do_lower_case is false, only uncased models can be converted")
+    return files[0], dataclasses.replace(
+        options,
+        vocab=options.vocab or folder / "vocab.txt",
+        num_heads=options.num_heads or heads,
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged, expected JSON") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: is not a JSON object")
+    return found
+
+
+def _tokenizer(file: Path, vocab_size: int, options: Options) -> Tokenizer:
+    if options.vocab is None:
+        raise UserError(f"{file}: needs the tokenizer of its {vocab_size} words: --vocab vocab.txt")
+    tokenizer = tokenizers.load(options.vocab)
+    if tokenizer.vocab_size != vocab_size:
+        raise UserError(
+            f"{options.vocab}: has {tokenizer.vocab_size} pieces, but {file} has embeddings of "
+            f"{vocab_size}; give the vocabulary the model was trained with"
+        )
+    return tokenizer
+
+
+def _class_names(num_classes: int, options: Options) -> tuple[str, ...]:
+    if options.class_names is None:
+        return tuple(f"class {i}" for i in range(num_classes))
+    try:
+        names = tuple(options.class_names.read_text().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{options.class_names}: cannot be read: {reason(error)}") from error
+    if len(names) != num_classes:
+        raise UserError(
+            f"{options.class_names}: has {len(names)} lines, expected {num_classes}, one a class "
+            "of the model's classifier"
+        )
+    return names
+
+
+def _kind(names: Iterable[str]) -> str:
+    """Which model has parameters of these names."""
+    modules = {name.removeprefix(_TASK).split(".")[0] for name in names}
+    if "mm_encoder" in modules:
+        return "vlm"
+    if modules & {"video_encoder", "text_encoder"}:
+        return "videoclip"
+    if modules & {"bert", "embeddings"}:
+        return "bert"
+    if modules & {"text_module", "mixed_3b"}:
+        return "s3d"
+    raise UserError(
+        f"its parameters are of {', '.join(sorted(modules)[:5])}, expected those of a VLM, a "
+        "VideoCLIP, a BERT or an S3D"
+    )
+
+
+def path_of(name: str) -> str | None:
+    """Our path of a published parameter of VLM, VideoCLIP or BERT; None where we have none."""
+    name = name.removeprefix(_TASK)
+    encoder, _, rest = name.partition(".")
+    root = _ENCODERS.get(f"{encoder}.")
+    if root is None:
+        root, rest = "", name
+    if rest.startswith(("embeddings.", "encoder.")):  # of a BERT without a head
+        rest = f"bert.{rest}"
+    if rest in _TIED:
+        return root + _TIED[rest]
+    module, _, leaf = rest.rpartition(".")
+    ours = _MODULES.get(re.sub(r"(?<=\.layer\.)[0-9]+(?=\.)", "#", module))
+    if ours is None:
+        return None
+    if ours.endswith("norm"):
+        leaves = {"weight": "scale", "bias": "bias", "gamma": "scale", "beta": "bias"}
+    elif ours in _TABLES:
+        leaves = {"weight": "embedding"}
+    else:
+        leaves = {"weight": "kernel", "bias": "bias"}
+    if leaf not in leaves:
+        return None
+    number = re.search(r"\.layer\.([0-9]+)\.", module)
+    path = ours.replace("#", number[1]) if number else ours
+    return f"{root}{path}/{leaves[leaf]}"
+
+
+def _name_of(kind: str, path: str) -> str:
+    """The published name of a parameter; the inverse of `path_of` but for prefixes."""
+    prefix = {"vlm": "mmmodel.mm_encoder.", "bert": ""}.get(kind)
+    if prefix is None:
+        encoder, _, path = path.partition("/")
+        prefix = f"mmmodel.{encoder}_encoder."
+    if path == "decoder_bias":
+        return prefix + "cls.predictions.bias"
+    parent, _, leaf = path.rpartition("/")
+    number = re.search(r"layer_([0-9]+)", parent)
+    module = _PUBLISHED[re.sub(r"layer_[0-9]+", "layer_#", parent)]
+    if number:
+        module = module.replace("#", number[1])
+    if prefix.endswith("text_encoder."):
+        module = module.removeprefix("bert.")
+    return f"{prefix}{module}.{'bias' if leaf == 'bias' else 'weight'}"
+
+
+_S3D_LEAVES = {"weight": "kernel", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+
+
+def _s3d_path_of(name: str) -> str | None:
+    *modules, layer, leaf = ["", *name.split(".")]
+    is_norm = layer.startswith("bn")
+    if leaf not in _S3D_LEAVES or (layer.startswith("conv") and leaf != "weight"):
+        return None
+    ours = _S3D_LEAVES[leaf]
+    if is_norm:
+        layer = layer.replace("bn", "conv")  # a `ConvNorm` is both
+        ours = "scale" if leaf == "weight" else ours
+    elif layer == "word_embd":
+        ours = "embedding"
+    tower = "text" if modules[1:2] == ["text_module"] else "video"
+    return "/".join([tower, *modules[2 if tower == "text" else 1 :], layer, ours])
+
+
+def _s3d_name_of(path: str) -> str:
+    tower, *modules, layer, leaf = path.split("/")
+    if layer.startswith("conv") and leaf != "kernel":
+        layer = layer.replace("conv", "bn")
+    if tower == "text":
+        modules = ["text_module", *modules]
+    leaves = {ours: theirs for theirs, ours in _S3D_LEAVES.items()}
+    return ".".join([*modules, layer, leaves.get(leaf, "weight")])
+
+
+def _path(kind: str, name: str) -> str | None:
+    """Our path of a published name; None where it feeds no output or is unknown."""
+    if _UNUSED.fullmatch(name):
+        return None
+    return _s3d_path_of(name) if kind == "s3d" else path_of(name)
+
+
+def _name(kind: str, path: str) -> str:
+    """The published name of one of our paths."""
+    return _s3d_name_of(path) if kind == "s3d" else _name_of(kind, path)
+
+
+def _published_names(kind: str, used: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of a model that was not converted: tied ones too; a decoder's bias if it has one."""
+    names = [_name(kind, path) for path in used if path != "decoder_bias"]
+    if kind == "vlm":
+        tied = ["decoder.weight"]
+        if used["decoder_bias"].any():
+            tied += ["bias", "decoder.bias"]
+        names += [f"mmmodel.mm_encoder.cls.predictions.{name}" for name in tied]
+    return names
+
+
+def _fresh_unused(kind: str, sizes: Any) -> dict[str, np.ndarray]:
+    """What a published model has besides, though it feeds no output."""
+    found: dict[str, np.ndarray] = {}
+    encoders = {
+        "vlm": ["mm_encoder.bert."],
+        "videoclip": ["video_encoder.bert.", "text_encoder."],
+    }
+    hidden = sizes.hidden_size
+    for encoder in encoders[kind]:
+        root = _TASK + encoder
+        found[f"{root}embeddings.position_ids"] = np.arange(sizes.num_positions)[None]
+        if kind == "vlm":
+            table = np.zeros((_SEGMENT_ROWS, hidden), np.float32)
+            found[f"{root}embeddings.seg_embeddings.weight"] = table
+        found[f"{root}pooler.dense.weight"] = np.zeros((hidden, hidden), np.float32)
+        found[f"{root}pooler.dense.bias"] = np.zeros(hidden, np.float32)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """Published parameters, sorted.
+
+    Attributes:
+      used: by our paths, as our modules have them; unknown ones by their names.
+      unused: those that feed no output, by their names.
+      names: of `used`, by path.
+    """
+
+    used: dict[str, np.ndarray]
+    unused: dict[str, np.ndarray]
+    names: dict[str, str]
+
+    def params(self) -> dict[str, Any]:
+        """The pytree of a module's parameters."""
+        return traverse_util.unflatten_dict(self.used, sep="/")
+
+
+def parameters(kind: str, weights: Mapping[str, np.ndarray]) -> Parameters:
+    """Published parameters as ours: float32 for shorter floats, with our paths and axes.
+
+    Dense weights [out, in] become kernels [in, out], and those of convolutions [out, in, time,
+    height, width] kernels [time, height, width, in, out].
+
+    Raises:
+      UserError: a parameter differs from one that it is tied to.
+    """
+    used: dict[str, np.ndarray] = {}
+    unused: dict[str, np.ndarray] = {}
+    names: dict[str, str] = {}
     for name, value in weights.items():
-        path = published_name(name)
-        if path is not None:
-            parameters[path] = value.T if path.endswith("/kernel") else value
-    return traverse_util.unflatten_dict(parameters, sep="/")
+        if value.dtype in _DTYPES:
+            value = value.astype(np.float32, copy=False)
+        if _UNUSED.fullmatch(name):
+            unused[name] = value
+            continue
+        path = _path(kind, name) or name
+        value = _reordered(path, value, inverse=True)
+        if path in used and not _same_bits(used[path], value):
+            raise UserError(f"{name} differs from {names[path]}, which it is tied to")
+        used[path], names[path] = value, name
+    if kind == "vlm" and "words/embedding" in used:
+        used.setdefault("decoder_bias", np.zeros(len(used["words/embedding"]), np.float32))
+    return Parameters(used, unused, names)
 
 
-_S3D_RENAMES = {"running_mean": "mean", "running_var": "var"}
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def _reordered(path: str, value: np.ndarray, inverse: bool = False) -> np.ndarray:
+    """A parameter with its axes in the published order, or from that order to ours."""
+    if not path.endswith("/kernel"):
+        return value
+    if value.ndim == 5:
+        return value.transpose(2, 3, 4, 1, 0) if inverse else value.transpose(4, 3, 0, 1, 2)
+    return value.T
 
 
 def s3d_from_published(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Parameters of `vtmask.models.s3d.S3D` from those of `s3d_howto100m.pth`.
 
-    Kernels [out, in, time, height, width] become [time, height, width, in, out]. Counters of
-    training batches are left out, as nothing uses them.
-
     Raises:
-      UserError: a parameter is missing, unknown or of another shape than S3D's; its name is told.
+      UserError: a parameter is missing, unknown or of another shape or type; its name is told.
     """
-    parameters = {}
-    for name, value in weights.items():
-        *modules, kind = name.split(".")
-        if kind == "num_batches_tracked":
-            continue
-        tower = ["video"]
-        if modules[:1] == ["text_module"]:
-            tower, modules = ["text"], modules[1:]
-        layer = modules.pop() if modules else ""
-        if layer.startswith("bn"):
-            layer = layer.replace("bn", "conv")  # a `ConvNorm` is both
-            kind = {"weight": "scale"}.get(kind, kind)
-        elif kind == "weight" and layer == "word_embd":
-            kind = "embedding"
-        elif kind == "weight":
-            kind = "kernel"
-            value = value.transpose(2, 3, 4, 1, 0) if value.ndim == 5 else value.T
-        path = [*tower, *modules, layer, _S3D_RENAMES.get(kind, kind)]
-        parameters["/".join(path)] = value
-    _require_shapes(parameters, _s3d_shapes(parameters))
-    return traverse_util.unflatten_dict(parameters, sep="/")
+    found = parameters("s3d", weights)
+    words = found.used.get("text/word_embd/embedding")
+    module = S3D() if words is None else S3D(len(words))
+    _require_fit("s3d", found, _expected(module, found.used))
+    return found.params()
 
 
-def _s3d_shapes(parameters: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Of a model with as many words as the parameters have."""
-    words = parameters.get("text/word_embd/embedding")
-    model = S3D() if words is None else S3D(len(words))
-    frames = jax.ShapeDtypeStruct((1, 16, 32, 32, 3), np.uint8)
-    text = jax.ShapeDtypeStruct((1, MAX_WORDS), np.int32)
-    initial = jax.eval_shape(model.init, jax.random.key(0), frames, text)["params"]
-    flat = traverse_util.flatten_dict(initial, sep="/")
-    return {name: leaf.shape for name, leaf in flat.items()}
+def _module(kind: str, used: Mapping[str, np.ndarray], options: Options) -> Any:
+    """The module of the sizes that the parameters have."""
+    if kind == "s3d":
+        return S3D(_size(kind, used, "text/word_embd/embedding", 0))
+    root = "text/" if kind == "videoclip" else ""
+    size = functools.partial(_size, kind, used)
+    hidden_size = size(f"{root}words/embedding", 1)
+    num_heads = options.num_heads or hidden_size // 64
+    if num_heads < 1 or hidden_size % num_heads:
+        raise UserError(
+            f"its hidden size is {hidden_size}, not a multiple of {num_heads} heads; give "
+            "--num_heads"
+        )
+    sizes: dict[str, Any] = {
+        "hidden_size": hidden_size,
+        "num_layers": _num_layers(used, root),
+        "num_heads": num_heads,
+        "mlp_size": size(f"{root}encoder/layer_0/mlp_in/kernel", 1),
+        "vocab_size": size(f"{root}words/embedding", 0),
+        "num_positions": size(f"{root}positions/embedding", 0),
+    }
+    if kind == "bert":
+        return Bert(EncoderSizes(**sizes))
+    sizes["max_video_len"], sizes["max_len"] = options.max_video_len, options.max_len
+    if kind == "vlm":
+        sizes["feature_size"] = size("video_mlp/in/kernel", 0)
+        if "classifier/kernel" in used:
+            sizes["num_classes"] = size("classifier/kernel", 1)
+    else:
+        sizes["feature_size"] = size("video/video_mlp/in/kernel", 0)
+        sizes["num_video_layers"] = _num_layers(used, "video/")
+    try:
+        return models.create(models.SIZES[kind](**sizes))
+    except UserError as error:  # written for recipes
+        raise UserError(str(error).replace("config.model.", "--")) from error
 
 
-def _require_shapes(
-    found: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]
-) -> None:
-    """UserError unless all parameters are there, in their shapes, and no others."""
-    wrong = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
-    wrong += [f"{name} is unknown" for name in sorted(found.keys() - expected.keys())]
-    wrong += [
-        f"{name} is {found[name].shape}, expected {expected[name]}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name].shape != expected[name]
-    ]
+def _size(kind: str, used: Mapping[str, np.ndarray], path: str, axis: int) -> int:
+    if path not in used:
+        raise UserError(f"{_name(kind, path)} is missing")
+    if used[path].ndim != 2:
+        raise UserError(f"{_name(kind, path)} is {used[path].shape}, expected two dimensions")
+    return used[path].shape[axis]
+
+
+def _num_layers(used: Iterable[str], root: str) -> int:
+    found = (re.match(rf"{root}encoder/(layer_[0-9]+)/", path) for path in used)
+    return len({match[1] for match in found if match})
+
+
+def _expected(module: Any, used: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the parameters a module has; of a head only where there is anything of one."""
+    if isinstance(module, S3D):
+        frames = jax.ShapeDtypeStruct((1, 16, 32, 32, 3), np.uint8)
+        text = jax.ShapeDtypeStruct((1, MAX_WORDS), np.int32)
+        initial = jax.eval_shape(module.init, jax.random.key(0), frames, text)["params"]
+        return _shapes(initial)
+    # A BERT is a VLM without video.
+    is_bert = type(module) is Bert
+    if is_bert:
+        sizes = dataclasses.asdict(module.sizes)
+        module = VLM(VLMSizes(**sizes, max_video_len=1, max_len=4))
+    optional = {"head", "decoder_bias"} - {path.split("/")[0] for path in used}
+    optional |= {"video_mlp"} if is_bert else set()
+    shapes = _shapes(jax.eval_shape(functools.partial(initial_params, module), 0))
+    return {path: shape for path, shape in shapes.items() if path.split("/")[0] not in optional}
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+    return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(params, sep="/").items()}
+
+
+def _require_fit(kind: str, found: Parameters, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """UserError unless all parameters are there, in their shapes, floats, and no others."""
+    used = found.used
+    wrong = [f"{_name(kind, path)} is missing" for path in sorted(expected.keys() - used.keys())]
+    wrong += [f"{found.names[path]} is unknown" for path in sorted(used.keys() - expected.keys())]
+    for path in sorted(expected.keys() & used.keys()):
+        if used[path].shape != expected[path]:
+            like = np.broadcast_to(False, expected[path])  # takes no memory
+            theirs, ours = (_reordered(path, value).shape for value in (used[path], like))
+            wrong.append(f"{found.names[path]} is {theirs}, expected {ours}")
+        elif used[path].dtype != np.float32:
+            dtypes = ", ".join(dtype.name for dtype in _DTYPES)
+            wrong.append(f"{found.names[path]} is {used[path].dtype}, expected one of {dtypes}")
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise UserError(f"parameters do not fit the model: {'; '.join(wrong[:5])}{more}")

@@ -4,21 +4,41 @@ params/          Orbax checkpoint
 model.json       model ("vlm" or "videoclip") and its sizes, name and rate of the features, file and
                  hash of the tokenizer, the config, names of the classifier's classes
 tokenizer.model  SentencePiece model, or vocab.txt, a WordPiece vocabulary
+unused.npz       only where `vtmask convert` made the export: the published parameters that feed no
+                 output, by their published names, for converting back
+
+Converted weights can also be a "bert", which knows no video and has none of the features' fields,
+or an "s3d", which has no tokenizer either.
 """
 
 import dataclasses
 import json
 import shutil
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from vtmask import models, tokenizers
-from vtmask.errors import UserError, reason
+from vtmask.errors import UserError, check_choice, reason
 from vtmask.models import AnyModel
+from vtmask.models.s3d import S3D
+from vtmask.models.transformer import Bert, EncoderSizes
 from vtmask.tokenizers import Tokenizer
+
+_COMMON = ("model", "sizes", "config")
+_OF_TEXT = ("tokenizer", "tokenizer_sha256")
+_OF_VIDEO = ("feature_extractor", "seconds_per_feature", "class_names")
+_FIELDS = {
+    **{kind: (*_COMMON, *_OF_TEXT, *_OF_VIDEO) for kind in models.SIZES},
+    "bert": (*_COMMON, *_OF_TEXT),
+    "s3d": _COMMON,
+}
+_UNUSED = "unused.npz"
 
 
 class Data(Protocol):
@@ -73,42 +93,103 @@ class Model:
                 f"trained on {self.seconds_per_feature} s; build the data set from features at "
                 "the model's rate"
             )
-        if data.tokenizer.sha256 != self.tokenizer.sha256:
-            raise UserError(
-                f"{data.path}: its captions were tokenised with another tokenizer (sha256 "
-                f"{data.tokenizer.sha256[:12]}…) than the model's ({self.tokenizer.sha256[:12]}…); "
-                f"build the data set again with the model's {self.tokenizer.file_name}"
-            )
+        _require_same_tokenizer(self.tokenizer, data)
 
 
-def save(folder: str | Path, model: Model) -> None:
-    """Writes a model; an older one there is replaced when the new one is complete."""
+@dataclasses.dataclass(frozen=True)
+class BertModel:
+    """A BERT with its parameters, which training can start from; see `Model`.
+
+    `params` may also have the `head` and the `decoder_bias` of `vtmask.models.VLM`.
+    """
+
+    module: Bert
+    params: Any
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+
+    def require_same_inputs(self, data: Data) -> None:
+        """UserError unless the data's tokens are the model's."""
+        _require_same_tokenizer(self.tokenizer, data)
+
+
+@dataclasses.dataclass(frozen=True)
+class S3DModel:
+    """An S3D with its parameters, which makes features; see `Model`."""
+
+    module: S3D
+    params: Any
+    config: dict[str, Any]
+
+
+AnyExport = Model | BertModel | S3DModel
+
+
+def _require_same_tokenizer(tokenizer: Tokenizer, data: Data) -> None:
+    if data.tokenizer.sha256 != tokenizer.sha256:
+        raise UserError(
+            f"{data.path}: its captions were tokenised with another tokenizer (sha256 "
+            f"{data.tokenizer.sha256[:12]}…) than the model's ({tokenizer.sha256[:12]}…); "
+            f"build the data set again with the model's {tokenizer.file_name}"
+        )
+
+
+def save(
+    folder: str | Path, model: AnyExport, unused: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Writes a model; an older one there is replaced when the new one is complete.
+
+    Args:
+      unused: what goes to unused.npz, if anything.
+    """
     folder = Path(folder).absolute()
     unfinished = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(unfinished / "params", model.params)
-        model.tokenizer.save(unfinished)
-        card = {
-            "model": type(model.module).__name__.lower(),
-            "sizes": dataclasses.asdict(model.module.sizes),
-            "feature_extractor": model.feature_extractor,
-            "seconds_per_feature": model.seconds_per_feature,
-            "tokenizer": model.tokenizer.file_name,
-            "tokenizer_sha256": model.tokenizer.sha256,
-            "config": model.config,
-            "class_names": model.class_names,
-        }
-        (unfinished / "model.json").write_text(json.dumps(card, indent=2))
+        if not isinstance(model, S3DModel):
+            model.tokenizer.save(unfinished)
+        if unused is not None:
+            np.savez(unfinished / _UNUSED, **unused)  # type: ignore[arg-type]
+        (unfinished / "model.json").write_text(json.dumps(_card(model), indent=2))
     except (OSError, ValueError) as error:
-        raise UserError(f"{unfinished}: model can't be written ({reason(error)})") from error
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise UserError(f"{folder}: model can't be written ({reason(error)})") from error
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
 
 
+def _card(model: AnyExport) -> dict[str, Any]:
+    """What model.json says."""
+    card: dict[str, Any] = {"model": type(model.module).__name__.lower()}
+    if isinstance(model, S3DModel):
+        return card | {"sizes": {"vocab_size": model.module.vocab_size}, "config": model.config}
+    card["sizes"] = dataclasses.asdict(model.module.sizes)
+    if isinstance(model, Model):
+        card["feature_extractor"] = model.feature_extractor
+        card["seconds_per_feature"] = model.seconds_per_feature
+    card["tokenizer"] = model.tokenizer.file_name
+    card["tokenizer_sha256"] = model.tokenizer.sha256
+    card["config"] = model.config
+    if isinstance(model, Model):
+        card["class_names"] = model.class_names
+    return card
+
+
 def load(folder: str | Path) -> Model:
     """Reads a model on any device; a UserError where the folder holds none."""
+    model = load_any(folder)
+    if not isinstance(model, Model):
+        raise UserError(
+            f"{folder}/model.json: model is {type(model.module).__name__.lower()!r}, expected one "
+            f"of video and text, {' or '.join(map(repr, models.SIZES))}"
+        )
+    return model
+
+
+def load_any(folder: str | Path) -> AnyExport:
+    """As `load`, of all that can be exported."""
     folder = Path(folder).absolute()
     try:
         card = json.loads((folder / "model.json").read_text())
@@ -118,27 +199,24 @@ def load(folder: str | Path) -> Model:
         ) from None
     except ValueError:
         raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
-    features = ("feature_extractor", "seconds_per_feature")
-    for field in (
-        "model",
-        "sizes",
-        *features,
-        "tokenizer",
-        "tokenizer_sha256",
-        "config",
-        "class_names",
-    ):
+    kind = card.get("model", "vlm")
+    check_choice(f"{folder}/model.json: model", kind, _FIELDS)
+    for field in _FIELDS[kind]:
         if field not in card:
             raise UserError(f"{folder}/model.json: has no {field}; export the model again")
+    if kind == "s3d":
+        return S3DModel(S3D(**card["sizes"]), _read_params(folder / "params"), card["config"])
     tokenizer = tokenizers.load(folder / card["tokenizer"])
     if tokenizer.sha256 != card["tokenizer_sha256"]:
         raise UserError(
             f"{folder / card['tokenizer']}: is not the one this model was trained with; "
             "export the model again"
         )
-    module = models.create(models.SIZES[card["model"]](**card["sizes"]))
+    if kind == "bert":
+        module = Bert(EncoderSizes(**card["sizes"]))
+        return BertModel(module, _read_params(folder / "params"), tokenizer, card["config"])
     return Model(
-        module,
+        models.create(models.SIZES[kind](**card["sizes"])),
         _read_params(folder / "params"),
         tokenizer,
         card["feature_extractor"],
@@ -146,6 +224,18 @@ def load(folder: str | Path) -> Model:
         card["config"],
         tuple(card["class_names"]),
     )
+
+
+def load_unused(folder: str | Path) -> dict[str, np.ndarray]:
+    """Published parameters that feed no output, by their names; {} where the export has none."""
+    path = Path(folder) / _UNUSED
+    try:
+        with np.load(path) as found:
+            return dict(found)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: is damaged; convert the model again") from error
 
 
 def _read_params(folder: Path) -> Any:

@@ -375,8 +375,12 @@ def test_segmentation_without_a_classifier_goes_by_the_names() -> None:
         return labels.scores(module, video, video_mask, jnp.asarray(names))
 
     for record, prediction in zip(dataset.records, found.predictions, strict=True):
-        expected = classes_by_names(*map(jnp.asarray, (merged(MODEL, scores, record, 4), names)))
+        of_names = merged(MODEL, scores, record, 4)
+        expected = classes_by_names(*map(jnp.asarray, (of_names, names)))
         assert prediction["predicted"] == expected.tolist()
+        assert prediction["best_name"] == [1 + i for i in of_names.argmax(axis=1)]
+    right = [np.equal(p["best_name"], p["true"]).tolist() for p in found.predictions]
+    assert found.metrics["best name"]["frame accuracy"] == np.mean(sum(right, []))
 
 
 def test_classes_are_matched_by_name() -> None:

@@ -1,5 +1,6 @@
 """Evaluates action segmentation: the class of every feature of a video."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
@@ -13,6 +14,11 @@ from vtmask.export import Model
 from vtmask.inputs.dataset import Dataset
 from vtmask.tasks.segmentation import Segmentation, TextLabels, classes_by_names
 
+_ZERO_SHOT = (
+    " Classes are found by their names: a feature is background unless its best score is above the "
+    "largest between two names. The best name leaves that out."
+)
+
 
 def evaluate(
     model: Model, task: Segmentation, dataset: Dataset, settings: ConfigDict
@@ -20,7 +26,8 @@ def evaluate(
     """Frame accuracy over merged windows.
 
     A model with a classifier is asked for its classes; one without is used zero-shot, frames
-    against the names of the data set's classes.
+    against the names of the data set's classes. Then there is a second row of figures, of the best
+    name for each frame, where the background is never predicted.
 
     Args:
       settings: `batch_size`, windows a call, and `stride`, features from a window to the next.
@@ -38,24 +45,30 @@ def evaluate(
     predictions = [
         {
             "video_id": record["video_id"],
-            "predicted": classes.tolist(),
+            **{name: found.tolist() for name, found in classes.items()},
             "true": record["labels"].tolist(),
             "seconds_per_feature": dataset.seconds_per_feature,
-            "accuracy": float((classes == record["labels"]).mean()),
+            "accuracy": float((classes["predicted"] == record["labels"]).mean()),
         }
         for record, classes in zip(base.records(dataset, "labels"), predicted, strict=True)
     ]
-    found, true = ([np.array(p[key]) for p in predictions] for key in ("predicted", "true"))
+    rows = {"features": "predicted"}
+    if not model.class_names:
+        rows["best name"] = "best_name"
 
-    def accuracy(drawn: Sequence[int] | np.ndarray) -> dict[str, float]:
-        of_drawn = ([classes[i] for i in drawn] for classes in (found, true))
-        return {"frame accuracy": metrics.frame_accuracy(*of_drawn)}
+    def accuracy(key: str, drawn: Sequence[int] | np.ndarray) -> dict[str, float]:
+        found, true = ([np.array(predictions[i][k]) for i in drawn] for k in (key, "true"))
+        return {"frame accuracy": metrics.frame_accuracy(found, true)}
 
+    everything = range(len(predictions))
     counts = confusion(predictions, len(dataset.class_names))
     most = int(counts.sum(axis=1).argmax())
     return Evaluation(
-        metrics={"features": accuracy(range(len(predictions)))},
-        intervals={"features": metrics.bootstrap(accuracy, len(predictions))},
+        metrics={row: accuracy(key, everything) for row, key in rows.items()},
+        intervals={
+            row: metrics.bootstrap(functools.partial(accuracy, key), len(predictions))
+            for row, key in rows.items()
+        },
         baselines={
             f"always “{dataset.class_names[most]}”": {
                 "frame accuracy": float(counts[most].sum() / counts.sum())
@@ -63,7 +76,8 @@ def evaluate(
         },
         headline=[("features", "frame accuracy")],
         explanation="frame accuracy: how many features of all videos got their class, background "
-        "included. The baseline gives all the class that this split has most.",
+        "included. The baseline gives all the class that this split has most."
+        + (_ZERO_SHOT if not model.class_names else ""),
         figures=[figures.confusion_matrix(counts, dataset.class_names)],
         groups=cards.segments(predictions, dataset.class_names, base.videos(dataset)),
         predictions=predictions,
@@ -80,8 +94,8 @@ def confusion(predictions: Sequence[base.Record], num_classes: int) -> np.ndarra
 
 def _classify(
     model: Model, task: Segmentation, dataset: Dataset, batch_size: int, stride: int
-) -> Iterator[np.ndarray]:
-    """Classes as the data set counts them, from the classifier: int [features] a video."""
+) -> Iterator[dict[str, np.ndarray]]:
+    """Classes as the data set counts them, `predicted` by the classifier: int [features]."""
     unseen = [name for name in dataset.class_names if name not in model.class_names]
     if unseen:
         raise UserError(
@@ -91,15 +105,17 @@ def _classify(
     # Classes that only training knew don't compete.
     places = [model.class_names.index(name) for name in dataset.class_names]
     for scores in base.over_windows(model, task.scores, dataset, batch_size, stride):
-        yield scores[:, places].argmax(axis=1)
+        yield {"predicted": scores[:, places].argmax(axis=1)}
 
 
 def _match_names(
     model: Model, task: Segmentation, dataset: Dataset, batch_size: int, stride: int
-) -> Iterator[np.ndarray]:
+) -> Iterator[dict[str, np.ndarray]]:
+    """Classes `predicted` by the published rule, and each feature's `best_name`: int [features]."""
     del task
     labels = TextLabels()
     tokens = model.tokenizer.encode(dataset.class_names[1:])
     names = jnp.asarray(base.embed_texts(model, labels.embed_names, tokens, batch_size))
     for scores in base.over_windows(model, labels.scores, dataset, batch_size, stride, names=names):
-        yield np.asarray(classes_by_names(jnp.asarray(scores), names))
+        predicted = np.asarray(classes_by_names(jnp.asarray(scores), names))
+        yield {"predicted": predicted, "best_name": 1 + scores.argmax(axis=1)}

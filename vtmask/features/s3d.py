@@ -1,13 +1,14 @@
 """Features by S3D, as the published systems were trained on them."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from vtmask import convert, torch_files
+from vtmask import convert, export, torch_files
 from vtmask.errors import UserError, check_choice
 from vtmask.features.decode import Window
 from vtmask.models.s3d import EMBEDDING_SIZE, S3D
@@ -31,18 +32,11 @@ class S3DFeatures:
     window = Window(frames=30, frame_rate=30, image_size=224)
 
     def __init__(self, weights: str | Path, dtype: str = "float32", batch_size: int = 8):
-        """`weights` is the published `s3d_howto100m.pth`; a UserError where it is not."""
+        """`weights` is the published `s3d_howto100m.pth`, or a folder that `vtmask convert` made of
+        it; a UserError where it is neither."""
         check_choice("dtype", dtype, ("float32", "bfloat16"))
         self.batch_size = batch_size
-        published = torch_files.load(weights)
-        try:
-            if not isinstance(published, dict) or not all(
-                isinstance(value, np.ndarray) for value in published.values()
-            ):
-                raise UserError("holds other things than parameters")
-            self._params = jax.device_put(convert.s3d_from_published(published))
-        except UserError as error:
-            raise UserError(f"{weights}: {error}; expected s3d_howto100m.pth") from error
+        self._params = jax.device_put(_read(Path(weights)))
         model = S3D(len(self._params["text"]["word_embd"]["embedding"]), dtype)
 
         @jax.jit
@@ -59,3 +53,17 @@ class S3DFeatures:
         batches = filled.reshape(-1, self.batch_size, *self.window.shape)
         features = [np.asarray(self._embed(self._params, batch)) for batch in batches]
         return np.concatenate(features)[: len(frames)]
+
+
+def _read(weights: Path) -> dict[str, Any]:
+    """Parameters of `S3D` in a file or a folder."""
+    if weights.is_dir():
+        exported = export.load_any(weights)
+        if not isinstance(exported, export.S3DModel):
+            raise UserError(f"{weights}/model.json: is of another model, expected an S3D")
+        return exported.params
+    published = torch_files.load(weights)
+    try:
+        return convert.s3d_from_published(convert.state_dict(published))
+    except UserError as error:
+        raise UserError(f"{weights}: {error}; expected s3d_howto100m.pth") from error

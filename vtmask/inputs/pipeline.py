@@ -62,9 +62,10 @@ class TrainingBatches:
         for dataset in self.datasets[1:]:
             dataset.require_same_inputs(self.datasets[0])
 
-    def from_step(self, start_step: int) -> Generator[Batch, None, None]:
-        """This host's part of the batches of `start_step` and after."""
-        share = self._records_per_batch // self.num_hosts
+    def from_step(self, start_step: int, params: object = None) -> Generator[Batch, None, None]:
+        """This host's part of the batches of `start_step` and after, whatever the parameters."""
+        del params
+        share = self.records_per_batch // self.num_hosts
         mine = slice(self.host * share, (self.host + 1) * share)
 
         @tf.autograph.experimental.do_not_convert
@@ -73,7 +74,28 @@ class TrainingBatches:
             return part[mine], index[mine], self._random(step)[mine]
 
         steps = tf.data.Dataset.counter(start_step, dtype=tf.int64)
-        return _batches(self.datasets, self.sampler, steps.map(plan))
+        return _batches(self._make_batch, steps.map(plan))
+
+    def in_order(self, order: np.ndarray, start_step: int) -> Generator[Batch, None, None]:
+        """This host's part of batches of given records.
+
+        Args:
+          order: numbers of the records of each batch, counted through all data sets, [batches, R].
+          start_step: of the first, for its random numbers.
+        """
+        share = self.records_per_batch // self.num_hosts
+        mine = slice(self.host * share, (self.host + 1) * share)
+        counts = [dataset.num_records for dataset in self.datasets]
+        starts = np.cumsum([0, *counts[:-1]])
+        part = np.searchsorted(starts, order[:, mine], side="right") - 1
+
+        @tf.autograph.experimental.do_not_convert
+        def plan(step: tf.Tensor, part: tf.Tensor, index: tf.Tensor) -> _Plan:
+            return part, index, self._random(step)[mine]
+
+        steps = np.arange(start_step, start_step + len(order), dtype=np.int64)
+        plans = tf.data.Dataset.from_tensor_slices((steps, part, order[:, mine] - starts[part]))
+        return _batches(self._make_batch, plans.map(plan))
 
     def records(self, step: int) -> list[tuple[Dataset, int]]:
         """Data set and index in it of each record of a step's global batch."""
@@ -91,8 +113,13 @@ class TrainingBatches:
         return self.datasets[0].inputs
 
     @property
-    def _records_per_batch(self) -> int:
+    def records_per_batch(self) -> int:
+        """R, of the global batch."""
         return self.batch_size // self.sampler.clips_per_record
+
+    @functools.cached_property
+    def _make_batch(self) -> "_BatchMaker":
+        return _batch_maker(self.datasets, self.sampler)
 
     @functools.cached_property
     def _cycle(self) -> np.ndarray:
@@ -100,7 +127,7 @@ class TrainingBatches:
 
     def _locate(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Data set and index in it of each record of a step's global batch, [R] each."""
-        records = self._records_per_batch
+        records = self.records_per_batch
         counts = np.array([dataset.num_records for dataset in self.datasets])
         position = step * records + tf.range(records, dtype=tf.int64)
         if len(counts) == 1:
@@ -122,7 +149,7 @@ class TrainingBatches:
 
     def _random(self, step: tf.Tensor) -> tf.Tensor:
         """Random int64 [R, K, draws] of a step's global batch."""
-        shape = [self._records_per_batch, self.sampler.clips_per_record, self.sampler.draws]
+        shape = [self.records_per_batch, self.sampler.clips_per_record, self.sampler.draws]
         return tf.random.stateless_uniform(shape, [self.seed, step], None, None, tf.int64)
 
 
@@ -150,17 +177,15 @@ def cycle(weights: Sequence[float], names: Sequence[str]) -> np.ndarray:
 
 
 _Plan = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # data set and index [R], random [R, K, draws]
+_BatchMaker = Callable[[np.ndarray, np.ndarray, np.ndarray], Batch]
 
 
-def _batches(
-    datasets: Sequence[Dataset], sampler: clips.Sampler, plans: tf.data.Dataset
-) -> Generator[Batch, None, None]:
+def _batches(make: _BatchMaker, plans: tf.data.Dataset) -> Generator[Batch, None, None]:
     """Reads what each plan names and draws its clips, some batches ahead.
 
     Python's threads do so rather than `tf.numpy_function` inside tf.data, whose own threads would
     call into a Python that ends, and lock it up.
     """
-    make = _batch_maker(datasets, sampler)
     pending: deque[Future[Batch]] = deque()
     pool = ThreadPoolExecutor(_PARALLEL_BATCHES, "batches")
     try:
@@ -175,9 +200,7 @@ def _batches(
             batch.cancel()
 
 
-def _batch_maker(
-    datasets: Sequence[Dataset], sampler: clips.Sampler
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Batch]:
+def _batch_maker(datasets: Sequence[Dataset], sampler: clips.Sampler) -> _BatchMaker:
     """A function of a plan; it may run in several threads at once."""
 
     strings = tf.TensorSpec([None], tf.string)

@@ -1,5 +1,7 @@
 """What a recipe says of its data: which data sets, which clips of them, which sizes follow."""
 
+from pathlib import Path
+
 import jax
 from ml_collections import ConfigDict
 
@@ -7,7 +9,9 @@ from vtmask.errors import UserError, check_choice
 from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
-from vtmask.models import SIZES, VLMSizes
+from vtmask.inputs.retrieval_augmented import RetrievalAugmented
+from vtmask.models import SIZES, AnyModel, VLMSizes
+from vtmask.tasks.retrieval import Retrieval
 
 _OF_VLM = ("pretrain", "captioning", "segmentation")
 
@@ -61,3 +65,13 @@ def make_batches(config: ConfigDict, datasets: list[Dataset], sizes: VLMSizes) -
         host=jax.process_index(),
         num_hosts=jax.process_count(),
     )
+
+
+def retrieval_augmented(
+    config: ConfigDict, batches: TrainingBatches, model: AnyModel, task: Retrieval, workdir: Path
+) -> TrainingBatches | RetrievalAugmented:
+    """The batches as they are, or retrieval-augmented where the recipe says so."""
+    settings = config.get("retrieval_augmented", ConfigDict({"enabled": False})).to_dict()
+    if not settings.pop("enabled"):
+        return batches
+    return RetrievalAugmented(batches, model, task, workdir, **settings)

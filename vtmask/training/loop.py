@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,9 @@ from vtmask.training.step import Metrics, Params, Task, TrainState, make_train_s
 class Batches(Protocol):
     """Batches as a function of the step; see `vtmask.inputs.pipeline.TrainingBatches`.
 
+    Where they depend on the parameters too, as `vtmask.inputs.retrieval_augmented` has it, `params`
+    gives those of the step whose batch is asked for.
+
     Attributes:
       inputs: what made features and tokens; a run resumes on the same only.
     """
@@ -31,7 +34,9 @@ class Batches(Protocol):
     @property
     def inputs(self) -> Mapping[str, str | float]: ...
 
-    def from_step(self, start_step: int) -> Iterator[dict[str, np.ndarray]]: ...
+    def from_step(
+        self, start_step: int, params: Callable[[], Params]
+    ) -> Iterator[dict[str, np.ndarray]]: ...
 
     def video_ids(self, step: int) -> list[str]: ...
 
@@ -68,8 +73,12 @@ def train(
             state = checkpoints.restore(start, state)
         writer = stack.enter_context(MetricWriter(workdir, start))
         curves = Curves(writer, batches, config.batch_size)
+
+        def params_now() -> Params:
+            return state.params
+
         steps = tqdm(range(start, config.num_steps), "train", config.num_steps, initial=start)
-        for step, batch in zip(steps, batches.from_step(start), strict=False):
+        for step, batch in zip(steps, batches.from_step(start, params_now), strict=False):
             state, metrics = train_step(state, sharding.put_batch(batch, mesh))
             curves.add(step, metrics)
             done = step + 1

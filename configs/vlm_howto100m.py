@@ -1,0 +1,21 @@
+"""Pre-training VLM on HowTo100M as published: from BERT, 15 epochs, 32 clips a video.
+
+    vtmask convert bert-base-uncased --out=bert
+    python train.py --config=configs/vlm_howto100m.py --config.init_from=bert --workdir=…
+
+The published batch is 256 clips, of 8 videos. Activations were float16 there:
+--config.model.dtype=bfloat16.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import vlm
+
+
+def get_config() -> ConfigDict:
+    config = vlm.get_config()
+    config.sampler.clips_per_record = 32
+    config.num_steps = 15 * 1_100_000 * config.sampler.clips_per_record // config.batch_size
+
+    config.data.name = "howto100m"
+    return config

@@ -1,0 +1,25 @@
+"""A recipe's task without training for it: python evaluate.py --config=configs/zeroshot.py:RECIPE
+
+RECIPE is msrvtt, youcook2, msrvtt_qa, didemo, crosstask, coin or one of the demo's. A pre-trained
+VLM or VideoCLIP encodes each modality alone, as VideoCLIP does in pre-training (VideoCLIP, section
+5; the published `*_zs.yaml`). COIN's classes are found by their names.
+"""
+
+import importlib
+
+from ml_collections import ConfigDict
+
+from vtmask.errors import check_choice
+
+RECIPES = (
+    *("msrvtt", "youcook2", "msrvtt_qa", "didemo", "crosstask", "coin"),
+    *("demo_retrieval", "demo_qa", "demo_moments", "demo_localization", "demo_segmentation"),
+)
+
+
+def get_config(recipe: str = "msrvtt") -> ConfigDict:
+    check_choice("--config=configs/zeroshot.py:RECIPE", recipe, RECIPES)
+    config = importlib.import_module(f"configs.{recipe}").get_config()
+    if "isolated_layers" in config.task:
+        config.task.isolated_layers = None
+    return config

@@ -1,0 +1,323 @@
+"""The Python API gives what tasks and evaluations give, in few shapes, for any kind of video."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import in_memory
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from features import videos as made
+
+import vtmask
+from vtmask import api, export, models
+from vtmask.api import VideoTextModel
+from vtmask.errors import UserError
+from vtmask.evaluation import base, ordered_steps
+from vtmask.export import Model
+from vtmask.features import create, extract
+from vtmask.inputs import examples
+from vtmask.models import VideoCLIPSizes
+from vtmask.tasks import Captioning, StepLocalization, separate
+from vtmask.training import initial_params
+
+GUIDE = Path(__file__).parents[1] / "docs" / "api.md"
+LONGEST = 20
+LENGTHS = (20, 1, 9, 8, 17, 3)
+TEXTS = [" ".join((*in_memory.TEXTS, *in_memory.TEXTS)[:n]) for n in (1, 10, 2, 0, 4)]
+
+
+def vlm(task: dict[str, Any] | None = None, extractor: str = "made-up", **sizes: Any) -> Model:
+    """An untrained VLM as it is exported after a task."""
+    model = in_memory.model(**{"num_layers": 2, "max_video_len": LONGEST, "max_len": 60} | sizes)
+    config = {"task": task or {"name": "pretrain"}}
+    return dataclasses.replace(model, config=config, feature_extractor=extractor)
+
+
+def videoclip() -> Model:
+    model = vlm()
+    sizes = VideoCLIPSizes(**dataclasses.asdict(model.module.sizes), num_video_layers=1)
+    module = models.create(sizes)
+    return dataclasses.replace(model, module=module, params=initial_params(module, 0))
+
+
+FORMS = {
+    "VLM": (vlm(), None),
+    "VLM, one layer isolated": (vlm({"name": "retrieval", "isolated_layers": 1}), 1),
+    "VLM, all isolated": (vlm({"name": "moment_retrieval", "isolated_layers": 2}), 2),
+    "VLM of segmentation": (vlm({"name": "segmentation"}), 2),
+    "VLM without a recipe": (dataclasses.replace(vlm(), config={}), None),
+    "VideoCLIP": (videoclip(), None),
+}
+SMALL = vlm(num_layers=1)
+
+
+def features(length: int, size: int = 4) -> np.ndarray:
+    return np.random.default_rng(length).standard_normal((length, size)).astype(np.float32)
+
+
+def clip(video: np.ndarray) -> examples.Example:
+    return examples.video(vlm().module.sizes, video, examples.Clip(0, len(video)))
+
+
+def tokens(text: str) -> np.ndarray:
+    return np.array(in_memory.TOKENIZER.encode([text])[0], np.int32)
+
+
+def alone(
+    model: Model, function: Callable[..., Any], rows: list[examples.Example], *settings: Any
+) -> np.ndarray:
+    """What a function of `vtmask.tasks.separate` gives for each row, padded to full length."""
+    apply = jax.jit(nn.apply(lambda *arguments: function(*arguments, *settings), model.module))
+    found = [apply({"params": model.params}, *(x[None] for x in row.values())) for row in rows]
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_embeddings_are_those_of_the_tasks(form: str, tmp_path: Path) -> None:
+    exported, layers = FORMS[form]
+    export.save(tmp_path / "export", exported)
+    model = vtmask.load(tmp_path / "export")
+    videos = [features(length) for length in LENGTHS]
+    inputs = [examples.text(exported.module.sizes, tokens(text)) for text in TEXTS]
+    assert sorted(i["text_mask"].sum() for i in inputs)[::4] == [1, 38]  # none, and cut
+    by_video = alone(exported, separate.embed_video, [clip(video) for video in videos], layers)
+    by_text = alone(exported, separate.embed_text, inputs, layers)
+    embedded: Any = (
+        (model.embed_video, videos, by_video),
+        (model.embed_text, TEXTS, by_text),
+    )
+    for embed, values, wanted in embedded:
+        assert wanted.std(axis=0).min() > 0.01  # it tells them apart
+        np.testing.assert_allclose(embed(values), wanted, atol=2e-6)
+        np.testing.assert_allclose(embed(values[2]), wanted[2], atol=2e-6)
+
+
+def test_embeddings_do_not_depend_on_what_comes_together() -> None:
+    model = VideoTextModel(SMALL)
+    videos = [features(length) for length in LENGTHS]
+    inputs: Any = ((model.embed_video, videos), (model.embed_text, TEXTS))
+    for embed, values in inputs:
+        one_by_one = np.stack([embed(value) for value in values])
+        assert one_by_one.dtype == np.float32
+        np.testing.assert_allclose(embed(tuple(values[:3])), one_by_one[:3], atol=2e-6)
+        many = np.tile(one_by_one, (7, 1))  # more than a batch
+        np.testing.assert_allclose(embed(values * 7), many, atol=2e-6)
+        assert embed([]).shape == (0, 16)
+    of_jax = model.embed_video(jnp.asarray(videos[0]))
+    np.testing.assert_array_equal(of_jax, model.embed_video(videos[0]))
+
+
+def test_scores_are_dot_products() -> None:
+    model = VideoTextModel(SMALL)
+    videos = [features(length) for length in LENGTHS]
+    products = model.embed_video(videos) @ model.embed_text(TEXTS).T
+    np.testing.assert_allclose(model.score(videos, TEXTS), products, atol=1e-4)
+    np.testing.assert_allclose(model.score(videos[1], TEXTS), products[1], atol=1e-4)
+    np.testing.assert_allclose(model.score(videos, TEXTS[2]), products[:, 2], atol=1e-4)
+    np.testing.assert_allclose(model.score(videos[1], TEXTS[2]), products[1, 2], atol=1e-4)
+    assert model.score([], TEXTS).shape == (0, len(TEXTS))
+
+
+def test_a_long_video_is_the_mean_over_its_seconds_and_separators() -> None:
+    exported = SMALL
+    video = features(2 * LONGEST + 3)
+    parts = [video[start : start + LONGEST] for start in (0, LONGEST, 2 * LONGEST)]
+    hidden = alone(exported, separate.encode_video, [clip(part) for part in parts], None)
+    states = [[*row[: len(part)], row[-1]] for row, part in zip(hidden, parts, strict=True)]
+    model = VideoTextModel(exported)
+    long, short = model.embed_video([video, video[:7]])
+    np.testing.assert_allclose(long, np.concatenate(states).mean(axis=0), atol=2e-6)
+    np.testing.assert_allclose(short, model.embed_video(video[:7]), atol=2e-6)
+
+
+@pytest.mark.parametrize("form", ["VLM", "VLM, one layer isolated", "VideoCLIP"])
+def test_seconds_are_scored_as_evaluation_scores_them(form: str) -> None:
+    exported, layers = FORMS[form]
+    data = in_memory.InMemory([in_memory.record(i, n) for i, n in enumerate((9, 47, 20, 21))])
+    task = StepLocalization(layers)
+    texts = [text for text in TEXTS if text]
+    wanted_texts = base.embed_texts(exported, task.embed_steps, map(tokens, texts), 2)
+    wanted: list[Any] = [
+        frames @ wanted_texts.T
+        for frames in base.over_windows(exported, task.encode_frames, data, 3, LONGEST // 2)
+    ]
+    model = VideoTextModel(exported)
+    videos = [record["features"] for record in data.records]
+    found = model.localize(videos, texts)
+    for video, rows, expected in zip(videos, found, wanted, strict=True):
+        assert rows.shape == (len(video), len(texts))
+        np.testing.assert_allclose(rows, expected, atol=1e-4)
+        np.testing.assert_array_equal(ordered_steps.assign(rows), ordered_steps.assign(expected))
+        np.testing.assert_allclose(model.localize(video, texts), expected, atol=1e-4)
+        np.testing.assert_allclose(model.localize(video, texts[1]), expected[:, 1], atol=1e-4)
+    assert model.localize([], texts) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "searched"),
+    [
+        ({"name": "pretrain"}, Captioning()),
+        (
+            {"name": "captioning", "num_beams": 2, "max_decode_length": 9},
+            Captioning(num_beams=2, max_decode_length=9),
+        ),
+    ],
+)
+def test_captions_are_searched_for_as_the_config_says(
+    task: dict[str, Any], searched: Captioning
+) -> None:
+    exported = vlm(task, num_layers=1)
+    videos = [features(length) for length in LENGTHS]
+
+    def generate(module: Any, video: Any, video_mask: Any) -> Any:
+        return searched.generate(module, {"video": video, "video_mask": video_mask})[0]
+
+    ids = alone(exported, generate, [clip(video) for video in videos])
+    wanted = [exported.tokenizer.decode(row.tolist()) for row in ids]
+    assert len(set(wanted)) > 1
+    model = VideoTextModel(exported)
+    assert model.caption(videos) == wanted
+    assert model.caption(videos[1]) == wanted[1]
+
+
+def test_captions_of_a_model_with_few_text_positions() -> None:
+    model = VideoTextModel(in_memory.model(max_len=12))  # 4, [SEP] included
+    assert len(tokens(model.caption(features(3)))) <= 4
+
+
+def test_nothing_is_compiled_but_for_the_documented_shapes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    traced: dict[str, list[tuple[int, ...]]] = {}
+
+    def count(module: Any, name: str) -> None:
+        function = getattr(module, name)
+
+        def counting(model: Any, values: Any, *arguments: Any, **settings: Any) -> Any:
+            traced.setdefault(name, []).append(values.shape[:2])
+            return function(model, values, *arguments, **settings)
+
+        monkeypatch.setattr(module, name, counting)
+
+    for name in ("embed_video", "embed_text", "encode_frames"):
+        count(separate, name)
+    count(api, "_generate")
+    task = {"name": "captioning", "num_beams": 1, "max_decode_length": 5}
+    model = VideoTextModel(vlm(task, num_layers=1))
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        number, least = rng.integers(1, 40), rng.integers(1, LONGEST)
+        videos = [features(n) for n in rng.integers(least, 3 * LONGEST, number)]
+        texts = [" ".join(TEXTS[i % 5] for i in range(n)) for n in rng.integers(0, 5, number)]
+        model.score(videos, texts)
+        model.localize(videos[0], texts)
+        model.caption([video[:LONGEST] for video in videos[:2]])
+    sizes, seconds, words = {1, 2, 4, 8, 16, 32}, {8, 16, 20}, {8, 16, 32, 38}
+    assert traced.keys() == {"embed_video", "embed_text", "encode_frames", "_generate"}
+    for name, shapes in traced.items():
+        lengths = words if name == "embed_text" else seconds
+        assert len(shapes) == len(set(shapes)), f"{name} compiled twice for a shape"
+        assert set(shapes) <= {(size, length) for size in sizes for length in lengths}
+
+
+def test_files_are_read_and_extracted_as_the_model_was_trained(tmp_path: Path) -> None:
+    model = VideoTextModel(vlm(extractor="pixel-statistics-v1", feature_size=512, num_layers=1))
+    path = made.write(tmp_path / "video.mp4", made.textures(72))
+    seconds = extract(path, create("pixel-statistics-v1"))
+    assert seconds.shape == (3, 512)
+    np.save(tmp_path / "video.npy", seconds)
+    wanted = model.embed_video(seconds)
+    np.testing.assert_array_equal(model.embed_video(path), wanted)
+    both = model.embed_video([str(path), tmp_path / "video.npy"])
+    np.testing.assert_allclose(both, [wanted, wanted], atol=2e-6)
+
+    card = {"feature_extractor": "pixel-statistics-v1", "seconds_per_feature": 1.0}
+    (tmp_path / "features.json").write_text(json.dumps(card))
+    np.testing.assert_array_equal(model.embed_video(tmp_path / "video.npy"), wanted)
+    for field, value in (("feature_extractor", "other"), ("seconds_per_feature", 0.5)):
+        (tmp_path / "features.json").write_text(json.dumps(card | {field: value}))
+        with pytest.raises(UserError, match=rf"video\.npy: .*json says {field} .* trained on"):
+            model.embed_video(tmp_path / "video.npy")
+
+
+@pytest.mark.parametrize(
+    ("video", "said"),
+    [
+        (features(3, 5), r"^video: features have shape \(3, 5\), expected \[rows, 4\]"),
+        ([features(3), features(0)], r"^videos\[1\]: features have shape \(0, 4\), .* one row"),
+        ([features(3), features(3)[0]], r"^videos\[1\]: features have shape \(4,\), expected"),
+        (features(3) * np.nan, "^video: features of row 0 are not finite"),
+        ({}, "^video: is dict, expected an array of features or the path of a .npy or video file"),
+        ("missing.npy", "^missing.npy: cannot be read: No such file"),
+        (["missing.mp4"], "^missing.mp4: "),
+    ],
+)
+def test_a_wrong_video_is_told(video: Any, said: str) -> None:
+    model = VideoTextModel(vlm(extractor="pixel-statistics-v1"))
+    for method in (model.embed_video, model.caption, lambda v: model.localize(v, "red")):
+        with pytest.raises(UserError, match=said) as told:
+            method(video)
+        assert "\n" not in str(told.value)
+
+
+def test_other_errors_name_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model.json"):
+        vtmask.load(tmp_path)
+    s3d = vlm(extractor="s3d-howto100m")
+    with pytest.raises(UserError, match=r"needs weights .* vtmask.load\(folder, s3d_weights="):
+        VideoTextModel(s3d).embed_video("video.mp4")
+    with pytest.raises(UserError, match="weights.pth"):
+        VideoTextModel(s3d, tmp_path / "weights.pth").embed_video("video.mp4")
+    with pytest.raises(UserError, match="'made-up' can't be made here"):
+        VideoTextModel(vlm()).embed_video("video.mp4")
+    with pytest.raises(UserError, match="a VideoCLIP, which can't write captions"):
+        VideoTextModel(videoclip()).caption(features(3))
+    with pytest.raises(UserError, match=r"^videos\[1\]: is 21 seconds long, .* features\[:20\]"):
+        VideoTextModel(vlm()).caption([features(20), features(21)])
+    with pytest.raises(UserError, match=r"^texts\[1\] is int, expected str"):
+        VideoTextModel(vlm()).embed_text(["red", 3])  # type: ignore[list-item]
+
+
+def test_features_and_texts_need_neither_tensorflow_nor_pyav(tmp_path: Path) -> None:
+    export.save(tmp_path / "export", SMALL)
+    code = """
+import sys
+sys.modules |= dict.fromkeys(("tensorflow", "av", "matplotlib"))
+import vtmask
+assert "jax" not in sys.modules
+import numpy as np
+model = vtmask.load("export")
+assert model.score(np.ones((3, 4)), ["red"]).shape == (1,)
+assert model.localize(np.ones((3, 4)), "red").shape == (3,)
+assert isinstance(model.caption(np.ones((3, 4))), str)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_the_guide_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported = vlm(extractor="pixel-statistics-v1", feature_size=512, num_layers=1)
+    export.save(tmp_path / "demo-run/pretrain/export", exported)
+    for place, name in enumerate(("first", "second", "third")):
+        made.write(tmp_path / f"{name}.mp4", made.textures(240)[::-1][place * 24 :])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    variables: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL):
+        exec(block, variables)
+    assert len(variables["best"]) == 2
+    assert sorted(variables["ranking"]) == [0, 1, 2]
+    assert variables["alike"].shape == (3, 3)
+    assert variables["scores"].shape == (10, 2)
+    assert variables["second"] in range(10)
+    assert len(variables["captions"]) == 3
+    assert isinstance(variables["caption"], str)
+    assert (tmp_path / "first.png").exists()

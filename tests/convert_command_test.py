@@ -1,0 +1,603 @@
+"""Published weights become exports, and exports published weights; made-up files, small models."""
+
+import dataclasses
+import json
+import struct
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import flax.linen as nn
+import golden
+import in_memory
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import synthetic
+import torch_files_test as torch_files
+from safetensors.numpy import save_file
+
+import train
+from vtmask import __main__, convert, export, tokenizers
+from vtmask.convert import Options
+from vtmask.errors import UserError
+from vtmask.export import BertModel, Model, S3DModel
+from vtmask.features.s3d import S3DFeatures
+from vtmask.models import VLM, VideoCLIP, VideoCLIPSizes, VLMSizes
+from vtmask.training import initial_params
+
+Weights = dict[str, np.ndarray]
+
+HIDDEN, VOCABULARY, POSITIONS, LAYERS = 128, 11, 100, 3
+META: dict[str, Any] = {
+    "bert": {
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": LAYERS,
+        "intermediate_size": 24,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": POSITIONS,
+        "type_vocab_size": 2,
+    },
+    "feature_dim": 5,
+    "num_hidden_video_layers": 1,
+}
+SIZES: dict[str, Any] = {
+    **{"hidden_size": HIDDEN, "num_layers": LAYERS, "num_heads": 2, "mlp_size": 24},
+    **{"vocab_size": VOCABULARY, "num_positions": POSITIONS, "feature_size": 5},
+    **{"pad_id": 0, "cls_id": 2, "sep_id": 4, "mask_id": 5},
+}
+PIECES = ["[PAD]", "a", "[CLS]", "b", "[SEP]", "[MASK]", "[UNK]", *"cdef"]
+POOLER = {"pooler.dense.weight": (HIDDEN, HIDDEN), "pooler.dense.bias": (HIDDEN,)}
+
+
+def made_up(shapes: dict[str, tuple[int, ...]]) -> Weights:
+    return {name: golden.weight("convert", name, shape) for name, shape in shapes.items()}
+
+
+def position_ids() -> np.ndarray:
+    return np.arange(POSITIONS)[None]
+
+
+def vlm() -> Weights:
+    """As in a published checkpoint, whose decoder is tied to the words."""
+    weights = made_up(golden.published_shapes(META, "vlm"))
+    bert = "mm_encoder.bert."
+    weights |= made_up({bert + name: shape for name, shape in POOLER.items()})
+    weights |= made_up({f"{bert}embeddings.seg_embeddings.weight": (256, HIDDEN)})
+    weights[f"{bert}embeddings.position_ids"] = position_ids()
+    weights["mm_encoder.cls.predictions.decoder.weight"] = weights[golden.WORDS]
+    return {f"mmmodel.{name}": value for name, value in weights.items()}
+
+
+def classifier() -> Weights:
+    """A fine-tuned VLM's, without the head of pre-training."""
+    weights = {name: value for name, value in vlm().items() if ".cls." not in name}
+    shapes: dict[str, tuple[int, ...]] = {"weight": (4, HIDDEN), "bias": (4,)}
+    root = "mmmodel.mm_encoder.classifier"
+    return weights | made_up({f"{root}.{name}": shape for name, shape in shapes.items()})
+
+
+def videoclip() -> Weights:
+    weights = made_up(golden.published_shapes(META, "videoclip"))
+    for bert in ("video_encoder.bert.", "text_encoder."):
+        weights |= made_up({bert + name: shape for name, shape in POOLER.items()})
+        weights[f"{bert}embeddings.position_ids"] = position_ids()
+    return {f"mmmodel.{name}": value for name, value in weights.items()}
+
+
+def bert() -> Weights:
+    """As BertForPreTraining of Hugging Face has them."""
+    shapes = golden.published_shapes(META, "vlm")
+    shapes = {name.removeprefix("mm_encoder."): shape for name, shape in shapes.items()}
+    weights = made_up({name: s for name, s in shapes.items() if not name.startswith("videomlp")})
+    weights |= made_up({f"bert.{name}": shape for name, shape in POOLER.items()})
+    weights |= made_up({"cls.predictions.bias": (VOCABULARY,)})
+    weights |= made_up({"cls.seq_relationship.weight": (2, HIDDEN)})
+    weights["cls.predictions.decoder.bias"] = weights["cls.predictions.bias"]
+    weights["cls.predictions.decoder.weight"] = weights["bert.embeddings.word_embeddings.weight"]
+    return weights
+
+
+def plain_bert() -> Weights:
+    """As BertModel has them, with the old names of LayerNorm's parameters."""
+    weights = {}
+    for name, value in bert().items():
+        old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+        if name.startswith("bert."):
+            weights[old.removeprefix("bert.").replace("LayerNorm.bias", "LayerNorm.beta")] = value
+    return weights
+
+
+@pytest.fixture(scope="module")
+def s3d(golden_dir: Path) -> Weights:
+    weights = golden.s3d_weights(np.load(golden_dir / "s3d.npz"))
+    return weights | {"conv1.bn1.num_batches_tracked": np.array(7)}
+
+
+def file_of(path: Path, weights: Weights, wrapped: bool = False) -> Path:
+    tensors: Any = {
+        name: torch_files.tensor(np.array(value, order="C")) for name, value in weights.items()
+    }
+    path.write_bytes(torch_files.zipped({"model": tensors, "extra": [1]} if wrapped else tensors))
+    return path
+
+
+@pytest.fixture
+def vocab(tmp_path: Path) -> Path:
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(PIECES) + "\n")
+    return path
+
+
+def converted(tmp_path: Path, weights: Weights, vocab: Path, **options: Any) -> Any:
+    """The export of weights in a file, loaded."""
+    file = file_of(tmp_path / "published.pt", weights, "mmmodel" in next(iter(weights)))
+    convert.convert(file, tmp_path / "export", Options(vocab=vocab, **options))
+    return export.load_any(tmp_path / "export")
+
+
+def said(tmp_path: Path, source: Path, options: Options, out: str = "export") -> str:
+    """The error of a conversion that must fail; nothing may be written."""
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError) as error:
+        convert.convert(source, tmp_path / out, options)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# To exports
+
+
+def test_a_vlm(tmp_path: Path, vocab: Path) -> None:
+    weights = vlm()
+    model = converted(tmp_path, weights, vocab)
+    assert isinstance(model, Model) and type(model.module) is VLM
+    assert model.module.sizes == VLMSizes(**SIZES, max_video_len=32, max_len=96)
+    assert model.tokenizer.encode(["a [MASK] f"]) == [[1, 5, 10]]
+    assert (model.feature_extractor, model.seconds_per_feature) == (S3DFeatures.name, 1.0)
+    assert model.class_names == () and model.config["task"] == {"name": "pretrain"}
+    for name, value in weights.items():
+        if convert.path_of(name):
+            np.testing.assert_array_equal(golden.get(model.params, name), value, name)
+    like = jax.eval_shape(lambda: initial_params(model.module, 0))
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), model.params)
+    assert shapes == jax.tree.map(lambda x: (x.shape, x.dtype), like)
+
+
+def test_a_fine_tuned_vlm_and_its_classes(tmp_path: Path, vocab: Path) -> None:
+    model = converted(tmp_path, classifier(), vocab)
+    assert model.module.sizes.num_classes == 4 and "head" not in model.params
+    assert model.class_names == ("class 0", "class 1", "class 2", "class 3")
+    assert model.config["task"]["name"] == "segmentation"
+    names = tmp_path / "names.txt"
+    names.write_text("none\ncut\nfry an egg\nstir\n")
+    named = converted(tmp_path, classifier(), vocab, class_names=names)  # replaces the export
+    assert named.class_names == ("none", "cut", "fry an egg", "stir")
+    hidden = np.ones((2, HIDDEN), np.float32)
+    scores = nn.apply(lambda vlm: vlm.classify(hidden), named.module)({"params": named.params})
+    expected = hidden @ classifier()["mmmodel.mm_encoder.classifier.weight"].T
+    expected += classifier()["mmmodel.mm_encoder.classifier.bias"]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_videoclip(tmp_path: Path, vocab: Path) -> None:
+    weights = videoclip()
+    options = {"num_heads": 4, "max_video_len": 20, "max_len": 50, "feature_extractor": "clip"}
+    model = converted(tmp_path, weights, vocab, **options)
+    assert type(model.module) is VideoCLIP
+    sizes = model.module.sizes
+    assert (sizes.num_layers, sizes.num_video_layers, sizes.num_heads) == (LAYERS, 1, 4)
+    assert (sizes.max_video_len, sizes.max_len, sizes.cls_id) == (20, 50, 2)
+    assert model.feature_extractor == "clip"
+    for name, value in weights.items():
+        if convert.path_of(name):
+            np.testing.assert_array_equal(golden.get(model.params, name), value, name)
+
+
+def huggingface(folder: Path, weights: Weights, **config: Any) -> Path:
+    folder.mkdir()
+    save_file(weights, folder / "model.safetensors")
+    card = {"model_type": "bert", "num_attention_heads": 8, "hidden_act": "gelu"} | config
+    (folder / "config.json").write_text(json.dumps(card))
+    (folder / "vocab.txt").write_text("\n".join(PIECES))
+    return folder
+
+
+def test_a_bert_in_a_folder(tmp_path: Path) -> None:
+    folder = huggingface(tmp_path / "bert", bert())
+    convert.convert(folder, tmp_path / "export", Options())
+    model = export.load_any(tmp_path / "export")
+    assert isinstance(model, BertModel)
+    sizes = model.module.sizes
+    assert (sizes.num_layers, sizes.num_heads, sizes.num_positions) == (LAYERS, 8, POSITIONS)
+    for name, value in bert().items():
+        if convert.path_of(name):
+            np.testing.assert_array_equal(golden.get(model.params, name), value, name)
+    with pytest.raises(UserError, match="model is 'bert', expected one of video and text"):
+        export.load(tmp_path / "export")
+
+
+def test_old_names_and_files_of_bert(tmp_path: Path, vocab: Path) -> None:
+    whole = converted(tmp_path, bert(), vocab).params
+    plain = converted(tmp_path, plain_bert(), vocab).params
+    assert whole.keys() - plain.keys() == {"head", "decoder_bias"}
+    jax.tree.map(np.testing.assert_array_equal, plain, {name: whole[name] for name in plain})
+    half = {name: value.astype(ml_dtypes.bfloat16) for name, value in bert().items()}
+    save_file(half, tmp_path / "half.safetensors")
+    convert.convert(tmp_path / "half.safetensors", tmp_path / "half", Options(vocab=vocab))
+    words = export.load_any(tmp_path / "half").params["words"]["embedding"]
+    assert words.dtype == np.float32
+    np.testing.assert_allclose(words, whole["words"]["embedding"], rtol=2**-8)
+
+
+def test_s3d_and_features_by_it(tmp_path: Path, vocab: Path, s3d: Weights) -> None:
+    model = converted(tmp_path, s3d, vocab)
+    assert isinstance(model, S3DModel)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 30, 224, 224, 3), np.uint8)
+    of_file = S3DFeatures(tmp_path / "published.pt", batch_size=1)(frames)
+    of_folder = S3DFeatures(tmp_path / "export", batch_size=1)(frames)
+    np.testing.assert_array_equal(of_folder, of_file)
+    converted(tmp_path, bert(), vocab)
+    with pytest.raises(UserError, match="export/model.json: is of another model, expected an S3D"):
+        S3DFeatures(tmp_path / "export")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("make", [vlm, classifier, videoclip, bert, plain_bert])
+def test_a_missing_parameter_is_named(tmp_path: Path, vocab: Path, make: Any) -> None:
+    """Every few of them; the words and the bias are there twice in a BERT."""
+    weights, file = make(), tmp_path / "x.pt"
+    needed = [name for name in weights if convert.path_of(name) and "predictions" not in name]
+    needed = [name for name in needed if make is not bert or "word_embeddings" not in name]
+    for name in needed[:: len(needed) // 6]:
+        rest = {other: value for other, value in weights.items() if other != name}
+        modern = name.replace("gamma", "weight").replace("beta", "bias")
+        found = said(tmp_path, file_of(file, rest), Options(vocab=vocab))
+        assert found.startswith(f"{file}: ") and f"{modern} is missing" in found
+
+
+def test_parameters_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
+    file, root = tmp_path / "x.pt", "mmmodel.mm_encoder"
+
+    def problem(changes: dict[str, Any]) -> str:
+        arrays = {f"{root}.{name}": value.astype(np.float32) for name, value in changes.items()}
+        found = said(tmp_path, file_of(file, vlm() | arrays), Options(vocab=vocab))
+        assert found.startswith(f"{file}: ")
+        return found.removeprefix(f"{file}: ")
+
+    adapter = {"bert.encoder.layer.1.adapter.weight": np.ones((2, 2))}
+    assert problem(adapter | {"videomlp.linear2.weight": np.ones((HIDDEN, 3))}) == (
+        f"parameters do not fit the model: {root}.{next(iter(adapter))} is unknown; "
+        f"{root}.videomlp.linear2.weight is (128, 3), expected (128, 128)"
+    )
+    one_layer_more = problem({"bert.encoder.layer.9.output.dense.bias": np.ones(HIDDEN)})
+    assert "layer.3.attention.self.key.bias is missing" in one_layer_more
+    assert one_layer_more.endswith("and 12 more")
+    positions = "bert.embeddings.position_embeddings.weight"
+    assert problem({positions: np.ones(5)}) == (
+        f"{root}.{positions} is (5,), expected two dimensions"
+    )
+    decoder = "cls.predictions.decoder.weight"
+    assert problem({decoder: vlm()[f"{root}.{decoder}"] + 1}) == (
+        f"{root}.{decoder} differs from mmmodel.{golden.WORDS}, which it is tied to"
+    )
+    strange = {"layers.0.weight": np.ones(2, np.float32)}
+    assert said(tmp_path, file_of(file, strange), Options(vocab=vocab)) == (
+        f"{file}: its parameters are of layers, expected those of a VLM, a VideoCLIP, a BERT or "
+        "an S3D"
+    )
+
+
+def test_options_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
+    file = file_of(tmp_path / "x.pt", classifier())
+    assert said(tmp_path, file, Options()) == (
+        f"{file}: needs the tokenizer of its {VOCABULARY} words: --vocab vocab.txt"
+    )
+    heads = said(tmp_path, file, Options(vocab=vocab, num_heads=3))
+    assert heads == f"{file}: its hidden size is 128, not a multiple of 3 heads; give --num_heads"
+    longer = said(tmp_path, file, Options(vocab=vocab, max_len=101))
+    assert longer.startswith(f"{file}: --max_len is 101, expected") and "at most 100" in longer
+    names = tmp_path / "names"
+    assert "names: cannot be read: No such file" in said(
+        tmp_path, file, Options(vocab=vocab, class_names=names)
+    )
+    names.write_text("one\ntwo")
+    assert said(tmp_path, file, Options(vocab=vocab, class_names=names)) == (
+        f"{names}: has 2 lines, expected 4, one a class of the model's classifier"
+    )
+    vocab.write_text("\n".join(PIECES[:-1]))
+    assert said(tmp_path, file, Options(vocab=vocab)) == (
+        f"{vocab}: has 10 pieces, but {file} has embeddings of 11; give the vocabulary the model "
+        "was trained with"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("config.json", {"hidden_act": "relu"}, "hidden_act is 'relu', only 'gelu' can be"),
+        ("config.json", {"layer_norm_eps": 1e-5}, "layer_norm_eps is 1e-05, only 1e-12 can be"),
+        ("config.json", {"num_attention_heads": None}, "num_attention_heads is None, expected"),
+        ("config.json", {"num_attention_heads": 7}, "not a multiple of 7 heads"),
+        ("config.json", b"{", "config.json: is damaged, expected JSON"),
+        ("config.json", b"[]", "config.json: is not a JSON object"),
+        ("config.json", None, "config.json: cannot be read: No such file"),
+        ("tokenizer_config.json", {"do_lower_case": False}, "do_lower_case is false, only uncased"),
+        ("vocab.txt", None, "vocab.txt: no such tokenizer file"),
+        ("model.safetensors", None, "has no model.safetensors or pytorch_model.bin"),
+        ("model.safetensors", b"PK", "model.safetensors: is damaged or of another format"),
+    ],
+)
+def test_folders_of_hugging_face(tmp_path: Path, name: str, change: Any, problem: str) -> None:
+    folder = huggingface(tmp_path / "bert", bert())
+    path = folder / name
+    if change is None:
+        path.unlink()
+    elif isinstance(change, bytes):
+        path.write_bytes(change)
+    else:
+        found = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(found | change))
+    assert problem in said(tmp_path, folder, Options())
+
+
+def test_damaged_files(tmp_path: Path, vocab: Path) -> None:
+    options = Options(vocab=vocab)
+    file = file_of(tmp_path / "x.pt", vlm())
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert f"{file}: is not a whole zip archive" in said(tmp_path, file, options)
+    file.write_bytes(b"GGUF" + whole)
+    assert f"{file}: begins with b'GGUF" in said(tmp_path, file, options)
+    file.write_bytes(torch_files.zipped({"model": {"a": 1}}))
+    assert f"{file}: holds other things than parameters" in said(tmp_path, file, options)
+    assert "no such: cannot be read" in said(tmp_path, tmp_path / "no such", options)
+    safe = tmp_path / "x.safetensors"
+    save_file(bert(), safe)
+    whole = safe.read_bytes()
+    safe.write_bytes(whole[:-5])
+    assert f"{safe}: is damaged or of another format" in said(tmp_path, safe, options)
+    header = json.dumps({"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
+    safe.write_bytes(struct.pack("<Q", len(header)) + header + bytes(2))
+    assert f"{safe}: " in said(tmp_path, safe, options)
+
+
+def test_hostile_files(tmp_path: Path, vocab: Path) -> None:
+    trap = tmp_path / "trap"
+    call = torch_files.Call(torch_files.Name("os", "system"), (f"touch {trap}",))
+    weights = {name: torch_files.tensor(value) for name, value in vlm().items()}
+    file = tmp_path / "x.pt"
+    file.write_bytes(torch_files.zipped({"model": weights, "args": call}))
+    assert "nothing was executed" in said(tmp_path, file, Options(vocab=vocab))
+    assert not trap.exists()
+
+
+def test_an_older_export_stays_unless_the_new_one_is_whole(tmp_path: Path, vocab: Path) -> None:
+    converted(tmp_path, vlm(), vocab)
+    file = file_of(tmp_path / "x.pt", {**bert(), "bert.more.weight": np.ones(1, np.float32)})
+    assert "bert.more.weight is unknown" in said(tmp_path, file, Options(vocab=vocab))
+    assert type(export.load(tmp_path / "export").module) is VLM
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    file_of(file, vlm())
+    assert "mine: exists and is no exported model" in said(
+        tmp_path, file, Options(vocab=vocab), "mine"
+    )
+
+
+# The command
+
+
+def test_the_command(
+    tmp_path: Path, vocab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = file_of(tmp_path / "vlm.pt", vlm(), wrapped=True)
+    out = tmp_path / "export"
+    options = ["--vocab", vocab, "--max_video_len", 10, "--max_len", 40, "--num_heads", 4]
+    command = ["vtmask", "convert", file, "--out", out, *options]
+    monkeypatch.setattr(sys, "argv", [str(argument) for argument in command])
+    with pytest.raises(SystemExit) as done:
+        __main__.main()
+    assert done.value.code == 0 and capsys.readouterr().out == f"Converted: {out}\n"
+    sizes = export.load(out).module.sizes
+    assert (sizes.max_video_len, sizes.max_len, sizes.num_heads) == (10, 40, 4)
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "5"])
+    with pytest.raises(SystemExit) as done:
+        __main__.main()
+    assert str(done.value.code).startswith(f"error: {file}: its hidden size is 128, not a multiple")
+
+
+# And back
+
+
+@pytest.mark.parametrize("make", [vlm, classifier, videoclip, bert, plain_bert, None])
+def test_a_round_trip_keeps_every_bit(tmp_path: Path, vocab: Path, s3d: Weights, make: Any) -> None:
+    torch = pytest.importorskip("torch")
+    weights = make() if make else s3d
+    converted(tmp_path, weights, vocab)
+    back = tmp_path / "back.pt"
+    convert.convert(tmp_path / "export", back, Options())
+    content = torch.load(back, weights_only=True)
+    found = content["model"] if "mmmodel" in next(iter(weights)) else content
+    assert list(found) == list(weights)
+    for name, value in weights.items():
+        assert found[name].is_contiguous()
+        array = found[name].numpy()
+        assert (array.dtype, array.shape) == (value.dtype, value.shape), name
+        assert array.tobytes() == value.tobytes(), name
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_safetensors_hold_tied_parameters_once(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    once = {name: value for name, value in bert().items() if ".decoder." not in name}
+    folder = huggingface(tmp_path / "bert", once)
+    convert.convert(folder, tmp_path / "export", Options())
+    convert.convert(tmp_path / "export", tmp_path / "back.pt", Options())
+    found = torch.load(tmp_path / "back.pt", weights_only=True)
+    assert found.keys() == bert().keys()
+    for name, value in bert().items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+@pytest.mark.parametrize("published", [vlm, videoclip])
+def test_a_model_trained_here(tmp_path: Path, published: Any, bias: float) -> None:
+    """It gets the names that the published code expects, zero where they feed no output."""
+    torch = pytest.importorskip("torch")
+    module: VLM | VideoCLIP = VLM(VLMSizes(**SIZES))
+    if published is videoclip:
+        module = VideoCLIP(VideoCLIPSizes(**SIZES, num_video_layers=1))
+    params = initial_params(module, 1)
+    if published is vlm:
+        params["decoder_bias"] = jnp.full(VOCABULARY, bias)
+    tokenizer = tokenizers.WordPiece("\n".join(PIECES).encode())
+    export.save(tmp_path / "export", Model(module, params, tokenizer, "made-up", 1.0, {}))
+    convert.convert(tmp_path / "export", tmp_path / "back.pt", Options())
+    found = torch.load(tmp_path / "back.pt", weights_only=True)["model"]
+    predictions = "mmmodel.mm_encoder.cls.predictions."
+    biases = {f"{predictions}bias", f"{predictions}decoder.bias"}
+    assert found.keys() == published().keys() | (biases if published is vlm and bias else set())
+    for name, like in published().items():
+        assert tuple(found[name].shape) == like.shape
+        ours = golden.get(params, name)
+        if "position_ids" in name:
+            np.testing.assert_array_equal(found[name], np.arange(POSITIONS)[None])
+        elif ours is None:
+            assert not found[name].any()
+        else:
+            np.testing.assert_array_equal(found[name], ours)
+
+
+def test_back_without_pytorch_or_to_a_folder(
+    tmp_path: Path, vocab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted(tmp_path, vlm(), vocab)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    problem = said(tmp_path, tmp_path / "export", Options(), "back.pt")
+    assert problem.endswith(
+        "PyTorch is not installed, which writes it; pip install -e '.[convert]'"
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
+    assert "is a folder, expected the name of a file" in said(
+        tmp_path, tmp_path / "export", Options(), "."
+    )
+
+
+def test_safetensors_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    problem = said(tmp_path, tmp_path / "x.safetensors", Options())
+    assert "safetensors is not installed" in problem and ".[convert]" in problem
+
+
+def test_a_disk_that_is_full(tmp_path: Path, vocab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+
+    def save(content: Any, file: Any) -> None:
+        file.write(b"some")
+        raise OSError(28, "No space left on device")
+
+    converted(tmp_path, vlm(), vocab)
+    (tmp_path / "back.pt").write_text("older")
+    monkeypatch.setattr(torch, "save", save)
+    found = said(tmp_path, tmp_path / "export", Options(), "back.pt")
+    assert found.endswith("back.pt: can't be written (No space left on device)")
+    assert (tmp_path / "back.pt").read_text() == "older"
+
+
+# Training starts from them
+
+
+def start(tmp_path: Path, vocab: Path, sizes: VLMSizes) -> Any:
+    dataset = in_memory.dataset(tokenizer=tokenizers.load(vocab), feature_size=5)
+    return train.params_to_start_from(str(tmp_path / "export"), sizes, dataset, ())
+
+
+def test_a_vlm_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
+    there = converted(tmp_path, bert(), vocab).params
+    sizes = VLMSizes(**SIZES)
+    params = train.completed(start(tmp_path, vocab, sizes), VLM(sizes), 3)
+    fresh = initial_params(VLM(sizes), 3)
+    assert params.keys() == fresh.keys()
+    for name, value in params.items():
+        expected = fresh if name == "video_mlp" else there
+        jax.tree.map(np.testing.assert_array_equal, value, expected[name])
+
+
+def test_a_videoclip_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
+    there = converted(tmp_path, bert(), vocab).params
+    sizes = VideoCLIPSizes(**SIZES, num_video_layers=2)
+    params = train.completed(start(tmp_path, vocab, sizes), VideoCLIP(sizes), 3)
+    fresh = initial_params(VideoCLIP(sizes), 3)
+    assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, fresh)
+    jax.tree.map(
+        np.testing.assert_array_equal, params["video"]["video_mlp"], fresh["video"]["video_mlp"]
+    )
+    for encoder in ("video", "text"):
+        for name in params[encoder].keys() - {"video_mlp"}:
+            value = params[encoder][name]
+            expected = {key: there[name][key] for key in value}
+            jax.tree.map(np.testing.assert_array_equal, value, expected)
+    assert list(params["video"]["encoder"]) == ["layer_0", "layer_1"]
+    with pytest.raises(UserError, match="has 3 layers, too few for config.model.num_video_layers"):
+        start(tmp_path, vocab, dataclasses.replace(sizes, num_video_layers=4))
+
+
+def test_starts_that_do_not_fit(tmp_path: Path, vocab: Path, s3d: Weights) -> None:
+    vlm_sizes, clip_sizes = VLMSizes(**SIZES), VideoCLIPSizes(**SIZES, num_video_layers=1)
+    converted(tmp_path, bert(), vocab)
+    with pytest.raises(UserError, match="mlp_size is 24, the config says 25"):
+        start(tmp_path, vocab, dataclasses.replace(vlm_sizes, mlp_size=25))
+    other = tmp_path / "other.txt"
+    other.write_text(vocab.read_text().replace("f", "g"))
+    with pytest.raises(UserError, match="captions were tokenised with another tokenizer"):
+        start(tmp_path, other, vlm_sizes)
+    converted(tmp_path, vlm(), vocab, feature_extractor="made-up")
+    with pytest.raises(UserError, match="is a VLM, the config's model is a VideoCLIP; start from"):
+        start(tmp_path, vocab, clip_sizes)
+    converted(tmp_path, videoclip(), vocab, feature_extractor="made-up")
+    with pytest.raises(UserError, match="is a VideoCLIP, the config's model is a VLM; start from"):
+        start(tmp_path, vocab, vlm_sizes)
+    converted(tmp_path, s3d, vocab)
+    with pytest.raises(UserError, match="model.json: is an S3D, expected a BERT, VLM or VideoCLIP"):
+        start(tmp_path, vocab, vlm_sizes)
+
+
+@pytest.mark.parametrize("name", ["vlm", "videoclip"])
+def test_training_from_bert(tmp_path: Path, demo_dir: Path, name: str) -> None:
+    """With a tokenizer of another kind, as a data set has it."""
+    file = file_of(tmp_path / "bert.bin", {})
+    tokenizer = next(demo_dir.glob("demo/tiny/*/tokenizer.model"))
+    size = tokenizers.load(tokenizer).vocab_size
+    weights = bert()
+    for key, value in weights.items():
+        if VOCABULARY in value.shape:
+            weights[key] = np.resize(value, (size, *value.shape[1:]))
+    file_of(file, weights)
+    convert.convert(file, tmp_path / "bert", Options(vocab=tokenizer))
+    config = synthetic.recipe(
+        "demo" if name == "vlm" else "demo_retrieval", data__dir=str(demo_dir)
+    )
+    config.data.name = "demo/tiny"
+    config.num_steps, config.batch_size, config.init_from = 1, 4, str(tmp_path / "bert")
+    config.optim.warmup_steps = 1
+    config.model.name = name
+    config.model.num_layers, config.model.num_heads, config.model.mlp_size = LAYERS, 2, 24
+    with config.unlocked():
+        config.model.num_positions = POSITIONS
+        if name == "videoclip":
+            config.model.num_video_layers = 1
+            config.task.isolated_layers, config.data.split = None, "train"
+    train.main(config, tmp_path / "run")
+    trained = export.load(tmp_path / "run" / "export").params
+    before = export.load_any(tmp_path / "bert").params
+    after = trained if name == "vlm" else trained["video"]
+    np.testing.assert_allclose(
+        after["segments"]["embedding"], before["segments"]["embedding"], atol=0.01
+    )
