@@ -122,7 +122,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="s3d (the default), pixel-statistics-v1, which needs no weights, or a Python callable "
         "as FILE.py:NAME or MODULE:NAME",
     )
-    parser.add_argument("--weights", help="s3d_howto100m.pth, for s3d")
+    parser.add_argument(
+        "--weights", help="for s3d: s3d_howto100m.pth, or a folder that `vtmask convert` made of it"
+    )
     parser.add_argument(
         "--dtype", default="float32", help="of s3d's activations: float32 or bfloat16"
     )

@@ -199,11 +199,11 @@ def load_any(folder: str | Path) -> AnyExport:
         ) from None
     except ValueError:
         raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
-    kind = card.get("model", "vlm")
-    check_choice(f"{folder}/model.json: model", kind, _FIELDS)
-    for field in _FIELDS[kind]:
+    kind = card.get("model")
+    for field in _FIELDS.get(kind, _COMMON):
         if field not in card:
             raise UserError(f"{folder}/model.json: has no {field}; export the model again")
+    check_choice(f"{folder}/model.json: model", kind, _FIELDS)
     if kind == "s3d":
         return S3DModel(S3D(**card["sizes"]), _read_params(folder / "params"), card["config"])
     tokenizer = tokenizers.load(folder / card["tokenizer"])
