@@ -38,9 +38,8 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "moment_retrieval": moment_retrieval.evaluate,
 }
 # Settings of a task that training does not depend on: an evaluation may choose its own.
-FREE_SETTINGS = {
-    *("num_beams", "length_penalty", "max_decode_length", "temperature", "top_p", "direction"),
-}
+_SEARCH = ("num_beams", "length_penalty", "max_decode_length", "temperature", "top_p")
+FREE_SETTINGS = {"direction", *_SEARCH}
 
 
 def main(config: ConfigDict, folder: str, out: Path) -> None:

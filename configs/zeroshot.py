@@ -11,10 +11,9 @@ from ml_collections import ConfigDict
 
 from vtmask.errors import check_choice
 
-RECIPES = (
-    *("msrvtt", "youcook2", "msrvtt_qa", "didemo", "crosstask", "coin"),
-    *("demo_retrieval", "demo_qa", "demo_moments", "demo_localization", "demo_segmentation"),
-)
+_PUBLIC = ("msrvtt", "youcook2", "msrvtt_qa", "didemo", "crosstask", "coin")
+_DEMO = ("demo_retrieval", "demo_qa", "demo_moments", "demo_localization", "demo_segmentation")
+RECIPES = _PUBLIC + _DEMO
 
 
 def get_config(recipe: str = "msrvtt") -> ConfigDict:

@@ -281,10 +281,12 @@ def test_other_errors_name_what_to_do(tmp_path: Path) -> None:
         VideoTextModel(vlm()).embed_video("video.mp4")
     with pytest.raises(UserError, match="a VideoCLIP, which can't write captions"):
         VideoTextModel(videoclip()).caption(features(3))
-    with pytest.raises(UserError, match=r"^videos\[1\]: is 21 seconds long, .* features\[:20\]"):
+    with pytest.raises(UserError, match=r"^videos\[1\]: has 21 features, .* features\[:20\]"):
         VideoTextModel(vlm()).caption([features(20), features(21)])
     with pytest.raises(UserError, match=r"^texts\[1\] is int, expected str"):
         VideoTextModel(vlm()).embed_text(["red", 3])  # type: ignore[list-item]
+    with pytest.raises(UserError, match=r"^texts\[0\] is NoneType, expected str"):
+        VideoTextModel(vlm()).embed_text(None)  # type: ignore[arg-type]
 
 
 def test_features_and_texts_need_neither_tensorflow_nor_pyav(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import torch_files_test as torch_files
 from safetensors.numpy import save_file
 
 import train
-from vtmask import __main__, convert, export, tokenizers
+from vtmask import __main__, api, convert, export, tokenizers
 from vtmask.convert import Options
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model, S3DModel
@@ -135,7 +135,9 @@ def vocab(tmp_path: Path) -> Path:
 def converted(tmp_path: Path, weights: Weights, vocab: Path, **options: Any) -> Any:
     """The export of weights in a file, loaded."""
     file = file_of(tmp_path / "published.pt", weights, "mmmodel" in next(iter(weights)))
-    convert.convert(file, tmp_path / "export", Options(vocab=vocab, **options))
+    if "text_module.word_embd.weight" not in weights:  # as S3D has no tokenizer
+        options["vocab"] = vocab
+    convert.convert(file, tmp_path / "export", Options(**options))
     return export.load_any(tmp_path / "export")
 
 
@@ -182,6 +184,22 @@ def test_a_fine_tuned_vlm_and_its_classes(tmp_path: Path, vocab: Path) -> None:
     expected = hidden @ classifier()["mmmodel.mm_encoder.classifier.weight"].T
     expected += classifier()["mmmodel.mm_encoder.classifier.bias"]
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_vlm_fine_tuned_with_isolated_layers(tmp_path: Path, vocab: Path) -> None:
+    assert api.isolated_layers(converted(tmp_path, vlm(), vocab)) is None
+    assert api.isolated_layers(converted(tmp_path, vlm(), vocab, isolated_layers=1)) == 1
+
+
+def test_options_that_have_no_effect_are_refused(tmp_path: Path, vocab: Path, s3d: Weights) -> None:
+    file = file_of(tmp_path / "s3d.pt", s3d)
+    assert said(tmp_path, file, Options(vocab=vocab)) == (
+        f"{file}: is an S3D, whose conversion takes --out alone"
+    )
+    converted(tmp_path, vlm(), vocab)
+    problem = "export: is an exported model; converting it back takes --out alone"
+    with pytest.raises(UserError, match=problem):
+        convert.convert(tmp_path / "export", tmp_path / "x.pt", Options(max_len=50))
 
 
 def test_a_videoclip(tmp_path: Path, vocab: Path) -> None:
@@ -303,6 +321,9 @@ def test_options_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
     assert heads == f"{file}: its hidden size is 128, not a multiple of 3 heads; give --num_heads"
     longer = said(tmp_path, file, Options(vocab=vocab, max_len=101))
     assert longer.startswith(f"{file}: --max_len is 101, expected") and "at most 100" in longer
+    assert said(tmp_path, file, Options(vocab=vocab, isolated_layers=LAYERS + 1)) == (
+        f"--isolated_layers is {LAYERS + 1}, expected 0 to the layers of a VLM"
+    )
     names = tmp_path / "names"
     assert "names: cannot be read: No such file" in said(
         tmp_path, file, Options(vocab=vocab, class_names=names)
@@ -323,10 +344,14 @@ def test_options_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
     [
         ("config.json", {"hidden_act": "relu"}, "hidden_act is 'relu', only 'gelu' can be"),
         ("config.json", {"layer_norm_eps": 1e-5}, "layer_norm_eps is 1e-05, only 1e-12 can be"),
-        ("config.json", {"num_attention_heads": None}, "num_attention_heads is None, expected"),
+        (
+            "config.json",
+            {"num_attention_heads": None},
+            "heads' is NoneType, expected int",
+        ),
         ("config.json", {"num_attention_heads": 7}, "not a multiple of 7 heads"),
-        ("config.json", b"{", "config.json: is damaged, expected JSON"),
-        ("config.json", b"[]", "config.json: is not a JSON object"),
+        ("config.json", b"{", "config.json: line 1 column 2: not JSON"),
+        ("config.json", b"[]", "config.json: is list, expected an object"),
         ("config.json", None, "config.json: cannot be read: No such file"),
         ("tokenizer_config.json", {"do_lower_case": False}, "do_lower_case is false, only uncased"),
         ("vocab.txt", None, "vocab.txt: no such tokenizer file"),

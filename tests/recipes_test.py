@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from ml_collections import ConfigDict
 
 import evaluate
 import train
-from configs import zeroshot
+from configs import videoclip_finetuning, zeroshot
 from vtmask import export, models, tasks
 from vtmask.errors import UserError
+from vtmask.evaluation import captioning
 from vtmask.export import Model
 from vtmask.inputs import clips, recipe
 from vtmask.inputs.dataset import Dataset
@@ -34,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 RECIPES = sorted(
     path.stem
     for path in (ROOT / "configs").glob("*.py")
-    if path.stem not in ("__init__", "zeroshot")
+    if path.stem not in ("__init__", "zeroshot", "videoclip_finetuning")
 )
 BERT = {
     "model.hidden_size": 768,
@@ -353,7 +355,7 @@ def test_a_recipe_runs_from_published_files_to_a_report(
     assert "The loss goes from" in (tmp_path / "test/report.html").read_text()
 
 
-@pytest.mark.parametrize("name", [name for name in zeroshot.RECIPES if "demo" not in name])
+@pytest.mark.parametrize("name", [n for n in zeroshot.RECIPES if not n.startswith("demo_")])
 def test_videoclip_does_a_task_without_training_for_it(
     built: Path, tmp_path: Path, name: str
 ) -> None:
@@ -377,8 +379,40 @@ def test_videoclip_does_a_task_without_training_for_it(
     assert found["trained for"] == "retrieval" and "report.html" in os.listdir(tmp_path / "test")
 
 
+def test_videoclip_is_fine_tuned(built: Path, tmp_path: Path) -> None:
+    build(built, "msrvtt/1k-a")
+    tiny = {field: value for field, value in TINY.items() if not field.startswith("eval")}
+    config = videoclip_finetuning.get_config("msrvtt")
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in tiny.items()})
+    config.data.dir, config.model.num_layers, config.model.num_video_layers = str(built), 2, 1
+    train.main(config, tmp_path / "first")
+    config.init_from = str(tmp_path / "first/export")
+    train.main(config, tmp_path / "second")
+    assert type(export.load(tmp_path / "second/export").module) is models.VideoCLIP
+    evaluate.main(config, str(tmp_path / "second/export"), tmp_path / "test")
+    assert "R@1" in (tmp_path / "test/metrics.json").read_text()
+
+
+@pytest.mark.parametrize("name", videoclip_finetuning.RECIPES)
+def test_a_videoclip_is_fine_tuned_as_it_was_pre_trained(name: str) -> None:
+    config = videoclip_finetuning.get_config(name)
+    start = synthetic.recipe(
+        "demo_videoclip" if name.startswith("demo_") else "videoclip_howto100m"
+    )
+    sizes = ("name", "hidden_size", "num_layers", "num_video_layers", "mlp_size", "num_heads")
+    assert {size: config.model[size] for size in sizes} == {s: start.model[s] for s in sizes}
+    assert config.task.isolated_layers is None
+
+
+def test_videoclip_writes_no_captions() -> None:
+    model: Any = SimpleNamespace(module=models.VideoCLIP(models.VideoCLIPSizes()))
+    nothing: Any = None
+    with pytest.raises(UserError, match="is captioning, which VideoCLIP cannot do; use a VLM"):
+        captioning.evaluate(model, nothing, nothing, nothing)
+
+
 @pytest.mark.parametrize("task", ["captioning", "segmentation", "pretrain"])
-def test_what_videoclip_cannot_do(task: str) -> None:
+def test_what_videoclip_is_not_trained_for(task: str) -> None:
     config = synthetic.recipe("videoclip", task=ConfigDict({"name": task}))
     dataset: Any = None
     with pytest.raises(UserError, match=f"config.task.name is {task}, which VideoCLIP cannot do"):

@@ -12,8 +12,8 @@ def load(folder: str | Path, s3d_weights: str | Path | None = None) -> "VideoTex
 
     Args:
       folder: WORKDIR/export of a training run.
-      s3d_weights: s3d_howto100m.pth, which a model of S3D's features needs for video files; it is
-        read when the first one comes.
+      s3d_weights: s3d_howto100m.pth, or a folder that `vtmask convert` made of it, which a model of
+        S3D's features needs for video files; it is read when the first one comes.
 
     Raises:
       UserError: the folder holds no export, or a damaged one.

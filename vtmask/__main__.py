@@ -112,6 +112,11 @@ def _add_convert(commands: Any) -> None:
     convert.add_argument(
         "--class_names", type=Path, help="names of a classifier's classes, a file with one a line"
     )
+    convert.add_argument(
+        "--isolated_layers",
+        type=int,
+        help="that a VLM was fine-tuned with, 12 as published; by default none, as in pre-training",
+    )
     convert.set_defaults(run=_convert)
 
 

@@ -15,7 +15,7 @@ The model is compiled once for each shape that `batch_shape` gives, whatever com
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,8 @@ class VideoTextModel:
         Raises:
           UserError: it is no str.
         """
-        texts = [text] if isinstance(text, str) else list(text)
+        alone = isinstance(text, str) or not isinstance(text, Iterable)
+        texts: list[Any] = [text] if alone else list(text)
         for place, one in enumerate(texts):
             if not isinstance(one, str):
                 raise UserError(f"texts[{place}] is {type(one).__name__}, expected str")
@@ -150,7 +151,7 @@ class VideoTextModel:
         for (name, _), features in zip(_named(video), videos, strict=True):
             if len(features) > size:
                 raise UserError(
-                    f"{name}: is {len(features)} seconds long, a caption is of at most {size}; "
+                    f"{name}: has {len(features)} features, a caption is of at most {size}; "
                     f"give the features of a part, such as features[:{size}]"
                 )
         captions = [

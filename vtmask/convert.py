@@ -8,7 +8,6 @@ lists those it was made of.
 
 import dataclasses
 import functools
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ import numpy as np
 from flax import traverse_util
 
 from vtmask import export, models, tokenizers, torch_files
+from vtmask.building import files
 from vtmask.errors import UserError, reason
 from vtmask.export import BertModel, Model, S3DModel
 from vtmask.models import VLM, VLMSizes
@@ -79,6 +79,8 @@ class Options:
       max_video_len, max_len: see `vtmask.models.VLMSizes`.
       feature_extractor: name of what made the features, one a second.
       class_names: file with the names of a classifier's classes, one a line.
+      isolated_layers: that a VLM was fine-tuned with, 12 as published; None is the form of
+        pre-training, see `vtmask.tasks.separate`.
     """
 
     vocab: Path | None = None
@@ -87,6 +89,7 @@ class Options:
     max_len: int = 96
     feature_extractor: str = "s3d-howto100m"
     class_names: Path | None = None
+    isolated_layers: int | None = None
 
 
 def convert(source: Path, out: Path, options: Options) -> None:
@@ -97,6 +100,8 @@ def convert(source: Path, out: Path, options: Options) -> None:
         of other shapes, and its message names them; options do not fit. Nothing is written then.
     """
     if (source / "model.json").exists():
+        if options != Options():
+            raise UserError(f"{source}: is an exported model; converting it back takes --out alone")
         to_published(source, out)
     else:
         to_export(source, out, options)
@@ -128,6 +133,8 @@ def to_export(source: Path, out: Path, options: Options) -> None:
         # Such a file holds tied parameters once, a file of PyTorch's by each of their names.
         config["published_names"] += [name for name in _TIED if name not in weights]
     if kind == "s3d":
+        if options != Options():
+            raise UserError(f"{file}: is an S3D, whose conversion takes --out alone")
         export.save(out, S3DModel(module, params, config), unused)
         return
     tokenizer = _tokenizer(file, module.sizes.vocab_size, options)
@@ -138,6 +145,12 @@ def to_export(source: Path, out: Path, options: Options) -> None:
     sizes = dataclasses.replace(module.sizes, **ids)
     names = _class_names(sizes.num_classes, options)
     config["task"] = {"name": "segmentation" if names else "pretrain"}
+    if options.isolated_layers is not None:
+        if kind != "vlm" or not 0 <= options.isolated_layers <= sizes.num_layers:
+            raise UserError(
+                f"--isolated_layers is {options.isolated_layers}, expected 0 to the layers of a VLM"
+            )
+        config["task"]["isolated_layers"] = options.isolated_layers
     extractor = options.feature_extractor
     model = Model(models.create(sizes), params, tokenizer, extractor, 1.0, config, names)
     export.save(out, model, unused)
@@ -221,14 +234,15 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _huggingface(folder: Path, options: Options) -> tuple[Path, Options]:
     """The weights' file in a folder, and the options with what else the folder says."""
-    files = [folder / name for name in _WEIGHT_FILES if (folder / name).exists()]
-    if not files:
+    weights = [folder / name for name in _WEIGHT_FILES if (folder / name).exists()]
+    if not weights:
         raise UserError(
             f"{folder}: has no {' or '.join(_WEIGHT_FILES)}, as a BERT of Hugging Face's has, and "
             "no model.json, as an exported model has"
         )
     path = folder / "config.json"
-    config = _read_json(path)
+    config = files.read_json(path)
+    heads = files.field(config, "num_attention_heads", int, str(path))
     ours = {
         "model_type": "bert",
         "hidden_act": "gelu",
@@ -240,29 +254,15 @@ def _huggingface(folder: Path, options: Options) -> tuple[Path, Options]:
             raise UserError(
                 f"{path}: {field} is {config[field]!r}, only {value!r} can be converted"
             )
-    heads = config.get("num_attention_heads")
-    if type(heads) is not int:
-        raise UserError(f"{path}: num_attention_heads is {heads!r}, expected a number")
     path = folder / "tokenizer_config.json"
-    if path.exists() and not _read_json(path).get("do_lower_case", True):
+    told = files.read_json(path) if path.exists() else {}
+    if told.get("do_lower_case") is False:
         raise UserError(f"{path}: do_lower_case is false, only uncased models can be converted")
-    return files[0], dataclasses.replace(
+    return weights[0], dataclasses.replace(
         options,
         vocab=options.vocab or folder / "vocab.txt",
         num_heads=options.num_heads or heads,
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is damaged, expected JSON") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: is not a JSON object")
-    return found
 
 
 def _tokenizer(file: Path, vocab_size: int, options: Options) -> Tokenizer:
@@ -280,10 +280,7 @@ def _tokenizer(file: Path, vocab_size: int, options: Options) -> Tokenizer:
 def _class_names(num_classes: int, options: Options) -> tuple[str, ...]:
     if options.class_names is None:
         return tuple(f"class {i}" for i in range(num_classes))
-    try:
-        names = tuple(options.class_names.read_text().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{options.class_names}: cannot be read: {reason(error)}") from error
+    names = tuple(files.read_text(options.class_names).splitlines())
     if len(names) != num_classes:
         raise UserError(
             f"{options.class_names}: has {len(names)} lines, expected {num_classes}, one a class "

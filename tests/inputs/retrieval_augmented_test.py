@@ -20,6 +20,7 @@ from vtmask.inputs.pipeline import TrainingBatches
 from vtmask.inputs.retrieval_augmented import RetrievalAugmented, draw_clusters, nearest
 from vtmask.models import VideoCLIP, VideoCLIPSizes
 from vtmask.tasks import separate
+from vtmask.tasks.pretrain import Pretrain
 from vtmask.tasks.retrieval import Retrieval
 from vtmask.training import Params, initial_params, train
 
@@ -50,10 +51,12 @@ def batches(dataset: Dataset, model: VideoCLIP, **options: Any) -> TrainingBatch
 
 
 def augmented(
-    workdir: Path, dataset: Dataset, model: VideoCLIP, index: str = "exact", **options: Any
+    workdir: Path, dataset: Dataset, model: VideoCLIP, **options: Any
 ) -> RetrievalAugmented:
+    clips_per_video, index = options.pop("clips_per_video", CLIPS), options.pop("index", "exact")
     source = batches(dataset, model, **options)
-    return RetrievalAugmented(source, model, Retrieval(None, "both"), workdir, CLIPS, index)
+    task = Retrieval(None, "both")
+    return RetrievalAugmented(source, model, task, workdir, clips_per_video, index)
 
 
 def never() -> Params:
@@ -72,12 +75,22 @@ def test_the_nearest_are_those_of_the_least_distance() -> None:
     np.testing.assert_array_equal(nearest(videos, centers, 10), expected)
 
 
-def test_faiss_finds_the_same() -> None:
-    pytest.importorskip("faiss")
+def test_faiss_finds_the_same_where_it_searches_all_lists() -> None:
     videos = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
     centers = np.arange(0, 200, 7)
     found = retrieval_augmented._faiss_nearest(videos, centers, 20)
     np.testing.assert_array_equal(found, nearest(videos, centers, 20))
+
+
+def test_faiss_finds_most_of_the_nearest_and_as_many_as_asked() -> None:
+    videos = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)  # 51 lists
+    centers = np.arange(0, 2000, 97)
+    found, exact = (
+        search(videos, centers, 20) for search in (retrieval_augmented._faiss_nearest, nearest)
+    )
+    assert np.mean([len(set(a) & set(b)) for a, b in zip(found, exact, strict=True)]) > 15
+    everything = retrieval_augmented._faiss_nearest(videos, centers, 1500)  # beyond 8 lists
+    assert all(len(set(row)) == 1500 and row.min() >= 0 for row in everything)
 
 
 @pytest.mark.parametrize("size", [2, 5])
@@ -163,13 +176,17 @@ def test_hosts_share_the_same_global_batches(
         jax.tree.map(np.testing.assert_array_equal, joined, batch)
 
 
-def test_records_of_several_data_sets(dataset: Dataset, model: VideoCLIP) -> None:
-    source = batches(dataset, model)
-    two = dataclasses.replace(source, datasets=[dataset, dataset], weights=(1.0, 1.0))
-    order = np.array([[0, 5, 24, 29]])  # the second data set's first is number 24
-    [batch] = two.in_order(order, 3)
-    [once] = source.in_order(order % 24, 3)
-    jax.tree.map(np.testing.assert_array_equal, batch, once)
+def test_a_resume_inside_an_epoch_needs_its_clusters(
+    tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
+) -> None:
+    next(augmented(tmp_path, dataset, model).from_step(0, lambda: params))
+    path = tmp_path / "clusters/epoch-00000.npy"
+    np.save(path, np.load(path) + 20)
+    with pytest.raises(UserError, match=r"epoch-00000.npy: is of other data, expected 6 batches"):
+        next(augmented(tmp_path, dataset, model).from_step(2, never))
+    path.unlink()
+    with pytest.raises(UserError, match="epoch-00000.npy: is missing, so the run can't go on"):
+        next(augmented(tmp_path, dataset, model).from_step(2, never))
 
 
 class Killed(Exception):
@@ -212,6 +229,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     ("options", "problem"),
     [
         ({"batch_size": 2 * 13}, "batches have 13 videos, drawn from twice as many; .* has 24"),
+        ({"clips_per_video": 0}, "retrieval_augmented.clips_per_video is 0; times the 4 videos"),
         ({"index": "annoy"}, "retrieval_augmented.index is 'annoy', expected 'exact' or 'faiss'"),
     ],
 )
@@ -222,6 +240,22 @@ def test_what_cannot_be(
         augmented(tmp_path, dataset, model, **options)
 
 
+def test_a_mixture_is_refused(tmp_path: Path, dataset: Dataset, model: VideoCLIP) -> None:
+    source = dataclasses.replace(
+        batches(dataset, model), datasets=[dataset, dataset], weights=(1.0, 1.0)
+    )
+    with pytest.raises(UserError, match="config.data.name is demo/tiny, demo/tiny, expected one"):
+        RetrievalAugmented(source, model, Retrieval(None), tmp_path)
+
+
+def test_faiss_must_be_there(
+    tmp_path: Path, dataset: Dataset, model: VideoCLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieval_augmented.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"index is faiss: pip install -e '.\[faiss\]'"):
+        augmented(tmp_path, dataset, model, index="faiss")
+
+
 def test_a_recipe_chooses(tmp_path: Path, dataset: Dataset, model: VideoCLIP) -> None:
     config, source, task = synthetic.recipe("videoclip"), batches(dataset, model), Retrieval(None)
     found = recipe.retrieval_augmented(config, source, model, task, tmp_path)
@@ -230,3 +264,11 @@ def test_a_recipe_chooses(tmp_path: Path, dataset: Dataset, model: VideoCLIP) ->
     assert recipe.retrieval_augmented(config, source, model, task, tmp_path) is source
     vlm = synthetic.recipe("vlm")
     assert recipe.retrieval_augmented(vlm, source, model, task, tmp_path) is source
+    config.retrieval_augmented.enabled = True
+    config.task.name = "pretrain"
+    with pytest.raises(UserError, match="config.task.name is pretrain, expected retrieval"):
+        recipe.retrieval_augmented(config, source, model, Pretrain(), tmp_path)
+    config.sampler.name = "descriptions"
+    others = dataclasses.replace(source, sampler=clips.Descriptions(model.sizes))
+    with pytest.raises(UserError, match="config.sampler.name is descriptions, expected overlapped"):
+        recipe.retrieval_augmented(config, others, model, task, tmp_path)

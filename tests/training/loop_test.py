@@ -57,9 +57,12 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 
 RETRIEVAL = ConfigDict({"name": "retrieval", "isolated_layers": 2, "direction": "t2v"})
+APART = ConfigDict({"name": "retrieval", "isolated_layers": None, "direction": "both"})
 
 
-@pytest.mark.parametrize("task", ["synthetic.config().task", "loop_test.RETRIEVAL"])
+@pytest.mark.parametrize(
+    "task", ["synthetic.config().task", "loop_test.RETRIEVAL", "loop_test.APART"]
+)
 def test_one_and_eight_devices_have_the_same_losses(tmp_path: Path, task: str) -> None:
     losses = []
     for devices in (1, 8):

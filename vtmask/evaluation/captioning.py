@@ -28,8 +28,10 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
 
     Raises:
       UserError: pycocoevalcap is not installed; the field is not of timed texts, or empty in all
-        videos.
+        videos; the model is a VideoCLIP.
     """
+    if not isinstance(model.module, VLM):
+        raise UserError("config.task.name is captioning, which VideoCLIP cannot do; use a VLM")
     field = settings.field
     captions.scorers()  # fails before captions are generated
 

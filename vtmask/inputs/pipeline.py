@@ -65,8 +65,7 @@ class TrainingBatches:
     def from_step(self, start_step: int, params: object = None) -> Generator[Batch, None, None]:
         """This host's part of the batches of `start_step` and after, whatever the parameters."""
         del params
-        share = self.records_per_batch // self.num_hosts
-        mine = slice(self.host * share, (self.host + 1) * share)
+        mine = self._host_slice
 
         @tf.autograph.experimental.do_not_convert
         def plan(step: tf.Tensor) -> _Plan:
@@ -77,24 +76,20 @@ class TrainingBatches:
         return _batches(self._make_batch, steps.map(plan))
 
     def in_order(self, order: np.ndarray, start_step: int) -> Generator[Batch, None, None]:
-        """This host's part of batches of given records.
+        """This host's part of batches of given records of the only data set.
 
         Args:
-          order: numbers of the records of each batch, counted through all data sets, [batches, R].
+          order: index of the records of each batch, [batches, R].
           start_step: of the first, for its random numbers.
         """
-        share = self.records_per_batch // self.num_hosts
-        mine = slice(self.host * share, (self.host + 1) * share)
-        counts = [dataset.num_records for dataset in self.datasets]
-        starts = np.cumsum([0, *counts[:-1]])
-        part = np.searchsorted(starts, order[:, mine], side="right") - 1
+        mine = self._host_slice
 
         @tf.autograph.experimental.do_not_convert
-        def plan(step: tf.Tensor, part: tf.Tensor, index: tf.Tensor) -> _Plan:
-            return part, index, self._random(step)[mine]
+        def plan(step: tf.Tensor, index: tf.Tensor) -> _Plan:
+            return tf.zeros_like(index), index, self._random(step)[mine]
 
         steps = np.arange(start_step, start_step + len(order), dtype=np.int64)
-        plans = tf.data.Dataset.from_tensor_slices((steps, part, order[:, mine] - starts[part]))
+        plans = tf.data.Dataset.from_tensor_slices((steps, order[:, mine]))
         return _batches(self._make_batch, plans.map(plan))
 
     def records(self, step: int) -> list[tuple[Dataset, int]]:
@@ -116,6 +111,11 @@ class TrainingBatches:
     def records_per_batch(self) -> int:
         """R, of the global batch."""
         return self.batch_size // self.sampler.clips_per_record
+
+    @property
+    def _host_slice(self) -> slice:
+        share = self.records_per_batch // self.num_hosts
+        return slice(self.host * share, (self.host + 1) * share)
 
     @functools.cached_property
     def _make_batch(self) -> "_BatchMaker":

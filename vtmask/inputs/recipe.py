@@ -1,6 +1,7 @@
 """What a recipe says of its data: which data sets, which clips of them, which sizes follow."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -68,10 +69,22 @@ def make_batches(config: ConfigDict, datasets: list[Dataset], sizes: VLMSizes) -
 
 
 def retrieval_augmented(
-    config: ConfigDict, batches: TrainingBatches, model: AnyModel, task: Retrieval, workdir: Path
+    config: ConfigDict, batches: TrainingBatches, model: AnyModel, task: Any, workdir: Path
 ) -> TrainingBatches | RetrievalAugmented:
     """The batches as they are, or retrieval-augmented where the recipe says so."""
-    settings = config.get("retrieval_augmented", ConfigDict({"enabled": False})).to_dict()
-    if not settings.pop("enabled"):
+    settings = config.get("retrieval_augmented")
+    if settings is None or not settings.enabled:
         return batches
-    return RetrievalAugmented(batches, model, task, workdir, **settings)
+    if not isinstance(task, Retrieval):
+        raise UserError(
+            f"config.retrieval_augmented.enabled is True, but config.task.name is "
+            f"{config.task.name}, expected retrieval"
+        )
+    if not isinstance(batches.sampler, clips.CaptionWindows):
+        raise UserError(
+            f"config.retrieval_augmented.enabled is True, but config.sampler.name is "
+            f"{config.sampler.name}, expected overlapped_clips or caption_windows"
+        )
+    return RetrievalAugmented(
+        batches, model, task, workdir, settings.clips_per_video, settings.index
+    )

@@ -9,6 +9,7 @@ The clusters of an epoch are kept in the workdir, for a run that resumes in its 
 
 import dataclasses
 import functools
+import importlib.util
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +39,7 @@ class RetrievalAugmented:
     """Batches whose videos are neighbours under the parameters at the start of their epoch.
 
     Attributes:
-      batches: the data sets, and how clips are drawn of the videos of a batch.
+      batches: of one data set; says how clips are drawn of the videos of a batch.
       workdir: clusters are kept in its folder `clusters`.
       clips_per_video: whose mean is a video's embedding.
       index: "exact" compares all videos; "faiss" (an extra) searches an inverted index of
@@ -53,11 +54,26 @@ class RetrievalAugmented:
     index: str = "exact"
 
     def __post_init__(self) -> None:
-        check_choice("config.retrieval_augmented.index", self.index, INDICES)
-        if self.num_videos < 2 * self.batches.records_per_batch:
+        where = "config.retrieval_augmented"
+        check_choice(f"{where}.index", self.index, INDICES)
+        if self.index == "faiss" and not importlib.util.find_spec("faiss"):
             raise UserError(
-                f"retrieval-augmented batches have {self.batches.records_per_batch} videos, drawn "
-                f"from twice as many; the data has {self.num_videos}: lower config.batch_size"
+                f"{where}.index is faiss: pip install -e '.[faiss]', or set it to exact"
+            )
+        if len(self.batches.datasets) > 1:
+            names = ", ".join(dataset.name for dataset in self.batches.datasets)
+            raise UserError(f"config.data.name is {names}, expected one: {where} takes no mixture")
+        videos = self.batches.records_per_batch
+        if self.num_videos < 2 * videos:
+            raise UserError(
+                f"retrieval-augmented batches have {videos} videos, drawn from twice as many; the "
+                f"data has {self.num_videos}: lower config.batch_size"
+            )
+        clips, devices = self.clips_per_video, jax.device_count()
+        if clips < 1 or videos * clips % devices:
+            raise UserError(
+                f"{where}.clips_per_video is {clips}; times the {videos} videos of a batch, "
+                f"expected a multiple of {devices} devices"
             )
 
     @property
@@ -67,7 +83,7 @@ class RetrievalAugmented:
 
     @property
     def num_videos(self) -> int:
-        return sum(dataset.num_records for dataset in self.batches.datasets)
+        return self.batches.datasets[0].num_records
 
     @property
     def steps_per_epoch(self) -> int:
@@ -78,45 +94,62 @@ class RetrievalAugmented:
 
         Args:
           params: gives the parameters of the step whose batch is asked for; called once an epoch.
+
+        Raises:
+          UserError: a run resumes inside an epoch whose clusters are not in the workdir, or are of
+            other data.
         """
         step = start_step
         while True:
             epoch, done = divmod(step, self.steps_per_epoch)
-            order = self.clusters(epoch, params)
+            order = self._read_clusters(epoch)
+            if order is None:
+                if done:
+                    raise UserError(
+                        f"{self._path(epoch)}: is missing, so the run can't go on inside its "
+                        "epoch; put it back, or start again in another --workdir"
+                    )
+                order = self._make_clusters(epoch, params())
             yield from self.batches.in_order(order[done:], step)
             step = (epoch + 1) * self.steps_per_epoch
 
     def video_ids(self, step: int) -> list[str]:
         """The videos of a step's global batch, for error messages; its epoch must have begun."""
         epoch, done = divmod(step, self.steps_per_epoch)
-        places = np.load(self._path(epoch))[done]
-        starts = np.cumsum([0] + [dataset.num_records for dataset in self.batches.datasets])
-        parts = np.searchsorted(starts, places, side="right") - 1
-        return [
-            self.batches.datasets[part][place - starts[part]]["video_id"]
-            for part, place in zip(parts, places.tolist(), strict=True)
-        ]
+        dataset = self.batches.datasets[0]
+        return [dataset[index]["video_id"] for index in np.load(self._path(epoch))[done].tolist()]
 
-    def clusters(self, epoch: int, params: Callable[[], Params]) -> np.ndarray:
-        """Numbers of the videos of each batch of an epoch, int64 [steps_per_epoch, videos].
+    def _read_clusters(self, epoch: int) -> np.ndarray | None:
+        """Numbers of the videos of each batch of an epoch, int64 [steps_per_epoch, videos], as the
+        first host's workdir has them; None where it has none."""
+        path, order = self._path(epoch), np.full(self._shape, -1)
+        if jax.process_index() == 0 and path.exists():
+            found = np.load(path)
+            fits = found.shape == self._shape and found.max() < self.num_videos
+            order = found if fits else np.full(self._shape, -2)
+        order = _of_first_host(order)
+        if order[0, 0] == -2:
+            raise UserError(
+                f"{path}: is of other data, expected {self._shape[0]} batches of {self._shape[1]} "
+                f"of {self.num_videos} videos; use the data of the run, or another --workdir"
+            )
+        return None if order[0, 0] == -1 else order
 
-        Read from the workdir; where they are not there, made with the parameters and written.
-        """
-        path, shape = self._path(epoch), (self.steps_per_epoch, self.batches.records_per_batch)
-        known = multihost_utils.broadcast_one_to_all(np.array(path.exists()))
-        order = np.zeros(shape, np.int64)
-        if not known:
-            rng = np.random.default_rng((self.batches.seed, epoch))
-            order = draw_clusters(self.embed_videos(epoch, params()), *shape, rng, self.index)
-        elif jax.process_index() == 0:
-            order = np.load(path)
-        order = np.asarray(multihost_utils.broadcast_one_to_all(order))
-        if not known and jax.process_index() == 0:
+    def _make_clusters(self, epoch: int, params: Params) -> np.ndarray:
+        """As `_read_clusters`, by the parameters; the first host writes them."""
+        rng = np.random.default_rng((self.batches.seed, epoch))
+        videos = self.embed_videos(epoch, params)
+        order = _of_first_host(draw_clusters(videos, *self._shape, rng, self.index))
+        if jax.process_index() == 0:
+            path, content = self._path(epoch), io.BytesIO()
             path.parent.mkdir(exist_ok=True)
-            content = io.BytesIO()
             np.save(content, order)
             write_whole(path, content.getvalue())
         return order
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.steps_per_epoch, self.batches.records_per_batch
 
     def embed_videos(self, epoch: int, params: Params) -> np.ndarray:
         """Videos as the means of their clips' pooled frames and texts, float32 [N, H]."""
@@ -164,6 +197,10 @@ class RetrievalAugmented:
         return self.workdir / "clusters" / f"epoch-{epoch:05d}.npy"
 
 
+def _of_first_host(order: np.ndarray) -> np.ndarray:
+    return np.asarray(multihost_utils.broadcast_one_to_all(order)).astype(np.int64)
+
+
 def draw_clusters(
     videos: np.ndarray, num_clusters: int, size: int, rng: np.random.Generator, index: str
 ) -> np.ndarray:
@@ -195,13 +232,8 @@ def nearest(videos: np.ndarray, centers: np.ndarray, count: int) -> np.ndarray:
 
 def _faiss_nearest(videos: np.ndarray, centers: np.ndarray, count: int) -> np.ndarray:
     """As `nearest`, by an inverted index."""
-    try:
-        import faiss
-    except ImportError:
-        raise UserError(
-            'config.retrieval_augmented.index is faiss: pip install -e ".[faiss]", or set it to '
-            "exact"
-        ) from None
+    import faiss  # an extra
+
     lists = max(1, min(int(4 * math.sqrt(len(videos))), len(videos) // 39))  # 39 points a list
     searched = max(8, lists // 16)
     found = faiss.index_factory(videos.shape[1], f"IVF{lists},Flat")

@@ -3,7 +3,7 @@
 from vtmask.models.videoclip import VideoCLIP, VideoCLIPSizes
 from vtmask.models.vlm import VLM, VLMSizes
 
-__all__ = ["VLM", "AnyModel", "VLMSizes", "VideoCLIP", "VideoCLIPSizes", "create"]
+__all__ = ["SIZES", "VLM", "AnyModel", "VLMSizes", "VideoCLIP", "VideoCLIPSizes", "create"]
 
 AnyModel = VLM | VideoCLIP
 

@@ -43,7 +43,8 @@ class Retrieval:
     def embed_pairs(
         self, model: AnyModel, batch: dict[str, Array], deterministic: bool
     ) -> tuple[Array, Array]:
-        """Pooled video and text [B, H] as in training: one call on the whole sequence."""
+        """Pooled video and text [B, H] as in training: one call on the whole sequence where layers
+        are isolated, else one for each modality."""
         video, video_mask = batch["video"], batch["video_mask"]
         text, text_mask = batch["text"], batch["text_mask"]
         if self.isolated_layers is None:
