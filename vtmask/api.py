@@ -39,7 +39,6 @@ Videos = Video | Sequence[Video]
 
 MAX_BATCH = 32
 SHORTEST = 8
-_CARD = "features.json"  # as in vtmask.features.extraction, which needs PyAV
 
 
 class VideoTextModel:
@@ -201,15 +200,12 @@ class VideoTextModel:
 
     def _read_file(self, path: Path) -> np.ndarray:
         """An array; a UserError where `vtmask extract` tells that it is not of the model's kind."""
-        cards = (folder / _CARD for folder in path.absolute().parents)
-        if card := next(filter(Path.exists, cards), None):
-            told = files.read_json(card)
+        if card := files.card_of(path):
             for field in ("feature_extractor", "seconds_per_feature"):
-                theirs = files.field(told, field, (str, float), str(card))
-                ours = getattr(self.exported, field)
+                theirs, ours = getattr(card, field), getattr(self.exported, field)
                 if theirs != ours:
                     raise UserError(
-                        f"{path}: {card} says {field} {theirs!r}, the model was trained on "
+                        f"{path}: {card.path} says {field} {theirs!r}, the model was trained on "
                         f"{ours!r}; extract the video again with the model's extractor"
                     )
         return files.read_array(path)

@@ -27,7 +27,6 @@ from vtmask.building import captions, files, report
 from vtmask.building.captions import Caption
 from vtmask.building.report import Counts
 from vtmask.errors import UserError
-from vtmask.features.extraction import CARD
 from vtmask.inputs import records
 from vtmask.tokenizers import Tokenizer
 
@@ -246,7 +245,7 @@ class VideoTextConfig(tfds.core.BuilderConfig):
 
     def check_card(self, folder: Path) -> None:
         """UserError where the card of the features in the folder says otherwise than the config."""
-        where = str(folder / CARD)
+        where = str(folder / files.CARD)
         if os.path.exists(where):
             card = files.read_json(where)
             self.require(

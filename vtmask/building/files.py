@@ -17,6 +17,7 @@ import numpy as np
 from vtmask.building import pickles
 from vtmask.errors import UserError, reason
 
+CARD = "features.json"  # in a folder of features, says what made them
 _DELIMITERS = (",", ";", "\t")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -92,6 +93,29 @@ def field(record: Any, name: str, kind: type | tuple[type, ...], where: str) -> 
     if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
         raise UserError(f"{where}: field {name!r} is no finite number; mend it")
     return float(value) if kind is float else value
+
+
+@dataclass(frozen=True)
+class Card:
+    """What `vtmask extract` tells of features, and in which file."""
+
+    path: Path
+    feature_extractor: str
+    seconds_per_feature: float
+
+
+def card_of(path: Path) -> Card | None:
+    """That of a `.npy` file, from the nearest folder above it that has one; None where none has."""
+    for folder in path.absolute().parents:
+        card = folder / CARD
+        if card.exists():
+            found, where = read_json(card), str(card)
+            return Card(
+                card,
+                field(found, "feature_extractor", str, where),
+                field(found, "seconds_per_feature", float, where),
+            )
+    return None
 
 
 def is_unicode(text: str) -> bool:

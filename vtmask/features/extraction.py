@@ -34,7 +34,6 @@ from vtmask.features.decoders import Decoder
 from vtmask.features.extractors import FeatureExtractor
 from vtmask.features.listing import Listed, Shard
 
-CARD = "features.json"
 LOGS = "extracted*.jsonl"
 _SHOWN = 20  # problems that a summary tells; the log has all
 _BATCHES_AHEAD = 2  # decoded while one is embedded
@@ -82,7 +81,7 @@ def write_card(folder: Path, extractor: FeatureExtractor) -> None:
         "seconds_per_feature": extractor.window.seconds,
         "window": dataclasses.asdict(extractor.window),
     }
-    path = folder / CARD
+    path = folder / files.CARD
     if path.exists():
         found = files.read_json(path)
         for field, value in card.items():
@@ -93,7 +92,7 @@ def write_card(folder: Path, extractor: FeatureExtractor) -> None:
                 )
         return
     if any(folder.rglob("*.npy")):
-        raise UserError(f"{folder}: has .npy files but no {CARD}; give another --out")
+        raise UserError(f"{folder}: has .npy files but no {files.CARD}; give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     # Machines that share the folder may all come here at once.
     write_whole(path, json.dumps(card, indent=2) + "\n", this_process())

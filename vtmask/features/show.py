@@ -88,14 +88,11 @@ def _similarity(features: np.ndarray) -> np.ndarray:
 
 def _origin(path: Path) -> tuple[str, float, Path | None]:
     """Extractor, seconds and video of a `.npy` file, as far as `vtmask extract` has told."""
-    path = path.absolute()
-    for folder in path.parents:
-        card = folder / extraction.CARD
-        if card.exists():
-            found = files.read_json(card)
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            outcomes = extraction.read_logs(folder)
-            video = next((Path(o.path) for o in outcomes if o.video == name and o.features), None)
-            seconds = files.field(found, "seconds_per_feature", float, str(card))
-            return files.field(found, "feature_extractor", str, str(card)), seconds, video
-    return "unknown extractor", 1.0, None
+    card = files.card_of(path)
+    if card is None:
+        return "unknown extractor", 1.0, None
+    folder = card.path.parent
+    name = path.absolute().relative_to(folder).with_suffix("").as_posix()
+    outcomes = extraction.read_logs(folder)
+    video = next((Path(o.path) for o in outcomes if o.video == name and o.features), None)
+    return card.feature_extractor, card.seconds_per_feature, video
