@@ -74,7 +74,7 @@ def evaluate(
                 "frame accuracy": float(counts[most].sum() / counts.sum())
             }
         },
-        headline=[("features", "frame accuracy")],
+        headline=[(row, "frame accuracy") for row in rows],
         explanation="frame accuracy: how many features of all videos got their class, background "
         "included. The baseline gives all the class that this split has most."
         + (_ZERO_SHOT if not model.class_names else ""),
