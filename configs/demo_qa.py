@@ -12,6 +12,8 @@ from configs import demo_finetuning
 
 def get_config() -> ConfigDict:
     config = demo_finetuning.get_config()
+    config.num_steps = 480
+    config.checkpoint.every = 240
     config.task = ConfigDict()
     config.task.name = "question_answering"
     config.task.isolated_layers = config.model.num_layers
