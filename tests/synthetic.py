@@ -58,7 +58,7 @@ class SyntheticBatches:
     batch_size: int = 16
     nan_step: int | None = None
 
-    def from_step(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
+    def from_step(self, start_step: int, params: Any) -> Iterator[dict[str, np.ndarray]]:
         step = start_step
         while True:
             batch = self.batch(step)

@@ -120,7 +120,8 @@ def test_a_tokenizer_is_found_in_its_folder(tokenizer: Tokenizer, tmp_path: Path
 @both
 def test_a_model_takes_the_ids_of_its_tokenizer(tokenizer: Tokenizer) -> None:
     dataset: Any = SimpleNamespace(tokenizer=tokenizer, feature_size=3)
-    sizes = recipe.model_sizes(ConfigDict({"model": {}, "task": {"name": "pretrain"}}), dataset)
+    config = ConfigDict({"model": {"name": "vlm"}, "task": {"name": "pretrain"}})
+    sizes = recipe.model_sizes(config, dataset)
     assert sizes.vocab_size == tokenizer.vocab_size
     found = [sizes.pad_id, tokenizer.unk_id, sizes.cls_id, sizes.sep_id, sizes.mask_id]
     assert found == control_ids(tokenizer)

@@ -41,9 +41,8 @@ def test_texts_are_cut_as_in_training(ids: list[int]) -> None:
     assert found["text"].dtype == np.int32
 
 
-TIMES = st.lists(
-    st.tuples(st.floats(0, 40, width=32), st.floats(0, 40, width=32)).map(sorted), max_size=4
-)
+TIME = st.floats(0, 40, width=32, allow_subnormal=False)  # as TensorFlow takes these for 0
+TIMES = st.lists(st.tuples(TIME, TIME).map(sorted), max_size=4)
 
 
 @pytest.mark.parametrize("seconds", [1.0, 0.64, 16 / 30, 2.0])
