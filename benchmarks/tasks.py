@@ -44,12 +44,7 @@ ABLATED = ("retrieval", "captioning")  # the others are run from scratch and ful
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", required=True, help="has demo/default")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--seeds", type=int, default=3)
-    options = parser.parse_args()
-
+    options = parse(__doc__)
     seeds = [options.out / f"seed-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(seeds):
         for name, changes in PRETRAINING.items():
@@ -65,6 +60,14 @@ def main() -> None:
                 evaluate_once(config, folder / name / task)
     for task, (row, columns) in TASKS.items():
         print_table(task, row, columns, seeds)
+
+
+def parse(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data_dir", required=True, help="has demo/default")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--seeds", type=int, default=3)
+    return parser.parse_args()
 
 
 def starts(task: str) -> Iterator[str]:
@@ -86,12 +89,15 @@ def print_table(task: str, row: str, columns: tuple[str, ...], seeds: list[Path]
         cells = (number(column, values[column]) if column in values else "" for column in columns)
         print(f"| {name} | " + " | ".join(cells) + " |")
     for name, runs in found.items():
-        medians = []
-        for column in columns:
-            figures = [run["metrics"][row][column] for run in runs]
-            each = ", ".join(number(column, figure) for figure in figures)
-            medians.append(f"**{number(column, statistics.median(figures))}** ({each})")
+        medians = (median(runs, row, column) for column in columns)
         print(f"| {name} | " + " | ".join(medians) + " |")
+
+
+def median(runs: list[Any], row: str, column: str) -> str:
+    """A figure's median over runs and, in parentheses, each run's."""
+    figures = [run["metrics"][row][column] for run in runs]
+    each = ", ".join(number(column, figure) for figure in figures)
+    return f"**{number(column, statistics.median(figures))}** ({each})"
 
 
 def recipe(name: str, options: argparse.Namespace, seed: int) -> ConfigDict:
@@ -106,10 +112,10 @@ def train_once(config: ConfigDict, workdir: Path) -> None:
         train.main(config, workdir)
 
 
-def evaluate_once(config: ConfigDict, workdir: Path) -> None:
+def evaluate_once(config: ConfigDict, workdir: Path, out: str = "test") -> None:
     config.eval.split = "test"
-    if not (workdir / "test/metrics.json").exists():
-        evaluate.main(config, str(workdir / "export"), workdir / "test")
+    if not (workdir / out / "metrics.json").exists():
+        evaluate.main(config, str(workdir / "export"), workdir / out)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,15 @@ Each seed is pre-trained with either kind of batches, and evaluated on the test 
 fine-tuning. What is finished is not run again. Prints a table of medians and of each seed.
 """
 
-import argparse
 import json
-import statistics
 import sys
 from pathlib import Path
 
 from vtmask.evaluation.report import number
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where train.py and evaluate.py are
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where configs and benchmarks are
 
-import evaluate
-import train
+from benchmarks import tasks
 from configs import demo_videoclip, zeroshot
 
 BATCHES = {"random": False, "retrieval-augmented": True}
@@ -36,30 +33,27 @@ FIGURES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", required=True, help="has demo/default")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--seeds", type=int, default=3)
-    options = parser.parse_args()
-    for seed in range(options.seeds):
-        for name in BATCHES:
-            run(options.out / f"seed-{seed}" / name, seed, BATCHES[name], options.data_dir)
+    options = tasks.parse(__doc__)
+    seeds = [options.out / f"seed-{seed}" for seed in range(options.seeds)]
+    for seed, folder in enumerate(seeds):
+        for name, augmented in BATCHES.items():
+            run(folder / name, seed, augmented, options.data_dir)
 
     print("| task | figure | knows nothing | " + " | ".join(BATCHES) + " |")
     print("|---|---|---:|" + "---:|" * len(BATCHES))
     for recipe, figures in FIGURES.items():
+        found = {
+            name: [
+                json.loads((folder / name / recipe / "metrics.json").read_text())
+                for folder in seeds
+            ]
+            for name in BATCHES
+        }
+        first = found["random"][0]
+        [baseline] = first["baselines"].values()
         for row, column in figures:
-            cells = []
-            for name in BATCHES:
-                found = [
-                    read(options.out / f"seed-{seed}" / name, recipe)
-                    for seed in range(options.seeds)
-                ]
-                values = [f["metrics"][row][column] for f in found]
-                each = ", ".join(number(column, value) for value in values)
-                cells.append(f"**{number(column, statistics.median(values))}** ({each})")
-            baseline = next(iter(found[0]["baselines"].values()))[column]
-            told = [found[0]["task"], f"{row}: {column}", number(column, baseline), *cells]
+            cells = [tasks.median(runs, row, column) for runs in found.values()]
+            told = [first["task"], f"{row}: {column}", number(column, baseline[column]), *cells]
             print("| " + " | ".join(told) + " |")
 
 
@@ -68,18 +62,11 @@ def run(workdir: Path, seed: int, augmented: bool, data_dir: str) -> None:
     config = demo_videoclip.get_config()
     config.data.dir, config.seed = data_dir, seed
     config.retrieval_augmented.enabled = augmented
-    if not (workdir / "export").exists():
-        print(f"\n{workdir}", flush=True)
-        train.main(config, workdir)
+    tasks.train_once(config, workdir)
     for recipe in FIGURES:
         config = zeroshot.get_config(recipe)
-        config.data.dir, config.eval.split = data_dir, "test"
-        if not (workdir / recipe / "metrics.json").exists():
-            evaluate.main(config, str(workdir / "export"), workdir / recipe)
-
-
-def read(workdir: Path, recipe: str) -> dict:
-    return json.loads((workdir / recipe / "metrics.json").read_text())
+        config.data.dir = data_dir
+        tasks.evaluate_once(config, workdir, recipe)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     config = demo_finetuning.get_config()
     config.num_steps = 480
     config.checkpoint.every = 240
+
     config.task = ConfigDict()
     config.task.name = "question_answering"
     config.task.isolated_layers = config.model.num_layers

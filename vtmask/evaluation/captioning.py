@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
+from vtmask import tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import base, captions, cards, metrics
 from vtmask.evaluation.base import Evaluation, Record
@@ -31,7 +32,7 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
         videos; the model is a VideoCLIP.
     """
     if not isinstance(model.module, VLM):
-        raise UserError("config.task.name is captioning, which VideoCLIP cannot do; use a VLM")
+        raise tasks.needs_vlm("captioning")
     field = settings.field
     captions.scorers()  # fails before captions are generated
 

@@ -56,8 +56,10 @@ def evaluate(
     if not model.class_names:
         rows["best name"] = "best_name"
 
+    classes_of = {k: [np.array(p[k]) for p in predictions] for k in ("true", *rows.values())}
+
     def accuracy(key: str, drawn: Sequence[int] | np.ndarray) -> dict[str, float]:
-        found, true = ([np.array(predictions[i][k]) for i in drawn] for k in (key, "true"))
+        found, true = ([classes_of[k][i] for i in drawn] for k in (key, "true"))
         return {"frame accuracy": metrics.frame_accuracy(found, true)}
 
     everything = range(len(predictions))

@@ -115,7 +115,7 @@ def main(config: ConfigDict, step: int, num_clips: int, out: str | None) -> None
         **summary(whole, sizes),
         "read": f"{rate:,.0f} clips/s",
     }
-    if config.get("retrieval_augmented", {"enabled": False})["enabled"]:
+    if recipe.is_retrieval_augmented(config):
         facts["videos"] = "at random here; training draws clusters of videos alike"
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(title, "", sep="\n")

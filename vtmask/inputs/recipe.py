@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from vtmask import tasks
 from vtmask.errors import UserError, check_choice
 from vtmask.inputs import clips
 from vtmask.inputs.dataset import Dataset
@@ -29,9 +30,7 @@ def model_sizes(config: ConfigDict, dataset: Dataset) -> VLMSizes:
     name = settings.pop("name")
     check_choice("config.model.name", name, SIZES)
     if name == "videoclip" and config.task.name in _OF_VLM:
-        raise UserError(
-            f"config.task.name is {config.task.name}, which VideoCLIP cannot do; use a VLM"
-        )
+        raise tasks.needs_vlm(config.task.name)
     tokenizer = dataset.tokenizer
     classifies = config.task.name == "segmentation"
     if classifies and not dataset.class_names:
@@ -68,12 +67,16 @@ def make_batches(config: ConfigDict, datasets: list[Dataset], sizes: VLMSizes) -
     )
 
 
+def is_retrieval_augmented(config: ConfigDict) -> bool:
+    settings = config.get("retrieval_augmented")
+    return settings is not None and settings.enabled
+
+
 def retrieval_augmented(
     config: ConfigDict, batches: TrainingBatches, model: AnyModel, task: Any, workdir: Path
 ) -> TrainingBatches | RetrievalAugmented:
     """The batches as they are, or retrieval-augmented where the recipe says so."""
-    settings = config.get("retrieval_augmented")
-    if settings is None or not settings.enabled:
+    if not is_retrieval_augmented(config):
         return batches
     if not isinstance(task, Retrieval):
         raise UserError(
@@ -85,6 +88,7 @@ def retrieval_augmented(
             f"config.retrieval_augmented.enabled is True, but config.sampler.name is "
             f"{config.sampler.name}, expected overlapped_clips or caption_windows"
         )
+    settings = config.retrieval_augmented
     return RetrievalAugmented(
         batches, model, task, workdir, settings.clips_per_video, settings.index
     )

@@ -37,6 +37,11 @@ def create(task: ConfigDict) -> Any:
     return _create("config.task", name, TASKS[name], settings)
 
 
+def needs_vlm(name: str) -> UserError:
+    """What to raise where a VideoCLIP is to do a task that it has no part for."""
+    return UserError(f"config.task.name is {name}, which VideoCLIP cannot do; use a VLM")
+
+
 def _create(where: str, name: str, kind: Any, settings: dict[str, Any]) -> Any:
     """A dataclass with these settings; UserError where one is unknown or missing."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
