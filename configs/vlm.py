@@ -23,6 +23,8 @@ def get_config() -> ConfigDict:
     config.task = ConfigDict()
     config.task.name = "pretrain"
     config.task.objective = "mtm"
+    config.task.negatives = "global"  # or "device"
+    config.task.budgets = ((0.7, 0.25, 0.65), (0.85, 0.35, 0.85))
     config.task.masking = ConfigDict({"mm_prob": 0.5, "mask_prob": 0.15})
 
     config.sampler = ConfigDict()
@@ -40,6 +42,9 @@ def get_config() -> ConfigDict:
     config.model.dropout_rate = 0.1
     config.model.initializer_range = 0.02
     config.model.dtype = "float32"
+    config.model.fused_attention = False
+    config.model.scan_layers = False
+    config.model.remat = "none"
     config.model.max_video_len = 32
     config.model.max_len = 96
 
@@ -52,6 +57,11 @@ def get_config() -> ConfigDict:
     config.optim.b2 = 0.98
     config.optim.eps = 1e-8
     config.optim.weight_decay = 0.0
+
+    config.sharding = ConfigDict()
+    config.sharding.model = 1  # devices that share a layer; the others share the batch
+    config.sharding.fsdp = False  # split parameters and moments over the latter
+    config.microbatches = 1  # a batch's gradients are found part by part
 
     config.log_every = 100
     config.checkpoint = ConfigDict({"every": 1000, "keep": 3})

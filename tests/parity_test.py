@@ -62,7 +62,9 @@ def compare_hidden_states(case: Any, model: VLM, params: Any) -> None:
     def hidden_states(model: VLM) -> list[jax.Array]:
         video = jnp.where(masked.video_masked[..., None], 0.0, batch["video"])
         embedded = model.embed(model.video_tokens(video), masked.text)
-        return model.encode(embedded, attention.padding(batch["video_mask"], batch["text_mask"]))
+        mask = attention.padding(batch["video_mask"], batch["text_mask"])
+        layers = range(model.sizes.num_layers + 1)
+        return [model.encode(embedded, mask, num_layers=i) for i in layers]
 
     states = nn.apply(hidden_states, model)({"params": params})
     expected = case["hidden_states"]
@@ -83,17 +85,16 @@ def test_pretraining_logits_loss_and_gradients(golden_dir: Path, objective: Any)
 
     def logits(model: VLM) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns as the golden cases have them."""
-        found = task.score_arguments(model, batch, masked, deterministic=True)
-        negatives = np.asarray(found["negatives"])
-        video = found["video_hidden"][masked.video_masked]
-        text = found["text_hidden"][masked.text_masked]
-        targets = found["video_tokens"]
-        own = (video * targets[masked.video_masked]).sum(axis=1, keepdims=True)
-        rows = [own, losses.scores(video, targets[negatives])]
+        scored = task.score(model, batch, masked, deterministic=True)
+        found = jax.tree.map(lambda x: x[0], scored)
+        video, text = found.hidden[found.is_frame], found.hidden[found.is_word]
+        own = (video * found.frames[found.frame[found.is_frame]]).sum(axis=1, keepdims=True)
+        negatives = found.frames[found.negative]
+        rows = [own, losses.scores(video, negatives)]
         columns = [losses.scores(text, model.vocabulary())]
         if objective == "mtm":
             rows.append(losses.scores(video, model.vocabulary()))
-            columns.append(losses.scores(text, targets[negatives]))
+            columns.append(losses.scores(text, negatives))
         else:
             columns[0] += model.vocabulary_bias()
         return np.concatenate(rows, axis=1), np.concatenate(columns, axis=1)

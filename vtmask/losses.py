@@ -1,117 +1,204 @@
 """Objectives of pre-training and fine-tuning, in float32.
 
-Frames are scored by dot products with video tokens (before the encoder), words by dot products
-with the word embeddings. Negatives of a masked frame are the unmasked valid frames of the whole
-batch, over all devices.
+All are a softmax: queries score candidates by dot products, and each query has a label, its right
+candidate. The scores of all queries with all candidates are never in memory together.
+
+Arrays are grouped as `vtmask.packing` has it, so that each part of a mesh scores its own queries.
 """
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
-CLOSED = -1e9  # finite, so that a batch without an unmasked frame has finite gradients
+from vtmask import packing
+
+CLOSED = -1e9  # finite, as a difference of two scores may be of two closed ones
+BLOCK_SCORES = 2**26  # scores of a group in memory at a time: 256 MiB
+
+# Whose embeddings are negatives: the whole batch's, or those of the device's own part of it.
+Negatives = Literal["global", "device"]
+NEGATIVES = get_args(Negatives)
 
 
-def masked_token_model(
-    video_hidden: Array,
-    text_hidden: Array,
-    video_tokens: Array,
-    video_masked: Array,
-    negatives: Array,
-    text: Array,
-    text_masked: Array,
-    vocabulary: Array,
-) -> tuple[Array, dict[str, Array]]:
-    """MTM: one softmax over the vocabulary and the frames (VLM, section 3.2, equation 1).
+class Queries(NamedTuple):
+    """What is scored.
 
-    A masked frame's softmax is over its own token, the negatives and the vocabulary; a masked
-    word's over the vocabulary, the negatives and, as published, one constant score of 0. The loss
-    is the mean over all masked positions.
+    Attributes:
+      hidden: [groups, M, H].
+      label: index of the right candidate, int [groups, M].
+      weight: of the query's cross-entropy in the loss, [groups, M].
+      constant: a score that takes part in the query's softmax besides the candidates', -inf where
+        there is none: [groups, M].
+    """
 
-    Args:
-      video_hidden, text_hidden: output of the prediction head, [B, V, H] and [B, T, H].
-      video_tokens: of the unmasked input, [B, V, H].
-      video_masked, text_masked: True where there is a loss, [B, V] and [B, T].
-      negatives: True for unmasked valid frames, [B, V].
-      text: the right token ids, [B, T].
-      vocabulary: word embeddings, [vocab_size, H].
+    hidden: Array
+    label: Array
+    weight: Array
+    constant: Array
+
+
+class Candidates(NamedTuple):
+    """What queries are scored with.
+
+    Attributes:
+      embeddings: [groups, C, H].
+      open: False where a candidate takes part in the softmax of those queries only whose label it
+        is: [groups, C].
+      bias: added to scores, [C].
+    """
+
+    embeddings: Array
+    open: Array
+    bias: Array
+
+
+def cross_entropy(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
+    """The weighted sum of the queries' cross-entropies, and each of them, without a gradient.
+
+    Takes queries in blocks. Where a gradient is wanted it comes from the same pass, as the weights
+    are known: no score is computed twice.
 
     Returns:
-      The loss and its parts.
+      float32 [] and [groups, M].
     """
-    num_frames = video_hidden.shape[1]
-    hidden = jnp.concatenate([video_hidden, text_hidden], axis=1)
-    own = _dot(video_hidden, video_tokens)
-    words = scores(hidden, vocabulary)
-    word = jnp.take_along_axis(words[:, num_frames:], text[..., None], axis=2)[..., 0]
-    target = jnp.concatenate([own, word], axis=1)
-    extra = jnp.concatenate([own, jnp.zeros_like(word)], axis=1)
-    frames = frame_scores(hidden, video_tokens, negatives)
-    normalizer = jnp.logaddexp(jax.nn.logsumexp(words, axis=2), jax.nn.logsumexp(frames, axis=2))
-    losses = jnp.logaddexp(normalizer, extra) - target
-
-    masked = jnp.concatenate([video_masked, text_masked], axis=1)
-    return _mean(losses, masked), {
-        "frame_loss": _mean(losses[:, :num_frames], video_masked),
-        "word_loss": _mean(losses[:, num_frames:], text_masked),
-    }
+    loss, losses = _cross_entropy(queries, candidates)
+    return loss, jax.lax.stop_gradient(losses)
 
 
-def masked_frame_and_language_model(
-    video_hidden: Array,
-    text_hidden: Array,
-    video_tokens: Array,
-    video_masked: Array,
-    negatives: Array,
-    text: Array,
-    text_masked: Array,
-    vocabulary: Array,
-    vocabulary_bias: Array,
-) -> tuple[Array, dict[str, Array]]:
-    """MFM+MLM: a softmax over frames and one over the vocabulary; the sum of two means.
-
-    Arguments and result as in `masked_token_model`; `vocabulary_bias` is [vocab_size].
-    """
-    own = _dot(video_hidden, video_tokens)
-    frames = frame_scores(video_hidden, video_tokens, negatives)
-    frame_losses = jnp.logaddexp(jax.nn.logsumexp(frames, axis=2), own) - own
-    words = scores(text_hidden, vocabulary) + vocabulary_bias
-    word_losses = optax.softmax_cross_entropy_with_integer_labels(words, text)
-    frame_loss = _mean(frame_losses, video_masked)
-    word_loss = _mean(word_losses, text_masked)
-    return frame_loss + word_loss, {"frame_loss": frame_loss, "word_loss": word_loss}
-
-
-def contrastive(queries: Array, candidates: Array) -> Array:
-    """Each query [B, H] against all candidates [B, H] of the batch, its own the right one.
+def contrastive(queries: Array, candidates: Array, negatives: Negatives = "global") -> Array:
+    """Each query [B, H] against the candidates [B, H] of the batch, its own the right one.
 
     Scores are plain dot products, without temperature, as published. Text queries over video
     candidates is T2V, the reverse V2T.
     """
-    found = scores(queries, candidates)
-    return optax.softmax_cross_entropy_with_integer_labels(found, jnp.arange(len(found))).mean()
+    groups = packing.groups()
+    grouped = queries.reshape(groups, -1, queries.shape[-1])
+    of_group = grouped.shape[:2]
+    first, embeddings = offered(candidates.reshape(grouped.shape), negatives)
+    loss, _ = cross_entropy(
+        Queries(
+            grouped,
+            first + jnp.arange(of_group[1]),
+            jnp.full(of_group, 1 / len(queries)),
+            jnp.full(of_group, -jnp.inf),
+        ),
+        Candidates(
+            embeddings, jnp.ones(embeddings.shape[:2], bool), jnp.zeros(embeddings.shape[1])
+        ),
+    )
+    return loss
 
 
-def frame_scores(hidden: Array, video_tokens: Array, negatives: Array) -> Array:
-    """Scores against every frame of the batch: [..., H], [B, V, H] -> [..., B * V].
+def offered(embeddings: Array, negatives: Negatives) -> tuple[Array, Array]:
+    """What each group's queries are scored with, of embeddings that each group has.
 
-    Closed where a frame is no negative ([B, V]).
+    Args:
+      embeddings: [groups, F, ...].
+
+    Returns:
+      The index of a group's own first one, [groups, 1], and the candidates, [groups, C, ...].
     """
-    against_all = scores(hidden, video_tokens.reshape(-1, hidden.shape[-1]))
-    return jnp.where(negatives.reshape(-1), against_all, CLOSED)
+    groups, size, *rest = embeddings.shape
+    if negatives == "device":
+        return jnp.zeros((groups, 1), int), embeddings
+    everything = embeddings.reshape(1, groups * size, *rest)
+    first = size * jnp.arange(groups)[:, None]
+    return first, jnp.broadcast_to(everything, (groups, *everything.shape[1:]))
 
 
 def scores(hidden: Array, candidates: Array) -> Array:
     """Dot products in float32: [..., H], [candidates, H] -> [..., candidates]."""
-    candidates = candidates.astype(hidden.dtype)
-    return jnp.einsum("...h,ch->...c", hidden, candidates, preferred_element_type=jnp.float32)
+    return _product("...h,ch->...c", hidden, candidates.astype(hidden.dtype))
 
 
-def _dot(a: Array, b: Array) -> Array:
-    return jnp.einsum("...h,...h->...", a, b, preferred_element_type=jnp.float32)
+@jax.custom_vjp
+def _cross_entropy(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
+    def block(sums: None, queries: Queries) -> tuple[None, Array]:
+        return sums, _scored(queries, candidates)[0]
+
+    _, losses = _over_blocks(block, None, queries, candidates)
+    return (losses * queries.weight).sum(), losses
 
 
-def _mean(values: Array, where: Array) -> Array:
-    """Mean over chosen entries; 0 where none is chosen."""
-    return jnp.where(where, values, 0.0).sum() / jnp.maximum(where.sum(), 1)
+def _forward(
+    queries: Queries, candidates: Candidates
+) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    embeddings = candidates.embeddings.astype(queries.hidden.dtype)
+
+    def block(
+        sums: tuple[Array, Array], queries: Queries
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        losses, excess = _scored(queries, candidates)
+        of_scores = excess * queries.weight[..., None]
+        by_embedding, by_bias = sums
+        by_bias += of_scores.sum((0, 1))
+        of_scores = of_scores.astype(embeddings.dtype)
+        by_embedding += _product("gmc,gmh->gch", of_scores, queries.hidden)
+        by_hidden = _product("gmc,gch->gmh", of_scores, embeddings)
+        return (by_embedding, by_bias), (losses, by_hidden)
+
+    zeros = (jnp.zeros(embeddings.shape), jnp.zeros(candidates.bias.shape))
+    (by_embedding, by_bias), (losses, by_hidden) = _over_blocks(block, zeros, queries, candidates)
+    loss = (losses * queries.weight).sum()
+    gradients = (
+        by_hidden.astype(queries.hidden.dtype),
+        by_embedding.astype(candidates.embeddings.dtype),
+        by_bias,
+    )
+    return (loss, losses), gradients
+
+
+def _backward(
+    gradients: tuple[Array, Array, Array], of_loss: tuple[Array, Array]
+) -> tuple[Queries, Candidates]:
+    by_hidden, by_embedding, by_bias = (
+        gradient * of_loss[0].astype(gradient.dtype) for gradient in gradients
+    )
+    nothing: Any = None
+    return Queries(by_hidden, *[nothing] * 3), Candidates(by_embedding, nothing, by_bias)
+
+
+_cross_entropy.defvjp(_forward, _backward)
+
+
+def _scored(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
+    """Cross-entropies [groups, M], and probabilities less those of the labels [groups, M, C]."""
+    embeddings = candidates.embeddings.astype(queries.hidden.dtype)
+    found = _product("gmh,gch->gmc", queries.hidden, embeddings) + candidates.bias
+    right = jnp.arange(found.shape[-1]) == queries.label[..., None]
+    found = jnp.where(candidates.open[:, None] | right, found, CLOSED)
+    normalizer = jnp.logaddexp(jax.nn.logsumexp(found, axis=-1), queries.constant)
+    losses = normalizer - jnp.where(right, found, 0.0).sum(axis=-1)
+    return losses, jnp.exp(found - normalizer[..., None]) - right
+
+
+def _over_blocks(
+    block: Callable[[Any, Queries], tuple[Any, Any]],
+    sums: Any,
+    queries: Queries,
+    candidates: Candidates,
+) -> tuple[Any, Any]:
+    """Scans `block` over queries, few enough at a time, as `jax.lax.scan` does."""
+    groups, size = queries.label.shape
+    queries = queries._replace(hidden=packing.split(queries.hidden, "model"))
+    blocks = math.ceil(size * candidates.open.shape[1] / BLOCK_SCORES)
+    length = math.ceil(size / blocks)
+
+    def split(x: Array) -> Array:
+        rest = [(0, 0)] * (x.ndim - 2)
+        x = jnp.pad(x, [(0, 0), (0, blocks * length - size), *rest])
+        return x.reshape(groups, blocks, length, *x.shape[2:]).swapaxes(0, 1)
+
+    def join(x: Array) -> Array:
+        return x.swapaxes(0, 1).reshape(groups, blocks * length, *x.shape[3:])[:, :size]
+
+    sums, found = jax.lax.scan(block, sums, jax.tree.map(split, queries))
+    return sums, jax.tree.map(join, found)
+
+
+def _product(formula: str, a: Array, b: Array) -> Array:
+    return jnp.einsum(formula, a, b, preferred_element_type=jnp.float32)

@@ -29,6 +29,7 @@ from vtmask.inputs import inspect, recipe
 from vtmask.masking import MaskingScheme
 from vtmask.models import VLM
 from vtmask.tasks import Pretrain, Retrieval
+from vtmask.tasks.pretrain import WHOLE, Budget
 from vtmask.tokenizers import CONTROL_SYMBOLS, WordPiece
 from vtmask.training import initial_params, sharding
 from vtmask.training.step import TrainState, make_train_step
@@ -53,9 +54,14 @@ class ToldMasks(Pretrain):
     """Pre-training that tells what it masked."""
 
     def masked_loss(
-        self, model: VLM, batch: dict[str, jax.Array], masked: masking.Masked, deterministic: bool
+        self,
+        model: VLM,
+        batch: dict[str, jax.Array],
+        masked: masking.Masked,
+        deterministic: bool,
+        budget: Budget = WHOLE,
     ) -> Any:
-        loss, _ = super().masked_loss(model, batch, masked, deterministic)
+        loss, _ = super().masked_loss(model, batch, masked, deterministic, budget)
         return loss, masked._asdict()
 
 
@@ -63,7 +69,7 @@ class ToldMasks(Pretrain):
 def test_the_masks_are_those_of_the_training_step(step: int) -> None:
     task, model, seed = ToldMasks(MaskingScheme()), VLM(SIZES), 7
     batch = synthetic.SyntheticBatches().batch(step)
-    mesh = sharding.make_mesh(len(batch["text"]))
+    mesh = sharding.make_mesh(synthetic.config())
     optimizer = optax.sgd(0.1)
     train_step = make_train_step(model, task, optimizer, lambda _: 0.1, seed, mesh)
     params = initial_params(model, seed)

@@ -1,14 +1,25 @@
 """A post-norm BERT encoder (Devlin et al., 2019) under a mask that may differ by layer."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from vtmask import packing
+from vtmask.packing import Packing
+
 LAYER_NORM_EPSILON = 1e-12
 CLOSED = -10000.0  # added to closed scores, as published: a row with every key closed stays finite
+
+_policies = jax.checkpoint_policies
+REMAT_POLICIES = {
+    "none": _policies.everything_saveable,
+    "products": _policies.dots_with_no_batch_dims_saveable,
+    "all": _policies.nothing_saveable,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +31,11 @@ class EncoderSizes:
       initializer_range: standard deviation of fresh weights. BERT's 0.02 suits BERT's width; narrow
         models learn sooner with about 1 / sqrt(hidden_size).
       dtype: of activations; parameters, softmax and normalisation stay float32.
+      fused_attention: by cuDNN on a GPU, which needs bfloat16, elsewhere as
+        `jax.nn.dot_product_attention` has it. Attention weights have no dropout then.
+      scan_layers: one loop over the layers rather than code for each; compiles sooner.
+      remat: what of a scanned layer is computed again for gradients, to save memory: "none", all
+        but "products" with weights, or "all".
     """
 
     hidden_size: int = 768
@@ -31,40 +47,73 @@ class EncoderSizes:
     dropout_rate: float = 0.1
     initializer_range: float = 0.02
     dtype: str = "float32"
+    fused_attention: bool = False
+    scan_layers: bool = False
+    remat: str = "none"
+
+
+class Rows(NamedTuple):
+    """How rows of states lie in the sequences [B, L] of a batch, of a layer's input and output.
+
+    None is as they are, [B, L, H]; else they are packed, [groups, slots, H]. Padding that is packed
+    away has no effect on other positions, as masks close it.
+    """
+
+    input: Packing | None = None
+    output: Packing | None = None
+
+    def move(self, x: Array) -> Array:
+        """Rows of the input that are in the output too."""
+        if self.input is self.output:
+            return x
+        return _pack(_unpack(x, self.input), self.output)
+
+
+PADDED = Rows()
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention: [B, L, H] and a mask that broadcasts to [B, L, L] -> [B, L, H]."""
+    """Multi-head self-attention of some rows to others, under a mask that broadcasts to [B, L, L].
+
+    Queries are in `rows.output`'s form, as is the result; keys and values come from `x`, in
+    `rows.input`'s.
+    """
 
     sizes: EncoderSizes
 
     @nn.compact
     def __call__(
-        self, x: Array, mask: Array, deterministic: bool, cache_at: Array | int | None = None
+        self,
+        queries: Array,
+        x: Array,
+        mask: Array,
+        deterministic: bool,
+        rows: Rows,
+        cache_at: Array | int | None = None,
     ) -> Array:
         sizes = self.sizes
-        heads = (*x.shape[:-1], sizes.num_heads, sizes.hidden_size // sizes.num_heads)
 
-        def project(name: str) -> Array:
-            return dense(sizes, sizes.hidden_size, name)(x).reshape(heads)
+        def project(name: str, x: Array, where: Packing | None) -> Array:
+            heads = (sizes.num_heads, sizes.hidden_size // sizes.num_heads)
+            projected = _unpack(dense(sizes, sizes.hidden_size, name)(x), where)
+            return projected.reshape(*projected.shape[:-1], *heads)
 
-        query, key, value = project("query"), project("key"), project("value")
-        key_axes = "bknd"
-        if cache_at is not None:  # cached as products read them: nothing is transposed at a step
-            key_axes, slots = "bndk", mask.shape[-1]
-            key = self._cached("keys", key.transpose(0, 2, 3, 1), 3, slots, cache_at)
-            value = self._cached("values", value.swapaxes(1, 2), 2, slots, cache_at)
-        scores = jnp.einsum(
-            f"bqnd,{key_axes}->bnqk", query, key, preferred_element_type=jnp.float32
-        )
-        scores = scores / heads[-1] ** 0.5 + jnp.where(mask, 0.0, CLOSED)[:, None]
-        weights = jax.nn.softmax(scores).astype(x.dtype)
-        weights = nn.Dropout(sizes.dropout_rate)(weights, deterministic)
-        if cache_at is None:
-            mixed = jnp.einsum("bnqk,bknd->bqnd", weights, value)
-        else:
+        query = project("query", queries, rows.output)
+        key, value = project("key", x, rows.input), project("value", x, rows.input)
+        bias = jnp.where(mask, 0.0, CLOSED)[:, None]
+        if sizes.fused_attention and cache_at is None:
+            mixed = _fused_attention(query, key, value, bias)
+        else:  # laid out as products read it, so that with a cache nothing is transposed at a step
+            key, value = key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
+            if cache_at is not None:
+                key = self._cached("keys", key, 3, mask.shape[-1], cache_at)
+                value = self._cached("values", value, 2, mask.shape[-1], cache_at)
+            scores = jnp.matmul(query.swapaxes(1, 2), key, preferred_element_type=jnp.float32)
+            weights = jax.nn.softmax(scores / query.shape[-1] ** 0.5 + bias).astype(x.dtype)
+            weights = nn.Dropout(sizes.dropout_rate)(weights, deterministic)
             mixed = (weights @ value).swapaxes(1, 2)
-        return dense(sizes, sizes.hidden_size, "output")(mixed.reshape(x.shape))
+        mixed = _pack(mixed.reshape(*mixed.shape[:2], sizes.hidden_size), rows.output)
+        return dense(sizes, sizes.hidden_size, "output")(mixed)
 
     def _cached(self, name: str, new: Array, axis: int, slots: int, at: Array | int) -> Array:
         """What the cache holds in all its slots along an axis, `new` written to those from `at`."""
@@ -81,15 +130,22 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, mask: Array, deterministic: bool, cache_at: Array | int | None = None
+        self,
+        x: Array,
+        mask: Array,
+        deterministic: bool,
+        rows: Rows = PADDED,
+        cache_at: Array | int | None = None,
     ) -> Array:
         sizes = self.sizes
         dropout = nn.Dropout(sizes.dropout_rate)
-        attended = SelfAttention(sizes, name="attention")(x, mask, deterministic, cache_at)
-        x = layer_norm(sizes, "attention_norm")(x + dropout(attended, deterministic))
-        inner = nn.gelu(dense(sizes, sizes.mlp_size, "mlp_in")(x), approximate=False)
+        own = packing.split(rows.move(x))
+        attention = SelfAttention(sizes, name="attention")
+        attended = attention(own, x, mask, deterministic, rows, cache_at)
+        own = layer_norm(sizes, "attention_norm")(own + dropout(attended, deterministic))
+        inner = nn.gelu(dense(sizes, sizes.mlp_size, "mlp_in")(own), approximate=False)
         outer = dense(sizes, sizes.hidden_size, "mlp_out")(inner)
-        return layer_norm(sizes, "mlp_norm")(x + dropout(outer, deterministic))
+        return packing.split(layer_norm(sizes, "mlp_norm")(own + dropout(outer, deterministic)))
 
 
 class Encoder(nn.Module):
@@ -103,25 +159,55 @@ class Encoder(nn.Module):
         x: Array,
         mask: Array,
         deterministic: bool = True,
+        num_layers: int | None = None,
+        rows: Rows = PADDED,
         cache_at: Array | int | None = None,
-    ) -> list[Array]:
-        """Returns the hidden states, the input first: num_layers + 1 arrays [B, L, H].
+    ) -> Array:
+        """Returns the hidden states after the last layer.
 
         Args:
-          x: embedded sequence, [B, L, H].
+          x: embedded sequence, [B, L, H], or packed as `rows.input` has it.
           mask: True where a key is open; broadcasts to [B, num_layers, L, L]. See
             `vtmask.attention`.
           deterministic: no dropout; otherwise an rng "dropout" is needed.
+          num_layers: to run, of the first ones; None is all.
+          rows: the form of `x` and of the result. The last layer computes no other than the
+            result's rows.
           cache_at: where in the mutable collection "cache" the keys and values of `x` are written,
             from slot `cache_at` on. All slots are the keys then, and the mask's last dimension is
             their number M; what it closes has no effect. The first call makes the cache.
         """
-        states = [x]
-        for i in range(self.sizes.num_layers):
-            layer_mask = mask[:, min(i, mask.shape[1] - 1)]
-            layer = Layer(self.sizes, name=f"layer_{i}")
-            states.append(layer(states[-1], layer_mask, deterministic, cache_at))
-        return states
+        num_layers = self.sizes.num_layers if num_layers is None else num_layers
+        packed = Rows(rows.input, rows.input)
+        if not num_layers:
+            return rows.move(x)
+        first = num_layers - 1
+        if self.sizes.scan_layers and cache_at is None and not self.is_initializing():
+            x = self._scanned(x, mask, deterministic, first, packed)
+        else:
+            for i in range(first):
+                layer = Layer(self.sizes, name=f"layer_{i}")
+                x = layer(x, _of_layer(mask, i), deterministic, packed, cache_at)
+        last = Layer(self.sizes, name=f"layer_{first}")
+        return last(x, _of_layer(mask, first), deterministic, rows, cache_at)
+
+    def _scanned(
+        self, x: Array, mask: Array, deterministic: bool, num_layers: int, rows: Rows
+    ) -> Array:
+        """The first layers as one loop over their stacked parameters, compiled once."""
+        layer = Layer(self.sizes, parent=None)
+        params = [self.variables["params"][f"layer_{i}"] for i in range(num_layers)]
+        masks = jnp.stack([_of_layer(mask, i) for i in range(num_layers)])
+        keys = None if deterministic else jax.random.split(self.make_rng("dropout"), num_layers)
+
+        def body(x: Array, of_layer: tuple[Any, Array, Array | None]) -> tuple[Any, None]:
+            params, mask, key = of_layer
+            rngs = None if key is None else {"dropout": key}
+            return layer.apply({"params": params}, x, mask, deterministic, rows, rngs=rngs), None
+
+        body = jax.checkpoint(body, policy=REMAT_POLICIES[self.sizes.remat], prevent_cse=False)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+        return jax.lax.scan(body, x, (stacked, masks, keys))[0]
 
 
 class Bert(nn.Module):
@@ -156,10 +242,12 @@ class Bert(nn.Module):
         embedded: Array,
         mask: Array,
         deterministic: bool = True,
+        num_layers: int | None = None,
+        rows: Rows = PADDED,
         cache_at: Array | int | None = None,
-    ) -> list[Array]:
+    ) -> Array:
         """Hidden states of an embedded sequence, or a part of one; see `Encoder`."""
-        return self.encoder(embedded, mask, deterministic, cache_at)
+        return self.encoder(embedded, mask, deterministic, num_layers, rows, cache_at)
 
 
 def initializer(sizes: EncoderSizes) -> nn.initializers.Initializer:
@@ -172,3 +260,27 @@ def dense(sizes: EncoderSizes, features: int, name: str) -> nn.Dense:
 
 def layer_norm(sizes: EncoderSizes, name: str, epsilon: float = LAYER_NORM_EPSILON) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=epsilon, dtype=sizes.dtype, use_fast_variance=False, name=name)
+
+
+def _of_layer(mask: Array, layer: int) -> Array:
+    return mask[:, min(layer, mask.shape[1] - 1)]
+
+
+def _pack(x: Array, where: Packing | None) -> Array:
+    return x if where is None else where.pack(x)
+
+
+def _unpack(x: Array, where: Packing | None) -> Array:
+    return x if where is None else where.unpack(x)
+
+
+def _fused_attention(query: Array, key: Array, value: Array, bias: Array) -> Array:
+    """[B, L, heads, size] each, and a bias that broadcasts to [B, 1, L, L], likewise."""
+    bias = jnp.broadcast_to(bias, (*bias.shape[:2], query.shape[1], key.shape[1]))
+    return jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        bias.astype(query.dtype),
+        implementation="cudnn" if jax.default_backend() == "gpu" else None,
+    )

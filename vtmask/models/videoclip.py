@@ -38,7 +38,7 @@ class TextEncoder(Bert):
             self.words(text), position, jnp.zeros_like(position), deterministic
         )
         mask = jnp.pad(text_mask, ((0, 0), (1, 0)), constant_values=True)
-        return self.encode(embedded, mask[:, None, None, :], deterministic)[-1]
+        return self.encode(embedded, mask[:, None, None, :], deterministic)
 
 
 class VideoCLIP(nn.Module):

@@ -20,7 +20,7 @@ from jax import Array
 
 from vtmask import attention
 from vtmask.errors import UserError, check_choice
-from vtmask.models.transformer import Bert, EncoderSizes, dense, layer_norm
+from vtmask.models.transformer import REMAT_POLICIES, Bert, EncoderSizes, dense, layer_norm
 
 VIDEO_MLP_EPSILON = 1e-5
 
@@ -46,6 +46,11 @@ class VLMSizes(EncoderSizes):
 
     def __post_init__(self) -> None:
         check_choice("config.model.dtype", self.dtype, ("float32", "bfloat16"))
+        check_choice("config.model.remat", self.remat, REMAT_POLICIES)
+        if self.remat != "none" and not self.scan_layers:
+            raise UserError(
+                f"config.model.remat is {self.remat}, which needs config.model.scan_layers=True"
+            )
         if self.hidden_size % self.num_heads:
             raise UserError(
                 f"config.model.hidden_size is {self.hidden_size}, expected a multiple of "
@@ -132,7 +137,7 @@ class VideoTextEncoder(Bert):
         no_text = jnp.zeros((len(video), 0), jnp.int32)
         embedded = self.embed(self.video_tokens(video), no_text, deterministic)
         mask = attention.padding(video_mask, no_text.astype(bool))
-        return self.encode(embedded, mask, deterministic)[-1]
+        return self.encode(embedded, mask, deterministic)
 
 
 class VLM(VideoTextEncoder):
@@ -150,7 +155,7 @@ class VLM(VideoTextEncoder):
         """Hidden states of the whole sequence after the last layer and the head: [B, L, H]."""
         mask = attention.padding(batch["video_mask"], batch["text_mask"])
         embedded = self.embed(self.video_tokens(batch["video"]), batch["text"])
-        hidden = self.encode(embedded, mask)[-1]
+        hidden = self.encode(embedded, mask)
         if self.sizes.num_classes and self.is_initializing():
             self.classify(hidden)
         return self.head(hidden)
@@ -162,7 +167,7 @@ class VLM(VideoTextEncoder):
         embedded = self.embed(no_video, text, deterministic)
         embedded = jnp.concatenate([embedded[:, :1], embedded[:, 2:]], axis=1)
         mask = jnp.pad(text_mask, ((0, 0), (1, 0)), constant_values=True)
-        return self.encode(embedded, mask[:, None, None, :], deterministic)[-1]
+        return self.encode(embedded, mask[:, None, None, :], deterministic)
 
     def classify(self, hidden: Array) -> Array:
         """Class scores of hidden states, float32: [..., H] -> [..., num_classes]."""

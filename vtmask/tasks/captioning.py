@@ -70,7 +70,7 @@ class Captioning:
         shifted = jnp.where(text_mask, shifted, model.sizes.pad_id)
         embedded = model.embed(model.video_tokens(batch["video"]), shifted, deterministic)
         mask = attention.text_generation(batch["video_mask"], text_mask)
-        hidden = model.encode(embedded, mask, deterministic)[-1]
+        hidden = model.encode(embedded, mask, deterministic)
         return _word_scores(model, hidden[:, batch["video"].shape[1] + 2 :])
 
     def generate(
@@ -107,7 +107,7 @@ class Captioning:
             embedded = model.embed(model.video_tokens(batch["video"]), start)
             mask = attention.text_generation(batch["video_mask"], jnp.ones_like(start, bool))
             mask = jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (0, slots)))
-            return _word_scores(model, model.encode(embedded, mask, cache_at=0)[-1][:, -1])
+            return _word_scores(model, model.encode(embedded, mask, cache_at=0)[:, -1])
 
         def next_token(model: VLM, tokens: Array, position: Array, paths: Array) -> Array:
             own = paths.reshape(len(start), 1, num_beams, slots)
@@ -115,7 +115,7 @@ class Captioning:
             mask = jnp.concatenate([seen, own], axis=-1)
             cache_at = known.shape[-1] + position * num_beams
             embedded = model.embed_text(tokens, 1 + position)
-            return _word_scores(model, model.encode(embedded, mask, cache_at=cache_at)[-1])
+            return _word_scores(model, model.encode(embedded, mask, cache_at=cache_at))
 
         def step(tokens: Array, position: Array, paths: Array, cache: Any) -> tuple[Array, Any]:
             apply = nn.apply(next_token, module, mutable="cache")

@@ -21,13 +21,17 @@ class Retrieval:
         evaluates each modality in a call of its own; see `vtmask.tasks.separate`.
       direction: which side queries the other in the loss, "t2v", "v2t" or, as VideoCLIP pre-trains,
         "both": the sum of these losses (VideoCLIP, section 3.2, equation 1).
+      negatives: "global", the others of the whole batch, or "device", of the device's part of it:
+        fewer, so that the loss depends on the number of devices, but nothing is exchanged.
     """
 
     isolated_layers: int | None
     direction: Literal["t2v", "v2t", "both"] = "t2v"
+    negatives: losses.Negatives = "global"
 
     def __post_init__(self) -> None:
         check_choice("config.task.direction", self.direction, ("t2v", "v2t", "both"))
+        check_choice("config.task.negatives", self.negatives, losses.NEGATIVES)
 
     def loss(
         self, model: AnyModel, batch: dict[str, Array], key: Array
@@ -35,7 +39,8 @@ class Retrieval:
         """The contrastive loss of a batch's pairs. Needs an rng "dropout"; `key` is not used."""
         del key
         video, text = self.embed_pairs(model, batch, deterministic=False)
-        t2v, v2t = losses.contrastive(text, video), losses.contrastive(video, text)
+        t2v = losses.contrastive(text, video, self.negatives)
+        v2t = losses.contrastive(video, text, self.negatives)
         if self.direction == "both":
             return t2v + v2t, {"t2v_loss": t2v, "v2t_loss": v2t}
         return (t2v if self.direction == "t2v" else v2t), {}
@@ -52,12 +57,12 @@ class Retrieval:
                 self.embed_video(model, video, video_mask, deterministic),
                 self.embed_text(model, text, text_mask, deterministic),
             )
-        layer = separate.last_layer(model, self.isolated_layers)
+        num_layers = separate.layers_to_run(model, self.isolated_layers)
         embedded = model.embed(model.video_tokens(video), text, deterministic)
         mask = attention.isolated_layers(
             video_mask, text_mask, self.isolated_layers, model.sizes.num_layers
         )
-        hidden = model.encode(embedded, mask, deterministic)[layer]
+        hidden = model.encode(embedded, mask, deterministic, num_layers)
         start = video.shape[1] + 2
         return (
             separate.pool_video(hidden[:, 1:start], video_mask),

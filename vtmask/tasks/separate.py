@@ -26,11 +26,11 @@ def encode_video(
     """Hidden states of frames and the video's [SEP]: [B, V, size], [B, V] -> [B, V + 1, H]."""
     if isolated_layers is None:
         return model.encode_video(video, video_mask, deterministic)[:, 1:]
-    layer = last_layer(model, isolated_layers)
+    num_layers = layers_to_run(model, isolated_layers)
     no_text = jnp.zeros((len(video), 0), jnp.int32)
     embedded = model.embed(model.video_tokens(video), no_text, deterministic)
     mask = attention.isolated(video_mask, no_text.astype(bool))
-    return model.encode(embedded, mask, deterministic)[layer][:, 1:]
+    return model.encode(embedded, mask, deterministic, num_layers)[:, 1:]
 
 
 def encode_text(
@@ -43,10 +43,10 @@ def encode_text(
     """Hidden states of texts: [B, T], [B, T] -> [B, T, H]."""
     if isolated_layers is None:
         return model.encode_text(text, text_mask, deterministic)[:, 1:]
-    layer = last_layer(model, isolated_layers)
+    num_layers = layers_to_run(model, isolated_layers)
     no_video = jnp.zeros((len(text), 0, model.sizes.hidden_size))
     embedded = model.embed(no_video, text, deterministic)[:, 2:]
-    return model.encode(embedded, text_mask[:, None, None, :], deterministic)[layer]
+    return model.encode(embedded, text_mask[:, None, None, :], deterministic, num_layers)
 
 
 def encode_frames(
@@ -95,8 +95,9 @@ def pool_text(hidden: Array, text_mask: Array) -> Array:
     return _masked_mean(hidden, text_mask)
 
 
-def last_layer(model: AnyModel, isolated_layers: int) -> int:
-    """The layer whose states are taken; UserError where the model has fewer, or two encoders."""
+def layers_to_run(model: AnyModel, isolated_layers: int) -> int:
+    """Layers up to the one whose states are taken; UserError where the model has fewer, or two
+    encoders."""
     if not isinstance(model, VLM):
         raise UserError(
             f"config.task.isolated_layers is {isolated_layers}, expected None: VideoCLIP's "
@@ -107,7 +108,7 @@ def last_layer(model: AnyModel, isolated_layers: int) -> int:
             f"config.task.isolated_layers is {isolated_layers}, but the model has "
             f"{model.sizes.num_layers} layers"
         )
-    return isolated_layers or -1
+    return isolated_layers or model.sizes.num_layers
 
 
 def _masked_mean(hidden: Array, mask: Array) -> Array:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from vtmask.training import sharding
 from vtmask.training.checkpoints import Checkpoints, claim_workdir
 from vtmask.training.metrics import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
-from vtmask.training.step import Metrics, Params, Task, TrainState, make_train_step
+from vtmask.training.step import Metrics, Params, Task, initial_state, make_train_step
 
 
 class Batches(Protocol):
@@ -60,12 +59,13 @@ def train(
         finite.
     """
     claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
-    mesh = sharding.make_mesh(config.batch_size)
+    mesh = sharding.make_mesh(config)
     schedule = make_schedule(config.optim, config.num_steps)
     optimizer = make_optimizer(config.optim, schedule)
-    train_step = make_train_step(model, task, optimizer, schedule, config.seed, mesh)
-    state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-    state = jax.device_put(state, sharding.replicated(mesh), may_alias=False)
+    train_step = make_train_step(
+        model, task, optimizer, schedule, config.seed, mesh, config.microbatches
+    )
+    state = initial_state(params, optimizer, mesh, config.sharding.fsdp)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep))
         start = checkpoints.latest_step() or 0

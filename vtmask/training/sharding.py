@@ -1,23 +1,57 @@
-"""Where arrays live: a mesh ("data", "model"), batches split over "data", the rest replicated.
+"""Where arrays live: a mesh ("data", "model"), and what is split over it.
 
-Nothing is split over "model" yet.
+Batches are split over "data". Over "model" attention heads and the MLP's inner layer are (tensor
+parallelism, Shoeybi et al., 2019), and scored positions. Parameters and the optimizer's moments are
+split over "data" besides where the recipe says `fsdp` (ZeRO, Rajbhandari et al., 2020); the
+compiler gathers each where it is used.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from vtmask.errors import UserError
 
+# Of a parameter's axes the one split over "model", by the end of its path.
+TENSOR_PARALLEL = {
+    **{f"attention/{name}/kernel": 1 for name in ("query", "key", "value")},
+    **{f"attention/{name}/bias": 0 for name in ("query", "key", "value")},
+    "attention/output/kernel": 0,
+    "mlp_in/kernel": 1,
+    "mlp_in/bias": 0,
+    "mlp_out/kernel": 0,
+}
+SMALLEST_SPLIT = 2**16  # numbers; fewer are not worth gathering
 
-def make_mesh(batch_size: int) -> Mesh:
-    """All devices along "data"; the batch must divide evenly among them."""
-    devices = jax.device_count()
-    if batch_size % devices:
-        raise UserError(f"batch_size is {batch_size}, expected a multiple of {devices} devices")
-    return jax.make_mesh((devices, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+def make_mesh(config: ConfigDict) -> Mesh:
+    """All devices, `config.sharding.model` of them along "model".
+
+    Raises:
+      UserError: devices, attention heads or the batch don't divide evenly.
+    """
+    devices, model = jax.device_count(), config.sharding.model
+    if model < 1 or devices % model:
+        raise UserError(
+            f"config.sharding.model is {model}, expected a divisor of {devices} devices"
+        )
+    data = devices // model
+    if config.model.num_heads % model:
+        raise UserError(
+            f"config.sharding.model is {model}, expected a divisor of config.model.num_heads "
+            f"{config.model.num_heads}"
+        )
+    if config.batch_size % (data * config.microbatches):
+        raise UserError(
+            f"batch_size is {config.batch_size}, expected a multiple of "
+            f"{data * config.microbatches}: devices along data ({data}) times microbatches "
+            f"({config.microbatches})"
+        )
+    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -26,6 +60,24 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def split_over_data(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def of_state(state: Any, mesh: Mesh, fsdp: bool) -> Any:
+    """Shardings of parameters, moments and all else of a training state, or of its shapes."""
+
+    def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        axes: list[str | None] = [None] * leaf.ndim
+        for end, axis in TENSOR_PARALLEL.items():
+            if name.endswith(f"/{end}"):
+                axes[axis] = "model"
+        data = mesh.shape["data"]
+        whole = [i for i in range(leaf.ndim) if not axes[i] and leaf.shape[i] % data == 0]
+        if fsdp and leaf.size >= SMALLEST_SPLIT and whole:
+            axes[max(whole, key=lambda i: leaf.shape[i])] = "data"
+        return NamedSharding(mesh, PartitionSpec(*axes))
+
+    return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

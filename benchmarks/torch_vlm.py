@@ -1,0 +1,126 @@
+"""VLM's pre-training step in PyTorch on Hugging Face's `BertModel`, for comparison.
+
+What a user would write today: the encoder of the library, the model's own video MLP and head,
+masked positions chosen by boolean indexing, the joint softmax as a matrix, fused Adam. Batches and
+masks are those of `vtmask`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from vtmask.models import VLMSizes
+
+
+class VLM(nn.Module):
+    """Encoder, video MLP and prediction head; the forward pass gives the MTM loss."""
+
+    def __init__(self, sizes: VLMSizes):
+        super().__init__()
+        self.sizes = sizes
+        width = sizes.hidden_size
+        config = BertConfig(
+            vocab_size=sizes.vocab_size,
+            hidden_size=width,
+            num_hidden_layers=sizes.num_layers,
+            num_attention_heads=sizes.num_heads,
+            intermediate_size=sizes.mlp_size,
+            hidden_dropout_prob=sizes.dropout_rate,
+            attention_probs_dropout_prob=sizes.dropout_rate,
+        )
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.video_mlp = nn.Sequential(
+            nn.Linear(sizes.feature_size, width),
+            nn.GELU(),
+            nn.LayerNorm(width, eps=1e-5),
+            nn.Linear(width, width),
+        )
+        self.head = nn.Sequential(
+            nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=1e-12)
+        )
+
+    def forward(
+        self,
+        video: Tensor,
+        video_mask: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+        masked_text: Tensor,
+        video_masked: Tensor,
+        text_masked: Tensor,
+    ) -> Tensor:
+        words = self.bert.embeddings.word_embeddings
+        frames = video.shape[1]
+        targets = self.video_mlp(video)
+        visible = self.video_mlp(video * ~video_masked[..., None])
+        special = words(text.new_tensor([self.sizes.cls_id, self.sizes.sep_id]))
+        cls, sep = special[:, None, None].expand(-1, len(text), -1, -1)
+        embedded = torch.cat([cls, visible, sep, words(masked_text)], dim=1)
+        place = torch.arange(embedded.shape[1], device=text.device)
+        segment = (place >= frames + 2).long().expand(len(text), -1)
+        ones = torch.ones_like(video_mask[:, :1])
+        hidden = self.bert(
+            inputs_embeds=embedded,
+            attention_mask=torch.cat([ones, video_mask, ones, text_mask], dim=1),
+            position_ids=place[None],
+            token_type_ids=segment,
+        ).last_hidden_state
+
+        frame_hidden = self.head(hidden[:, 1 : frames + 1][video_masked])
+        word_hidden = self.head(hidden[:, frames + 2 :][text_masked])
+        negatives = targets[video_mask & ~video_masked]
+        own = (frame_hidden * targets[video_masked]).sum(1, keepdim=True)
+        frame_logits = torch.cat(
+            [own, frame_hidden @ negatives.T, frame_hidden @ words.weight.T], dim=1
+        )
+        word_logits = torch.cat(
+            [word_hidden @ words.weight.T, word_hidden @ negatives.T, word_hidden.new_zeros(len(word_hidden), 1)],
+            dim=1,
+        )
+        right = torch.cat([text.new_zeros(len(own)), text[text_masked]])
+        logits = torch.cat([frame_logits, word_logits]).float()
+        return nn.functional.cross_entropy(logits, right)
+
+
+Step = Callable[[dict[str, np.ndarray]], float]
+
+
+def make_step(
+    sizes: VLMSizes, lr: float, to_longest: bool, compiled: bool, bfloat16: bool, fused: bool = True, attn: str='sdpa'
+) -> Step:
+    """A training step: a batch and its masks to the loss.
+
+    Args:
+      to_longest: text is cut to the longest of the batch, frames likewise; else padded.
+      compiled: by `torch.compile`.
+      bfloat16: forward pass under autocast.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = VLM(sizes).train().to(device)
+    model.bert.set_attn_implementation(attn)
+    optimizer = torch.optim.Adam(model.parameters(), lr, betas=(0.9, 0.98), fused=fused)
+    forward: Any = torch.compile(model, dynamic=to_longest or None) if compiled else model
+
+    def step(batch: dict[str, np.ndarray]) -> float:
+        if to_longest:
+            batch = cut(batch)
+        data = {name: torch.from_numpy(value).to(device) for name, value in batch.items()}
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            loss = forward(**data)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def cut(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Frames and text cut to the longest of the batch."""
+    frames, words = (batch[name].any(0).sum() for name in ("video_mask", "text_mask"))
+    return {name: x[:, : frames if "video" in name else words] for name, x in batch.items()}
