@@ -9,6 +9,8 @@ own:
 - the time from opening the data set to the first batch at a late step, with the shards repeated
   until they are a million records;
 - memory over `--batches` batches.
+
+It also writes how many frames and tokens 4,096 clips have, which `benchmarks/training.py` uses.
 """
 
 import argparse
@@ -118,6 +120,14 @@ def batches(folder: Path) -> TrainingBatches:
     return TrainingBatches([dataset], sampler, BATCH, seed=0)
 
 
+def lengths(folder: Path) -> None:
+    """Frames and tokens of clips, uint8 [4096, 2]."""
+    drawn = islice(batches(folder / "data").from_step(0), 4096 // BATCH)
+    masks = [(batch["video_mask"], batch["text_mask"]) for batch in drawn]
+    found = [np.stack([mask.sum(axis=1) for mask in pair], axis=1) for pair in masks]
+    np.save(Path(__file__).with_name("clip_lengths.npy"), np.concatenate(found).astype(np.uint8))
+
+
 def speed(folder: Path, num_batches: int = 200, repeats: int = 7) -> dict[str, Any]:
     source = batches(folder / "data").from_step(0)
     for batch in islice(source, 20):
@@ -199,6 +209,7 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     parts: dict[Callable[..., Any], tuple[Any, ...]] = {
         make: (options.folder,),
+        lengths: (options.folder,),
         floor: (options.folder,),
         speed: (options.folder,),
         resume: (options.folder,),

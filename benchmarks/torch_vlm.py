@@ -5,11 +5,13 @@ masked positions chosen by boolean indexing, the joint softmax as a matrix, fuse
 masks are those of `vtmask`.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from ml_collections import ConfigDict
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -42,6 +44,10 @@ class VLM(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=1e-12)
         )
+        for module in (*self.video_mlp, *self.head):
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=sizes.initializer_range)
+                nn.init.zeros_(module.bias)
 
     def forward(
         self,
@@ -55,6 +61,7 @@ class VLM(nn.Module):
     ) -> Tensor:
         words = self.bert.embeddings.word_embeddings
         frames = video.shape[1]
+        video = video.float()
         targets = self.video_mlp(video)
         visible = self.video_mlp(video * ~video_masked[..., None])
         special = words(text.new_tensor([self.sizes.cls_id, self.sizes.sep_id]))
@@ -78,7 +85,11 @@ class VLM(nn.Module):
             [own, frame_hidden @ negatives.T, frame_hidden @ words.weight.T], dim=1
         )
         word_logits = torch.cat(
-            [word_hidden @ words.weight.T, word_hidden @ negatives.T, word_hidden.new_zeros(len(word_hidden), 1)],
+            [
+                word_hidden @ words.weight.T,
+                word_hidden @ negatives.T,
+                word_hidden.new_zeros(len(word_hidden), 1),
+            ],
             dim=1,
         )
         right = torch.cat([text.new_zeros(len(own)), text[text_masked]])
@@ -89,30 +100,30 @@ class VLM(nn.Module):
 Step = Callable[[dict[str, np.ndarray]], float]
 
 
-def make_step(
-    sizes: VLMSizes, lr: float, to_longest: bool, compiled: bool, bfloat16: bool, fused: bool = True, attn: str='sdpa'
-) -> Step:
+def make_step(sizes: VLMSizes, optim: ConfigDict, to_longest: bool, compiled: bool) -> Step:
     """A training step: a batch and its masks to the loss.
 
     Args:
-      to_longest: text is cut to the longest of the batch, frames likewise; else padded.
+      to_longest: frames and text are cut to the longest of the batch; else all are padded alike.
       compiled: by `torch.compile`.
-      bfloat16: forward pass under autocast.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model = VLM(sizes).train().to(device)
-    model.bert.set_attn_implementation(attn)
-    optimizer = torch.optim.Adam(model.parameters(), lr, betas=(0.9, 0.98), fused=fused)
-    forward: Any = torch.compile(model, dynamic=to_longest or None) if compiled else model
+    betas = (optim.b1, optim.b2)
+    optimizer = torch.optim.Adam(model.parameters(), optim.lr, betas, optim.eps, fused=True)
+    forward: Any = torch.compile(model) if compiled else model
+    mixed = sizes.dtype == "bfloat16"
 
     def step(batch: dict[str, np.ndarray]) -> float:
         if to_longest:
             batch = cut(batch)
-        data = {name: torch.from_numpy(value).to(device) for name, value in batch.items()}
-        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+        data = {name: torch.tensor(value, device=device) for name, value in batch.items()}
+        data |= {name: data[name].long() for name in ("text", "masked_text")}
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
             loss = forward(**data)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
         return loss.item()

@@ -1,0 +1,239 @@
+"""Samples a second of a pre-training step, against PyTorch where that is installed.
+
+    pip install -e '.[benchmark]'
+    python benchmarks/training.py --out=runs/training
+    python benchmarks/training.py --out=runs/training --compile        # torch.compile, too
+    python benchmarks/training.py --out=runs/training --dtype=bfloat16 --batch_size=256 \
+        --fused_attention --compile        # on a GPU
+
+BERT-base's sizes, dropout 0.1, Adam. Clips have the lengths that pre-training draws
+(`clip_lengths.npy`, of `benchmarks/pipeline.py`), random features and tokens; all runs get the same
+batches, draw masks alike, and take turns. First comes the floor: the FLOPs of what is no padding at the rate
+of a large matrix product. Writes a table and a plot to the folder; with `--profile` also a trace of
+three steps, for TensorBoard or Perfetto.
+"""
+
+import argparse
+import dataclasses
+import functools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from vtmask import masking
+from vtmask.models import VLM, VLMSizes
+from vtmask.tasks.pretrain import Pretrain
+from vtmask.training import initial_params, make_train_step, sharding
+from vtmask.training.optimizer import make_optimizer
+from vtmask.training.step import initial_state
+
+Batch = dict[str, np.ndarray]
+Step = Callable[[Batch], float]
+
+LENGTHS = Path(__file__).with_name("clip_lengths.npy")
+# Shares of positions, masked positions and frames (see vtmask.tasks.pretrain.Budget): of 16 clips,
+# the median and the 99th percentile; of 64 and more, the latter and the largest of a million.
+SMALL = ((0.645, 0.25, 0.66), (0.72, 0.35, 0.78), (0.8, 0.4, 0.85))
+LARGE = ((0.71, 0.25, 0.65), (0.8, 0.3, 0.75))
+OPTIM = ConfigDict(
+    {"lr": 5e-5, "clip_norm": 2.0, "b1": 0.9, "b2": 0.98, "eps": 1e-8, "weight_decay": 0.0}
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--fused_attention", action="store_true")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--compile", action="store_true", help="time torch.compile, too")
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    sizes = VLMSizes(dtype=options.dtype)
+    fused = dataclasses.replace(sizes, fused_attention=options.fused_attention)
+    batches = [make_batch(sizes, options.batch_size, seed) for seed in range(options.rounds + 1)]
+
+    budgets = SMALL if options.batch_size < 64 else LARGE
+    runs: dict[str, Step] = {
+        "vtmask": jax_step(fused, options.batch_size, budgets),
+        "vtmask, padded": jax_step(fused, options.batch_size, ()),
+        **torch_steps(sizes, options.compile),
+    }
+    losses = {name: run(batches[0]) for name, run in runs.items()}
+    assert max(losses.values()) < 1.2 * min(losses.values()), losses  # fresh weights differ
+    for batch in batches[1:]:  # compiles what a batch may need
+        runs["vtmask"](batch)
+
+    times: dict[str, list[float]] = {name: [] for name in [*runs, "product"]}
+    multiply, product_flops = matmul(options.dtype)
+    for batch in tqdm(batches[1:], "rounds"):
+        for name, run in runs.items():
+            times[name].append(seconds(functools.partial(run, batch)))
+        times["product"].append(seconds(multiply))
+    if options.profile:
+        with jax.profiler.trace(str(options.out / "profile")):
+            for batch in batches[:3]:
+                runs["vtmask"](batch)
+
+    peak = product_flops / statistics.median(times.pop("product"))
+    work = statistics.median(flops(sizes, batch) for batch in batches[1:])
+    floor = options.batch_size * peak / work
+    title = f"{jax.devices()[0].device_kind}, {options.dtype}, batches of {options.batch_size}"
+    table = [
+        f"{title}. A matrix product runs at {peak / 1e9:,.0f} GFLOP/s, and a batch without padding "
+        f"takes {work / 1e9:,.0f} GFLOP: at most {floor:,.1f} samples a second.",
+        "",
+        "| | samples/s, median (least to most) | tokens/s, no padding | of the product's rate "
+        "| vtmask is faster by |",
+        "|---|---:|---:|---:|---:|",
+        *(row(name, times, batches[1:], options.batch_size / floor) for name in times),
+    ]
+    print("\n".join(table))
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "training.md").write_text("\n".join(table) + "\n")
+    plot(options.out / "training.png", title, times, options.batch_size, floor)
+
+
+def row(
+    name: str, times: dict[str, list[float]], batches: Sequence[Batch], floor_seconds: float
+) -> str:
+    taken = times[name]
+    samples = len(batches[0]["text"])
+    rates = sorted(samples / t for t in taken)
+    ratios = sorted(a / b for a, b in zip(taken, times["vtmask"], strict=True))
+    tokens = statistics.median(
+        positions(batch).sum() / t for batch, t in zip(batches, taken, strict=True)
+    )
+    return (
+        f"| {name} | **{statistics.median(rates):,.2f}** ({rates[0]:,.2f} to {rates[-1]:,.2f}) "
+        f"| {tokens:,.0f} | {floor_seconds / statistics.median(taken):.0%} "
+        f"| {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
+    )
+
+
+def make_batch(sizes: VLMSizes, batch_size: int, seed: int) -> Batch:
+    """A batch as `vtmask.models.vlm` describes it, of clips as long as pre-training draws them."""
+    rng = np.random.default_rng(seed)
+    frames, words = rng.choice(np.load(LENGTHS), batch_size).T[..., None]
+    video_mask = np.arange(sizes.max_video_len) < frames
+    position = np.arange(sizes.max_text_len)
+    video = rng.standard_normal((*video_mask.shape, sizes.feature_size)) / sizes.feature_size**0.5
+    text = rng.integers(1000, sizes.vocab_size, (batch_size, sizes.max_text_len))
+    text = np.where(position == words - 1, sizes.sep_id, text)
+    return {
+        "video": (video * video_mask[..., None]).astype(np.float16),
+        "video_mask": video_mask,
+        "text": np.where(position < words, text, sizes.pad_id).astype(np.int32),
+        "text_mask": position < words,
+    }
+
+
+def jax_step(sizes: VLMSizes, batch_size: int, budgets: Sequence[tuple]) -> Step:
+    model, task = VLM(sizes), Pretrain(budgets=budgets)
+    config = ConfigDict({"batch_size": batch_size, "microbatches": 1})
+    config.model = ConfigDict({"num_heads": sizes.num_heads})
+    config.sharding = ConfigDict({"model": 1, "fsdp": False})
+    mesh = sharding.make_mesh(config)
+    schedule = optax.constant_schedule(OPTIM.lr)
+    optimizer = make_optimizer(OPTIM, schedule)
+    state = [initial_state(initial_params(model, 0), optimizer, mesh, fsdp=False)]
+    train_step = make_train_step(model, task, optimizer, schedule, 0, mesh)
+
+    def step(batch: Batch) -> float:
+        state[0], metrics = train_step(state[0], sharding.put_batch(batch, mesh))
+        return float(metrics["loss"])
+
+    return step
+
+
+def torch_steps(sizes: VLMSizes, compiled: bool) -> dict[str, Step]:
+    """The same in PyTorch; nothing where that is missing."""
+    try:
+        import torch_vlm
+    except ImportError:
+        print("PyTorch and transformers are not installed: JAX alone is measured")
+        return {}
+    draw = jax.jit(lambda key, batch: masking.mask(key, batch, masking.MaskingScheme(), sizes))
+
+    def masked(step: Step) -> Step:
+        def run(batch: Batch) -> float:
+            drawn = jax.device_get(draw(jax.random.key(0), batch))
+            masks = {"masked_text": drawn.text} | {
+                name: getattr(drawn, name) for name in ("video_masked", "text_masked")
+            }
+            return step(batch | masks)
+
+        return run
+
+    forms = {"padded": (False, False), "padded to the longest": (True, False)}
+    if compiled:
+        forms |= {"compiled, padded": (False, True)}
+    return {
+        f"PyTorch, {name}": masked(torch_vlm.make_step(sizes, OPTIM, *form))
+        for name, form in forms.items()
+    }
+
+
+def flops(sizes: VLMSizes, batch: Batch) -> float:
+    """FLOPs of a step, forward and backward, on positions that are no padding."""
+    width, layers = sizes.hidden_size, sizes.num_layers
+    length = positions(batch).sum(axis=1, dtype=float)
+    arrays = jax.tree.map(jnp.asarray, batch)
+    drawn = masking.mask(jax.random.key(0), arrays, masking.MaskingScheme(), sizes)
+    masked = float(drawn.video_masked.sum() + drawn.text_masked.sum())
+    frames = float(batch["video_mask"].sum())
+    weights = 4 * width**2 + 2 * width * sizes.mlp_size
+    encoder = layers * (weights * length + 2 * width * length**2).sum()
+    head = masked * width * (width + sizes.vocab_size + frames)
+    video = frames * width * (sizes.feature_size + width)
+    return 6 * (encoder + head + video)
+
+
+def positions(batch: Batch) -> np.ndarray:
+    """True for positions that are no padding, [CLS] and [SEP] included: [B, L]."""
+    special = np.ones((len(batch["text"]), 2), bool)
+    return np.concatenate([special, batch["video_mask"], batch["text_mask"]], axis=1)
+
+
+def matmul(dtype: str) -> tuple[Callable[[], object], float]:
+    """A product of square matrices, and its FLOPs."""
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    a = jnp.ones((side, side), dtype)
+    multiply = jax.jit(lambda a: a @ a)
+    multiply(a).block_until_ready()
+    return lambda: multiply(a).block_until_ready(), 2.0 * side**3
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def plot(
+    path: Path, title: str, times: dict[str, list[float]], batch_size: int, floor: float
+) -> None:
+    rates = [batch_size / statistics.median(taken) for taken in times.values()]
+    figure, axes = plt.subplots(figsize=(8, 0.6 * len(times) + 1.2), layout="constrained")
+    bars = axes.barh(list(times), rates, color=["tab:blue", "lightblue"] + ["gray"] * len(times))
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.axvline(floor, color="black", linestyle=":")
+    axes.text(floor, -0.7, "no padding, at the rate of a matrix product ", ha="right", va="center")
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(title=title, xlabel="samples a second", xlim=(0, 1.1 * max(*rates, floor)))
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

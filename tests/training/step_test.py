@@ -1,0 +1,143 @@
+"""What makes a step cheaper leaves its losses, gradients and metrics as they were."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import synthetic
+from ml_collections import ConfigDict
+
+from vtmask.errors import UserError
+from vtmask.models import VLM, VLMSizes
+from vtmask.tasks import Pretrain, Retrieval
+from vtmask.training import initial_params, make_train_step, sharding
+from vtmask.training.step import initial_state
+
+BATCH = synthetic.SyntheticBatches().batch(0)
+BUDGETS = ((0.2, 0.2, 0.2), (0.9, 0.7, 0.9))
+
+
+def step(
+    task: Any = None, sizes: VLMSizes = synthetic.CALM, microbatches: int = 1
+) -> tuple[Any, dict[str, float]]:
+    """Updates of one step by plain gradient descent, and its metrics."""
+    model, optimizer = VLM(sizes), optax.sgd(1.0)
+    mesh = sharding.make_mesh(synthetic.config())
+    params = initial_params(VLM(synthetic.CALM), 0)
+    state = initial_state(params, optimizer, mesh, fsdp=False)
+    task = task or Pretrain()
+    train_step = make_train_step(model, task, optimizer, lambda _: 1.0, 0, mesh, microbatches)
+    new, metrics = train_step(state, sharding.put_batch(BATCH, mesh))
+    updates = jax.tree.map(lambda a, b: np.asarray(a - b), new.params, params)
+    return updates, {name: float(value) for name, value in metrics.items()}
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    norm = optax.tree.norm(expected[0])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * norm),
+        found[0],
+        expected[0],
+    )
+    for name, value in expected[1].items():
+        assert found[1][name] == pytest.approx(value, rel=1e-5), name
+
+
+@pytest.mark.parametrize("objective", ["mtm", "mfm_mlm"])
+def test_a_packed_batch_has_the_update_of_the_padded_one(objective: Any) -> None:
+    padded = step(Pretrain(objective=objective))
+    packed = step(Pretrain(objective=objective, budgets=BUDGETS))
+    assert packed[1]["budget"] == 1
+    assert_same(packed, padded)
+
+
+def test_a_batch_that_no_budget_holds_is_computed_whole() -> None:
+    packed = step(Pretrain(budgets=BUDGETS[:1]))
+    assert packed[1]["budget"] == 1
+    assert_same(packed, step())
+
+
+@pytest.mark.parametrize(
+    ("too_small", "fits"), [((0.2, 1, 1), 1), ((1, 0.1, 1), 1), ((1, 1, 0.2), 1), ((1, 1, 1), 0)]
+)
+def test_the_budget_that_fits(too_small: Any, fits: int) -> None:
+    task = Pretrain(budgets=(too_small,))
+    assert task.fitting(BATCH, jax.random.key(0), synthetic.CALM) == fits
+
+
+@pytest.mark.parametrize("remat", ["none", "products", "all"])
+def test_scanned_layers_have_the_same_update(remat: str) -> None:
+    sizes = dataclasses.replace(synthetic.CALM, num_layers=4)
+    scanned = dataclasses.replace(sizes, scan_layers=True, remat=remat)
+    fused = dataclasses.replace(scanned, fused_attention=True)
+    found = [gradients(sizes, which) for which in (sizes, scanned, fused)]
+    for other in found[1:]:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), other, found[0]
+        )
+
+
+def gradients(fresh: VLMSizes, sizes: VLMSizes) -> Any:
+    """Gradients of retrieval, whose mask differs by layer."""
+    params = initial_params(VLM(fresh), 0)
+    task = Retrieval(2)
+
+    def loss(params: Any) -> jax.Array:
+        def of_model(model: VLM) -> jax.Array:
+            video, text = task.embed_pairs(model, BATCH, deterministic=True)
+            return (video * text).sum() / len(video)
+
+        return VLM(sizes).apply({"params": params}, method=of_model)
+
+    return jax.jit(jax.grad(loss))(params)
+
+
+def test_remat_needs_a_scan() -> None:
+    with pytest.raises(UserError, match="config.model.remat is all, which needs"):
+        dataclasses.replace(synthetic.SIZES, remat="all")
+
+
+def test_microbatches_average_their_gradients() -> None:
+    loss = nn.apply(Retrieval(2).loss, VLM(synthetic.CALM))
+    params = initial_params(VLM(synthetic.CALM), 0)
+
+    @jax.jit
+    def of_part(part: Any) -> Any:
+        rngs = {"dropout": jax.random.key(0)}
+        key = jax.random.key(0)
+        return jax.grad(lambda params: loss({"params": params}, part, key, rngs=rngs)[0])(params)
+
+    parts = [{name: x[rows] for name, x in BATCH.items()} for rows in (slice(8), slice(8, 16))]
+    expected = jax.tree.map(lambda a, b: (a + b) / 2, *map(of_part, parts))
+    updates, _ = step(Retrieval(2), microbatches=2)
+    updates = jax.tree.map(jnp.negative, updates)
+    norm = optax.tree.norm(expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * norm),
+        updates,
+        expected,
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("sharding", ConfigDict({"model": 2, "fsdp": False}), "a divisor of 1 devices"),
+        ("microbatches", 3, r"batch_size is 16, expected a multiple of 3"),
+    ],
+)
+def test_what_does_not_divide_is_refused(field: str, value: Any, message: str) -> None:
+    config = synthetic.config()
+    config[field] = value
+    with pytest.raises(UserError, match=message):
+        sharding.make_mesh(config)
+
+
+def test_budgets_are_shares() -> None:
+    with pytest.raises(UserError, match=r"config.task.budgets has \(0.5, 1.5, 1\)"):
+        Pretrain(budgets=((0.5, 1.5, 1),))
