@@ -8,9 +8,9 @@
 
 BERT-base's sizes, dropout 0.1, Adam. Clips have the lengths that pre-training draws
 (`clip_lengths.npy`, of `benchmarks/pipeline.py`), random features and tokens; all runs get the same
-batches, draw masks alike, and take turns. First comes the floor: the FLOPs of what is no padding at the rate
-of a large matrix product. Writes a table and a plot to the folder; with `--profile` also a trace of
-three steps, for TensorBoard or Perfetto.
+batches, draw masks alike, and take turns. First comes the floor: the FLOPs of what is no padding at
+the rate of a large matrix product. Writes a table and a plot to the folder; with `--profile` also a
+trace of three steps, for TensorBoard or Perfetto.
 """
 
 import argparse

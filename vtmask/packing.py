@@ -41,6 +41,12 @@ class Packing(NamedTuple):
     slot: Array
     chosen: Array
 
+    @property
+    def number(self) -> Array:
+        """The number among B * L of the position that a slot holds: [groups, slots]."""
+        groups = len(self.place)
+        return self.place + self.chosen.size // groups * jnp.arange(groups)[:, None]
+
     def pack(self, x: Array) -> Array:
         """[B, L, ...] to [groups, slots, ...], zero in slots that hold nothing."""
         return _pack(x, self)

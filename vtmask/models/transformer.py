@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from vtmask import packing
+from vtmask.models.dropout import Dropout
 from vtmask.packing import Packing
 
 LAYER_NORM_EPSILON = 1e-12
@@ -110,7 +111,7 @@ class SelfAttention(nn.Module):
                 value = self._cached("values", value, 2, mask.shape[-1], cache_at)
             scores = jnp.matmul(query.swapaxes(1, 2), key, preferred_element_type=jnp.float32)
             weights = jax.nn.softmax(scores / query.shape[-1] ** 0.5 + bias).astype(x.dtype)
-            weights = nn.Dropout(sizes.dropout_rate)(weights, deterministic)
+            weights = Dropout(sizes.dropout_rate)(weights, deterministic)
             mixed = (weights @ value).swapaxes(1, 2)
         mixed = _pack(mixed.reshape(*mixed.shape[:2], sizes.hidden_size), rows.output)
         return dense(sizes, sizes.hidden_size, "output")(mixed)
@@ -138,14 +139,18 @@ class Layer(nn.Module):
         cache_at: Array | int | None = None,
     ) -> Array:
         sizes = self.sizes
-        dropout = nn.Dropout(sizes.dropout_rate)
+        dropout = Dropout(sizes.dropout_rate)
         own = packing.split(rows.move(x))
         attention = SelfAttention(sizes, name="attention")
         attended = attention(own, x, mask, deterministic, rows, cache_at)
-        own = layer_norm(sizes, "attention_norm")(own + dropout(attended, deterministic))
+        own = layer_norm(sizes, "attention_norm")(
+            own + dropout(attended, deterministic, rows.output)
+        )
         inner = nn.gelu(dense(sizes, sizes.mlp_size, "mlp_in")(own), approximate=False)
         outer = dense(sizes, sizes.hidden_size, "mlp_out")(inner)
-        return packing.split(layer_norm(sizes, "mlp_norm")(own + dropout(outer, deterministic)))
+        return packing.split(
+            layer_norm(sizes, "mlp_norm")(own + dropout(outer, deterministic, rows.output))
+        )
 
 
 class Encoder(nn.Module):
@@ -227,7 +232,7 @@ class Bert(nn.Module):
         self.positions = table(sizes.num_positions)
         self.segments = table(2)
         self.embedding_norm = layer_norm(sizes, "embedding_norm")
-        self.embedding_dropout = nn.Dropout(sizes.dropout_rate)
+        self.embedding_dropout = Dropout(sizes.dropout_rate)
         self.encoder = Encoder(sizes)
 
     def embed_tokens(

@@ -64,7 +64,9 @@ def initial_state(
 
 def step_keys(seed: int, step: Array | int) -> tuple[Array, Array]:
     """The keys of a step: of its masks, and of its dropout."""
-    key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+    key, dropout_key = jax.random.split(
+        jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step)
+    )
     return key, dropout_key
 
 

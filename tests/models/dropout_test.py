@@ -1,0 +1,48 @@
+"""Dropout has its rate, and does not depend on where rows lie."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+
+from vtmask.models.dropout import Dropout
+from vtmask.packing import Packing, packing
+
+X = jnp.ones((64, 50, 30))
+
+
+def drop(x: Array, where: Packing | None = None, seed: int = 0, rate: float = 0.1) -> Array:
+    rngs = {"dropout": jax.random.key(seed)}
+    return Dropout(rate).apply({}, x, False, where, rngs=rngs)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_entries_are_lost_at_the_rate_and_all_are_independent(rate: float) -> None:
+    dropped = np.asarray(drop(X, rate=rate))
+    np.testing.assert_allclose(np.unique(dropped), [0, 1 / (1 - rate)], rtol=1e-6)
+    lost = dropped == 0
+    for axis in [(0, 1, 2), (0, 1), (0, 2), (1, 2)]:
+        size = np.prod([X.shape[i] for i in axis])
+        spread = (rate * (1 - rate) / size) ** 0.5
+        np.testing.assert_allclose(lost.mean(axis), rate, atol=5 * spread)
+    rows = lost.reshape(-1, 30).astype(float)
+    between = np.corrcoef(rows.T) - np.eye(30)
+    np.testing.assert_allclose(between, 0, atol=5 / len(rows) ** 0.5)
+
+
+def test_packed_rows_lose_what_they_lose_in_place() -> None:
+    chosen = jax.random.bernoulli(jax.random.key(1), 0.5, X.shape[:2])
+    where = packing(chosen, 2000)
+    expected = jnp.where(chosen[..., None], drop(X), 0)
+    np.testing.assert_array_equal(where.unpack(drop(where.pack(X), where)), expected)
+
+
+def test_a_key_draws_others() -> None:
+    both = (drop(X) == 0) & (drop(X, seed=1) == 0)
+    assert float(both.mean()) == pytest.approx(0.01, abs=0.002)
+
+
+def test_nothing_is_lost_without_a_rate_or_in_evaluation() -> None:
+    assert drop(X, rate=0.0) is X
+    assert Dropout(0.5).apply({}, X, True) is X
