@@ -138,15 +138,23 @@ def make_batch(sizes: VLMSizes, batch_size: int, seed: int) -> Batch:
     }
 
 
-def jax_step(sizes: VLMSizes, batch_size: int, budgets: Sequence[tuple]) -> Step:
+def jax_step(
+    sizes: VLMSizes,
+    batch_size: int,
+    budgets: Sequence[tuple],
+    devices: Sequence[jax.Device] | None = None,
+    model_axis: int = 1,
+    fsdp: bool = False,
+) -> Step:
+    """Steps on all devices, or these, laid out as `vtmask.training.sharding` has it."""
     model, task = VLM(sizes), Pretrain(budgets=budgets)
     config = ConfigDict({"batch_size": batch_size, "microbatches": 1})
     config.model = ConfigDict({"num_heads": sizes.num_heads})
-    config.sharding = ConfigDict({"model": 1, "fsdp": False})
-    mesh = sharding.make_mesh(config)
+    config.sharding = ConfigDict({"model": model_axis})
+    mesh = sharding.make_mesh(config, devices)
     schedule = optax.constant_schedule(OPTIM.lr)
     optimizer = make_optimizer(OPTIM, schedule)
-    state = [initial_state(initial_params(model, 0), optimizer, mesh, fsdp=False)]
+    state = [initial_state(initial_params(model, 0), optimizer, mesh, fsdp)]
     train_step = make_train_step(model, task, optimizer, schedule, 0, mesh)
 
     def step(batch: Batch) -> float:

@@ -138,7 +138,6 @@ def test_too_little_room_is_told_before_writing(tmp_path: Path, monkeypatch: Any
         run(tmp_path)
 
 
-def test_a_batch_that_does_not_divide_among_devices_is_refused(monkeypatch: Any) -> None:
-    monkeypatch.setattr(loop.sharding.jax, "device_count", lambda: 3)
+def test_a_batch_that_does_not_divide_among_devices_is_refused() -> None:
     with pytest.raises(UserError, match=r"batch_size is 16, expected a multiple of 3: devices"):
-        loop.sharding.make_mesh(synthetic.config())
+        loop.sharding.make_mesh(synthetic.config(), jax.devices() * 3)

@@ -6,7 +6,7 @@ split over "data" besides where the recipe says `fsdp` (ZeRO, Rajbhandari et al.
 compiler gathers each where it is used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,18 +28,19 @@ TENSOR_PARALLEL = {
 SMALLEST_SPLIT = 2**16  # numbers; fewer are not worth gathering
 
 
-def make_mesh(config: ConfigDict) -> Mesh:
-    """All devices, `config.sharding.model` of them along "model".
+def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices, or these, `config.sharding.model` of them along "model".
 
     Raises:
       UserError: devices, attention heads or the batch don't divide evenly.
     """
-    devices, model = jax.device_count(), config.sharding.model
-    if model < 1 or devices % model:
+    devices = jax.devices() if devices is None else devices
+    model = config.sharding.model
+    if model < 1 or len(devices) % model:
         raise UserError(
-            f"config.sharding.model is {model}, expected a divisor of {devices} devices"
+            f"config.sharding.model is {model}, expected a divisor of {len(devices)} devices"
         )
-    data = devices // model
+    data = len(devices) // model
     if config.model.num_heads % model:
         raise UserError(
             f"config.sharding.model is {model}, expected a divisor of config.model.num_heads "
@@ -51,7 +52,8 @@ def make_mesh(config: ConfigDict) -> Mesh:
             f"{data * config.microbatches}: devices along data ({data}) times microbatches "
             f"({config.microbatches})"
         )
-    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    kinds = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((data, model), ("data", "model"), axis_types=kinds, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

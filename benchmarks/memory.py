@@ -1,0 +1,174 @@
+"""Memory of a training step, as the compiler plans it; nothing is run.
+
+    python benchmarks/memory.py loss --out=runs/memory
+    python benchmarks/memory.py recipes --out=runs/memory
+
+`loss` compares the joint softmax in blocks with one that keeps all scores, by the number of samples
+in a batch. `recipes` compiles the steps of recipes for 1 to 256 simulated devices that share a
+batch of 256. Both write a table and a plot.
+
+The plan of `loss` is that of the backend's compiler, that of `recipes` the CPU's, which may keep
+bfloat16 numbers as float32.
+"""
+
+import argparse
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import optax
+from jax import Array
+from jax.stages import Compiled
+from tqdm import tqdm
+
+from vtmask import losses, tasks
+from vtmask.losses import Candidates, Queries
+from vtmask.models import VLM, VLMSizes
+from vtmask.training import initial_params, make_train_step, sharding
+from vtmask.training.optimizer import make_optimizer
+from vtmask.training.step import TrainState
+
+RECIPES = ("vlm", "vlm_large", "vlm_1b")
+DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SAMPLES = (16, 64, 256, 1024, 8192)
+MASKED, FRAMES = 19, 18  # of a sample, on average, in pre-training
+
+Rows = dict[str, dict[int, float]]  # of each thing, by what the columns are: GiB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("loss", "recipes"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--recipes", default=",".join(RECIPES))
+    options = parser.parse_args()
+    if options.what == "recipes":
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", max(DEVICES))
+    if options.what == "loss":
+        found = {
+            f"{name}, {options.dtype}": {
+                samples: of_loss(function, samples, options.dtype) for samples in tqdm(SAMPLES)
+            }
+            for name, function in (
+                ("in blocks", losses.cross_entropy),
+                ("all scores kept", with_all_scores),
+            )
+        }
+        write(options.out, "loss", "samples", found)
+    else:
+        found = {
+            name: {devices: of_recipe(name, devices) for devices in tqdm(DEVICES, name)}
+            for name in options.recipes.split(",")
+        }
+        write(options.out, "recipes", "devices", found)
+
+
+def of_loss(function: Callable[..., Any], samples: int, dtype: str) -> float:
+    """GiB of the joint softmax and its gradients, with BERT-base's vocabulary."""
+    sizes = VLMSizes()
+    masked, frames, width = samples * MASKED, samples * FRAMES, sizes.hidden_size
+    number = sizes.vocab_size + frames
+
+    def loss(hidden: Array, embeddings: Array, label: Array) -> Array:
+        weight, constant = jnp.full((1, masked), 1 / masked), jnp.zeros((1, masked))
+        candidates = Candidates(embeddings, jnp.ones((1, number), bool), jnp.zeros(number))
+        return function(Queries(hidden, label, weight, constant), candidates)[0]
+
+    arguments = [
+        jax.ShapeDtypeStruct((1, masked, width), dtype),
+        jax.ShapeDtypeStruct((1, number, width), jnp.float32),
+        jax.ShapeDtypeStruct((1, masked), jnp.int32),
+    ]
+    return gib(jax.jit(jax.grad(loss, (0, 1))).lower(*arguments).compile())
+
+
+def with_all_scores(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
+    """What `losses.cross_entropy` finds, by way of the matrix of scores."""
+    embeddings = candidates.embeddings.astype(queries.hidden.dtype)
+    scores = jnp.einsum(
+        "gmh,gch->gmc", queries.hidden, embeddings, preferred_element_type=jnp.float32
+    )
+    scores = jnp.where(candidates.open[:, None], scores + candidates.bias, losses.CLOSED)
+    scores = jnp.concatenate([scores, queries.constant[..., None]], axis=-1)
+    found = optax.softmax_cross_entropy_with_integer_labels(scores, queries.label)
+    return (found * queries.weight).sum(), found
+
+
+def of_recipe(name: str, devices: int) -> float:
+    """GiB a device that the step of configs/`name`.py takes, its state included."""
+    config = importlib.import_module(f"configs.{name}").get_config()
+    settings = config.model.to_dict()
+    settings.pop("name")
+    model = VLM(VLMSizes(**settings))
+    schedule = optax.constant_schedule(config.optim.lr)
+    optimizer = make_optimizer(config.optim, schedule)
+    mesh = sharding.make_mesh(config, jax.devices()[:devices])
+
+    def state() -> TrainState:
+        params = initial_params(model, 0)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    def placed(shapes: Any, places: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            shapes,
+            places,
+        )
+
+    shapes = jax.eval_shape(state)
+    size, frames, words = config.batch_size, model.sizes.max_video_len, model.sizes.max_text_len
+    batch = {
+        "video": jax.ShapeDtypeStruct((size, frames, model.sizes.feature_size), jnp.float16),
+        "video_mask": jax.ShapeDtypeStruct((size, frames), jnp.bool),
+        "text": jax.ShapeDtypeStruct((size, words), jnp.int32),
+        "text_mask": jax.ShapeDtypeStruct((size, words), jnp.bool),
+    }
+    task = tasks.create(config.task)
+    step = make_train_step(model, task, optimizer, schedule, 0, mesh, config.microbatches)
+    places = sharding.split_over_data(mesh)
+    lowered = step.lower(
+        placed(shapes, sharding.of_state(shapes, mesh, config.sharding.fsdp)),
+        placed(batch, dict.fromkeys(batch, places)),
+    )
+    return gib(lowered.compile())
+
+
+def gib(compiled: Compiled) -> float:
+    """GiB a device of a program's arguments, results and all in between."""
+    plan = compiled.memory_analysis()
+    taken = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
+    return (taken - plan.alias_size_in_bytes) / 2**30
+
+
+def write(out: Path, name: str, columns: str, found: Rows) -> None:
+    numbers = list(next(iter(found.values())))
+    table = [
+        f"| GiB, by {columns} | " + " | ".join(f"{number:,}" for number in numbers) + " |",
+        "|---|" + "---:|" * len(numbers),
+        *(
+            f"| {row} | " + " | ".join(f"{value:,.2f}" for value in values.values()) + " |"
+            for row, values in found.items()
+        ),
+    ]
+    print("\n".join(table))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.md").write_text("\n".join(table) + "\n")
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for row, values in found.items():
+        axes.loglog(list(values), list(values.values()), marker="o", label=row)
+    axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+    axes.minorticks_off()
+    axes.set(xlabel=columns, ylabel="GiB a device")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(out / f"{name}.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()
