@@ -130,10 +130,11 @@ def of_recipe(name: str, devices: int) -> float:
         "text_mask": jax.ShapeDtypeStruct((size, words), jnp.bool),
     }
     task = tasks.create(config.task)
-    step = make_train_step(model, task, optimizer, schedule, 0, mesh, config.microbatches)
+    fsdp = config.sharding.fsdp
+    step = make_train_step(model, task, optimizer, schedule, 0, mesh, fsdp, config.microbatches)
     places = sharding.split_over_data(mesh)
     lowered = step.lower(
-        placed(shapes, sharding.of_state(shapes, mesh, config.sharding.fsdp)),
+        placed(shapes, sharding.of_state(shapes, mesh, fsdp)),
         placed(batch, dict.fromkeys(batch, places)),
     )
     return gib(lowered.compile())
@@ -142,6 +143,7 @@ def of_recipe(name: str, devices: int) -> float:
 def gib(compiled: Compiled) -> float:
     """GiB a device of a program's arguments, results and all in between."""
     plan = compiled.memory_analysis()
+    assert plan  # every backend that plans memory has one
     taken = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
     return (taken - plan.alias_size_in_bytes) / 2**30
 

@@ -155,7 +155,7 @@ def jax_step(
     schedule = optax.constant_schedule(OPTIM.lr)
     optimizer = make_optimizer(OPTIM, schedule)
     state = [initial_state(initial_params(model, 0), optimizer, mesh, fsdp)]
-    train_step = make_train_step(model, task, optimizer, schedule, 0, mesh)
+    train_step = make_train_step(model, task, optimizer, schedule, 0, mesh, fsdp)
 
     def step(batch: Batch) -> float:
         state[0], metrics = train_step(state[0], sharding.put_batch(batch, mesh))

@@ -65,7 +65,7 @@ def packing(chosen: Array, slots: int) -> Packing:
     place = jnp.argsort(~grouped, axis=1, stable=True)[:, :slots]
     slot = jnp.cumsum(grouped, axis=1) - 1
     filled = jnp.arange(slots) < grouped.sum(axis=1, keepdims=True)
-    return Packing(place, filled, slot.reshape(chosen.shape), chosen)
+    return Packing(*map(split, (place, filled, slot.reshape(chosen.shape), chosen)))
 
 
 def largest(chosen: Array) -> Array:

@@ -1,5 +1,7 @@
 """Dropout has its rate, and does not depend on where rows lie."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from vtmask.packing import Packing, packing
 X = jnp.ones((64, 50, 30))
 
 
-def drop(x: Array, where: Packing | None = None, seed: int = 0, rate: float = 0.1) -> Array:
+def drop(x: Array, where: Packing | None = None, seed: int = 0, rate: float = 0.1) -> Any:
     rngs = {"dropout": jax.random.key(seed)}
     return Dropout(rate).apply({}, x, False, where, rngs=rngs)
 

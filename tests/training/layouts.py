@@ -1,6 +1,6 @@
 """A step on eight devices in several layouts, against one device; prints what was found as JSON.
 
-A program of its own, as the number of simulated devices is set before JAX starts.
+A program of its own, as the number of simulated devices is set before JAX starts them.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import synthetic
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from vtmask import masking
@@ -23,79 +22,69 @@ from vtmask.training import initial_params, make_train_step, sharding
 from vtmask.training.step import initial_state, step_keys
 
 SIZES = dataclasses.replace(
-    synthetic.SIZES, num_layers=3, num_heads=4, scan_layers=True, initializer_range=0.2
+    synthetic.SIZES, num_heads=4, scan_layers=True, remat="products", initializer_range=0.2
 )
 CALM = dataclasses.replace(SIZES, dropout_rate=0.0)
 BATCH = synthetic.SyntheticBatches(32).batch(0)
-BUDGETS = ((0.2, 0.2, 0.2), (0.9, 0.7, 0.95))
-LAYOUTS: dict[str, dict[str, Any]] = {
-    "data": {},
-    "fsdp": {"fsdp": True},
-    "tensor": {"model": 4},
-    "both": {"model": 2, "fsdp": True},
-    "microbatches": {"model": 2, "microbatches": 2},
-    "own negatives": {"negatives": "device"},
-}
 
 
 def main() -> None:
-    assert jax.device_count() == 8
+    jax.config.update("jax_num_cpu_devices", 8)
     sharding.SMALLEST_SPLIT = 64
-    found = {name: of_layout(**layout) for name, layout in LAYOUTS.items()}
-    one = sharding.make_mesh(synthetic.config(), jax.devices()[:1])
-    found["one device"] = of_step(one)
-    found["one device, microbatches"] = of_step(one, microbatches=2)
-    found["own negatives"]["by parts"] = loss_by_parts(8)
+    found = {
+        "one device": of_layout(1, batch=dealt_out(BATCH, 4, 2), microbatches=2),
+        "all": of_layout(8, model=2, fsdp=True, microbatches=2),
+        "tensor": of_layout(8, model=4),
+        "own negatives": of_layout(8, fsdp=True, negatives="device", sizes=CALM),
+        "by parts": loss_by_parts(8),
+    }
     print(json.dumps(found))
 
 
 def of_layout(
-    model: int = 1, fsdp: bool = False, microbatches: int = 1, negatives: Any = "global"
-) -> dict[str, Any]:
-    config = synthetic.config()
-    config.batch_size = len(BATCH["text"])
-    config.microbatches = microbatches
-    config.sharding = ConfigDict({"model": model, "fsdp": fsdp})
-    sizes = SIZES if negatives == "global" else CALM
-    return of_step(sharding.make_mesh(config), fsdp, microbatches, negatives, sizes)
-
-
-def of_step(
-    mesh: Mesh,
+    devices: int,
+    batch: dict[str, np.ndarray] = BATCH,
+    model: int = 1,
     fsdp: bool = False,
     microbatches: int = 1,
     negatives: Any = "global",
     sizes: VLMSizes = SIZES,
 ) -> dict[str, Any]:
-    model, optimizer = VLM(sizes), optax.adam(1e-3)
-    task = Pretrain(negatives=negatives, budgets=BUDGETS)
-    state = initial_state(initial_params(model, 0), optimizer, mesh, fsdp)
-    step = make_train_step(model, task, optimizer, lambda _: 1e-3, 0, mesh, microbatches)
-    batch = sharding.put_batch(BATCH, mesh)
-    compiled = step.lower(state, batch).compile()
-    bytes_of_state = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
-    state, metrics = compiled(state, batch)
-    _, later = compiled(state, batch)
-    return {
-        "loss": float(metrics["loss"]),
-        "grad_norm": float(metrics["grad_norm"]),
-        "next_loss": float(later["loss"]),
-        "budget": float(metrics["budget"]),
-        "bytes": bytes_of_state,
-        "collectives": collectives(compiled.as_text()),
-    }
+    """Losses of two steps, bytes of a device's state, and what devices exchange in a step."""
+    config = synthetic.config()
+    config.batch_size, config.microbatches = len(batch["text"]), microbatches
+    config.sharding = ConfigDict({"model": model, "fsdp": fsdp})
+    mesh = sharding.make_mesh(config, jax.devices()[:devices])
+    task, optimizer = Pretrain(negatives=negatives), optax.adam(1e-3)
+    state = initial_state(initial_params(VLM(sizes), 0), optimizer, mesh, fsdp)
+    step = make_train_step(VLM(sizes), task, optimizer, lambda _: 1e-3, 0, mesh, fsdp, microbatches)
+    on_devices = sharding.put_batch(batch, mesh)
+    compiled = step.lower(state, on_devices).compile()
+    taken = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
+    metrics = []
+    for _ in range(2):
+        state, of_step = compiled(state, on_devices)
+        metrics.append({name: float(of_step[name]) for name in ("loss", "grad_norm")})
+    return {"metrics": metrics, "bytes": taken, "exchanged": exchanged(compiled.as_text() or "")}
 
 
-def collectives(program: str) -> dict[str, list[int]]:
+def dealt_out(batch: dict[str, np.ndarray], groups: int, parts: int) -> dict[str, np.ndarray]:
+    """Rows in the order that makes a device's microbatches those of that many devices."""
+    rows = np.arange(len(batch["text"])).reshape(groups, parts, -1).swapaxes(0, 1).ravel()
+    return {name: x[rows] for name, x in batch.items()}
+
+
+def exchanged(program: str) -> dict[str, list[int]]:
     """Numbers in each array that devices exchange, by the kind of exchange."""
-    found: dict[str, list[int]] = {}
+    kinds = "all-gather|all-reduce|all-to-all|collective-permute"
+    found: dict[str, list[int]] = {kind: [] for kind in kinds.split("|")}
     for line in program.splitlines():
-        match = re.search(r"= (.*?) (all-gather|all-to-all|collective-permute)(-start)?\(", line)
+        match = re.search(rf"= (.*?) ({kinds})(-start)?\(", line)
         if match:
             shapes = re.findall(r"\[([\d,]*)\]", match[1])
-            found.setdefault(match[2], []).extend(
+            found[match[2]] += [
                 int(np.prod([int(n) for n in shape.split(",") if n])) for shape in shapes
-            )
+            ]
     return found
 
 

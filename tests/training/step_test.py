@@ -31,7 +31,9 @@ def step(
     params = initial_params(VLM(synthetic.CALM), 0)
     state = initial_state(params, optimizer, mesh, fsdp=False)
     task = task or Pretrain()
-    train_step = make_train_step(model, task, optimizer, lambda _: 1.0, 0, mesh, microbatches)
+    train_step = make_train_step(
+        model, task, optimizer, lambda _: 1.0, 0, mesh, False, microbatches
+    )
     new, metrics = train_step(state, sharding.put_batch(BATCH, mesh))
     updates = jax.tree.map(lambda a, b: np.asarray(a - b), new.params, params)
     return updates, {name: float(value) for name, value in metrics.items()}
@@ -87,7 +89,7 @@ def gradients(fresh: VLMSizes, sizes: VLMSizes) -> Any:
     params = initial_params(VLM(fresh), 0)
     task = Retrieval(2)
 
-    def loss(params: Any) -> jax.Array:
+    def loss(params: Any) -> Any:
         def of_model(model: VLM) -> jax.Array:
             video, text = task.embed_pairs(model, BATCH, deterministic=True)
             return (video * text).sum() / len(video)

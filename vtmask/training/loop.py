@@ -62,10 +62,11 @@ def train(
     mesh = sharding.make_mesh(config)
     schedule = make_schedule(config.optim, config.num_steps)
     optimizer = make_optimizer(config.optim, schedule)
+    fsdp = config.sharding.fsdp
     train_step = make_train_step(
-        model, task, optimizer, schedule, config.seed, mesh, config.microbatches
+        model, task, optimizer, schedule, config.seed, mesh, fsdp, config.microbatches
     )
-    state = initial_state(params, optimizer, mesh, config.sharding.fsdp)
+    state = initial_state(params, optimizer, mesh, fsdp)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep))
         start = checkpoints.latest_step() or 0

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
+from jax.stages import Wrapped
 
 from vtmask import packing
 from vtmask.models import AnyModel
@@ -77,11 +78,12 @@ def make_train_step(
     schedule: optax.Schedule,
     seed: int,
     mesh: Mesh,
+    fsdp: bool = False,
     microbatches: int = 1,
-) -> Callable[[TrainState, dict[str, Array]], tuple[TrainState, Metrics]]:
+) -> Wrapped:
     """Jits `(state, batch) -> (state, metrics)`; the old state's buffers are given up.
 
-    The state stays where it is (see `vtmask.training.sharding.of_state`). Masks and dropout are
+    The state stays where `initial_state` put it. Masks and dropout are
     drawn from `seed` folded with the step. Metrics are scalars: the loss and its parts, gradient
     and parameter norms, the learning rate, the batch's number of frames and text tokens that are
     no padding, and where the task has budgets, which one the batch was packed into.
@@ -113,7 +115,8 @@ def make_train_step(
             "tokens": jnp.array([batch[k].sum() for k in batch if k.endswith("_mask")]).sum(),
         }
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, opt_state), metrics
+        new = TrainState(state.step + 1, params, opt_state)
+        return jax.lax.with_sharding_constraint(new, sharding.of_state(new, mesh, fsdp)), metrics
 
     return jax.jit(train_step, donate_argnums=0)
 
