@@ -13,6 +13,7 @@ bfloat16 numbers as float32.
 
 import argparse
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from jax import Array
 from jax.stages import Compiled
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where configs are
+
 from vtmask import losses, tasks
 from vtmask.losses import Candidates, Queries
 from vtmask.models import VLM, VLMSizes
@@ -33,7 +36,9 @@ from vtmask.training.optimizer import make_optimizer
 from vtmask.training.step import TrainState
 
 RECIPES = ("vlm", "vlm_large", "vlm_1b")
-DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+DEVICES = (1, 8, 64, 256)
+# Memory is planned before LLVM makes code of a program, which takes the most time.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SAMPLES = (16, 64, 256, 1024, 8192)
 MASKED, FRAMES = 19, 18  # of a sample, on average, in pre-training
 
@@ -101,8 +106,11 @@ def with_all_scores(queries: Queries, candidates: Candidates) -> tuple[Array, Ar
 
 
 def of_recipe(name: str, devices: int) -> float:
-    """GiB a device that the step of configs/`name`.py takes, its state included."""
+    """GiB a device that the step of configs/`name`.py takes at most, its state included.
+
+    That is a batch computed with its padding."""
     config = importlib.import_module(f"configs.{name}").get_config()
+    config.task.budgets = ()
     settings = config.model.to_dict()
     settings.pop("name")
     model = VLM(VLMSizes(**settings))
@@ -137,7 +145,7 @@ def of_recipe(name: str, devices: int) -> float:
         placed(shapes, sharding.of_state(shapes, mesh, fsdp)),
         placed(batch, dict.fromkeys(batch, places)),
     )
-    return gib(lowered.compile())
+    return gib(lowered.compile(QUICK))
 
 
 def gib(compiled: Compiled) -> float:

@@ -1,6 +1,7 @@
 """What makes a step cheaper leaves its losses, gradients and metrics as they were."""
 
 import dataclasses
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -97,6 +98,20 @@ def gradients(fresh: VLMSizes, sizes: VLMSizes) -> Any:
         return VLM(sizes).apply({"params": params}, method=of_model)
 
     return jax.jit(jax.grad(loss))(params)
+
+
+def test_a_gpu_s_program_multiplies_bfloat16_and_gives_up_the_old_state() -> None:
+    sizes = dataclasses.replace(synthetic.SIZES, dtype="bfloat16")
+    optimizer, mesh = optax.adam(1.0), sharding.make_mesh(synthetic.config())
+    state = initial_state(initial_params(VLM(sizes), 0), optimizer, mesh, fsdp=False)
+    task = Pretrain(budgets=BUDGETS)
+    train_step = make_train_step(VLM(sizes), task, optimizer, lambda _: 1.0, 0, mesh)
+    traced = train_step.trace(state, sharding.put_batch(BATCH, mesh))
+    program = traced.lower(lowering_platforms=("cuda",)).as_text()
+    products = re.findall(r"dot_general.* : \((.*)\) ->", program)
+    assert len(products) > 6 * sizes.num_layers * (len(BUDGETS) + 1)
+    assert all(product.count("xbf16>") == 2 for product in products)
+    assert program.count("tf.aliasing_output") == len(jax.tree.leaves(state))
 
 
 def test_remat_needs_a_scan() -> None:

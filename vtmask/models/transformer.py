@@ -109,7 +109,7 @@ class SelfAttention(nn.Module):
             if cache_at is not None:
                 key = self._cached("keys", key, 3, mask.shape[-1], cache_at)
                 value = self._cached("values", value, 2, mask.shape[-1], cache_at)
-            scores = jnp.matmul(query.swapaxes(1, 2), key, preferred_element_type=jnp.float32)
+            scores = _scores(query.swapaxes(1, 2), key)
             weights = jax.nn.softmax(scores / query.shape[-1] ** 0.5 + bias).astype(x.dtype)
             weights = Dropout(sizes.dropout_rate)(weights, deterministic)
             mixed = (weights @ value).swapaxes(1, 2)
@@ -277,6 +277,21 @@ def _pack(x: Array, where: Packing | None) -> Array:
 
 def _unpack(x: Array, where: Packing | None) -> Array:
     return x if where is None else where.unpack(x)
+
+
+@jax.custom_vjp
+def _scores(query: Array, key: Array) -> Array:
+    """[B, heads, N, size] by [B, heads, size, M], in float32."""
+    return jnp.matmul(query, key, preferred_element_type=jnp.float32)
+
+
+def _scores_backward(factors: tuple[Array, Array], of_scores: Array) -> tuple[Array, Array]:
+    query, key = factors
+    of_scores = of_scores.astype(query.dtype)  # or the products would be those of float32
+    return of_scores @ key.swapaxes(2, 3), query.swapaxes(2, 3) @ of_scores
+
+
+_scores.defvjp(lambda query, key: (_scores(query, key), (query, key)), _scores_backward)
 
 
 def _fused_attention(query: Array, key: Array, value: Array, bias: Array) -> Array:
