@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 import evaluate
 import train
+from data import build
 from data.folder.folder_dataset_builder import Builder, FolderConfig
 from vtmask import export
 from vtmask.errors import UserError
@@ -65,6 +66,25 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 
 def data(folder: Path) -> list[str]:
     return ["--config.data.name=demo/tiny", f"--config.data.dir={folder}"]
+
+
+def small(name: str, folder: Path, **overrides: Any) -> ConfigDict:
+    """The recipe as `SMALL` has it, to run in this process."""
+    settings = {"batch_size": 8, "num_steps": 1, "data__name": "demo/tiny", "data__split": "train"}
+    sizes = {"model__hidden_size": 32, "model__num_layers": 2, "model__mlp_size": 64}
+    config = synthetic.recipe(name, data__dir=str(folder), **settings | sizes)
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
+    if config.task.get("isolated_layers") is not None:
+        config.task.isolated_layers = 2
+    return config
+
+
+def said_by(function: Any, *arguments: Any) -> str:
+    """The one line of a program that has to fail, which `vtmask.cli` prints."""
+    with pytest.raises(UserError) as said:
+        function(*arguments)
+    assert "\n" not in str(said.value)
+    return str(said.value)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +145,10 @@ def test_fine_tuning_and_evaluation(pretrained: Path, demo_dir: Path, tmp_path: 
     done = command("train.py", *RETRIEVAL, *data(demo_dir), init, f"--workdir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     arguments = [f"--model={tmp_path}/run/export", f"--out={tmp_path}/test"]
-    other = error("evaluate.py", *RETRIEVAL, "--config.task.isolated_layers=1", *arguments)
-    assert "isolated_layers is 1, but" in other and other.endswith("was trained with 2")
+    other = small("demo_retrieval", demo_dir)
+    other.task.isolated_layers = 1
+    said = said_by(evaluate.main, other, f"{tmp_path}/run/export", tmp_path / "test")
+    assert "isolated_layers is 1, but" in said and said.endswith("was trained with 2")
     done = command("evaluate.py", *RETRIEVAL, *data(demo_dir), *arguments)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "test" / "metrics.json").read_text())
@@ -152,31 +174,32 @@ def test_data_of_another_extractor_or_tokenizer(
     shutil.copytree(demo_dir, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "demo" / "tiny" / "1.0.0" / "metadata.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    init = f"--config.init_from={pretrained}/export"
-    assert said in error("train.py", *RETRIEVAL, *data(tmp_path), init, f"--workdir={tmp_path}/run")
+    config = small("demo_retrieval", tmp_path, init_from=f"{pretrained}/export")
+    assert said in said_by(train.main, config, tmp_path / "run")
 
 
-def test_data_of_another_width(pretrained: Path, tmp_path: Path) -> None:
-    manual = tmp_path / "manual"
+def test_data_of_another_width(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manual, model = tmp_path / "manual", f"{pretrained}/export"
     manual.mkdir()
     np.save(manual / "a.npy", np.ones((5, 8), np.float32))
     (manual / "a.txt").write_text("spin the red ball")
     fields = {"name": "narrow", "feature_size": 8}
-    build = ["-m", "data.build", "folder", f"--config={json.dumps(fields)}"]
-    build += [f"--manual_dir={manual}", f"--data_dir={tmp_path}"]
-    done = command(*build, f"--tokenizer={pretrained}/export")
-    assert done.returncode == 0, done.stderr
-    narrow = ["--config.data.name=folder/narrow", f"--config.data.dir={tmp_path}"]
-    init = [f"--config.init_from={pretrained}/export", f"--workdir={tmp_path}/run"]
+    flags = [f"--config={json.dumps(fields)}", f"--manual_dir={manual}", f"--data_dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["build", "folder", *flags, f"--tokenizer={model}"])
+    build.main()
+    here = {"data__name": "folder/narrow", "eval__split": "train"}
+    config = small("demo_retrieval", tmp_path, init_from=model, **here)
     said = "its features are 8 numbers wide, the model was trained on 512; build the data set"
-    assert said in error("train.py", *RETRIEVAL, *narrow, *init)
-    model = ["--config.eval.split=train", f"--model={pretrained}/export", f"--out={tmp_path}/test"]
-    assert said in error("evaluate.py", *RETRIEVAL, *narrow, *model)
+    assert said in said_by(train.main, config, tmp_path / "run")
+    assert said in said_by(evaluate.main, config, model, tmp_path / "test")
 
 
 def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
-    init = [f"--config.init_from={pretrained}/export", "--config.model.mlp_size=128"]
-    said = error("train.py", *RETRIEVAL, *data(demo_dir), *init, f"--workdir={tmp_path}")
+    start = {"init_from": f"{pretrained}/export", "model__mlp_size": 128}
+    config = small("demo_retrieval", demo_dir, **start)
+    said = said_by(train.main, config, tmp_path)
     assert "mlp_size is 64, the config says 128; set --config.model.mlp_size=64" in said
 
 
@@ -187,13 +210,6 @@ def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Pat
         (["--config=configs/demo.py", "--config.optim.lr=fast"], "config.optim.lr"),
         (["--config=configs/none.py"], "configs/none.py"),
         (["--config=configs/demo.py", "--config.task.objective=MTM"], "expected 'mtm' or"),
-        (["--config=configs/demo.py", "--config.sampler.clips_per_record=3"], "multiple of 3"),
-        (["--config=configs/demo.py", "--config.model.num_heads=5"], "multiple of num_heads 5"),
-        (["--config=configs/demo.py", "--config.model.max_len=600"], "max_len is 600"),
-        (["--config=configs/demo.py", "--config.model.dtype=bf16"], "expected 'float32' or"),
-        (["--config=configs/demo_retrieval.py"], "no split 'train[:200]'; it has train (24)"),
-        (["--config=configs/demo.py", "--config.data.dir=/none"], "data.build demo"),
-        (["--config=configs/demo.py", "--config.init_from=/none"], "/none: no model.json"),
         ([], "--config"),
     ],
 )
@@ -203,23 +219,24 @@ def test_a_wrong_flag(arguments: list[str], said: str, demo_dir: Path, tmp_path:
     assert said in error("train.py", *arguments[:1], *found, *arguments[1:], workdir)
 
 
-def small(name: str, folder: Path, **overrides: Any) -> ConfigDict:
-    """The recipe as `SMALL` has it, to run in this process."""
-    settings = {"batch_size": 8, "num_steps": 1, "data__name": "demo/tiny", "data__split": "train"}
-    sizes = {"model__hidden_size": 32, "model__num_layers": 2, "model__mlp_size": 64}
-    config = synthetic.recipe(name, data__dir=str(folder), **settings | sizes)
-    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
-    if config.task.get("isolated_layers") is not None:
-        config.task.isolated_layers = 2
-    return config
-
-
-def said_by(function: Any, *arguments: Any) -> str:
-    """The one line of a program that has to fail, which `vtmask.cli` prints."""
-    with pytest.raises(UserError) as said:
-        function(*arguments)
-    assert "\n" not in str(said.value)
-    return str(said.value)
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("demo", {"sampler__clips_per_record": 3}, "multiple of 3"),
+        ("demo", {"model__num_heads": 5}, "multiple of num_heads 5"),
+        ("demo", {"model__max_len": 600}, "max_len is 600"),
+        ("demo", {"model__dtype": "bf16"}, "expected 'float32' or"),
+        ("demo_retrieval", {}, "no split 'train[:200]'; it has train (24)"),
+        ("demo", {"data__dir": "/none"}, "data.build demo"),
+        ("demo", {"init_from": "/none"}, "/none: no model.json"),
+    ],
+)
+def test_a_wrong_field(
+    name: str, change: dict[str, Any], said: str, demo_dir: Path, tmp_path: Path
+) -> None:
+    where = {"data__name": "demo/tiny", "data__dir": str(demo_dir)}
+    config = synthetic.recipe(name, **where | change)
+    assert said in said_by(train.main, config, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 # Tests compile the same small programs again and again.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+# Most of their time is LLVM's, which optimises programs that run for milliseconds.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import golden
 
@@ -48,7 +51,13 @@ def golden_dir(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def demo_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """TFDS data folder with demo/tiny, made as a user makes it. Tests that damage it copy it."""
-    folder = tmp_path_factory.mktemp("data")
-    command = ["-m", "data.build", "demo", "--config=tiny", f"--data_dir={folder}"]
-    subprocess.run([sys.executable, *command], check=True, cwd=Path(__file__).parents[1])
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "demo"
+    with (shared / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "demo/tiny/1.0.0").exists():
+            command = ["-m", "data.build", "demo", "--config=tiny", f"--data_dir={folder}"]
+            subprocess.run([sys.executable, *command], check=True, cwd=Path(__file__).parents[1])
     return folder

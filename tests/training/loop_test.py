@@ -58,34 +58,46 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 RETRIEVAL = ConfigDict({"name": "retrieval", "isolated_layers": 2, "direction": "t2v"})
 APART = ConfigDict({"name": "retrieval", "isolated_layers": None, "direction": "both"})
+TASKS = {"pretrain": synthetic.config().task, "retrieval": RETRIEVAL, "apart": APART}
 
 
-@pytest.mark.parametrize(
-    "task", ["synthetic.config().task", "loop_test.RETRIEVAL", "loop_test.APART"]
-)
-def test_one_and_eight_devices_have_the_same_losses(tmp_path: Path, task: str) -> None:
-    losses = []
-    for devices in (1, 8):
-        workdir = tmp_path / str(devices)
-        script = (
-            "import jax, synthetic; from pathlib import Path; from training import loop_test; "
-            f"assert jax.device_count() == {devices}; "
-            f"loop_test.run(Path({str(workdir)!r}), task={task})"
-        )
-        subprocess.run(
-            [sys.executable, "-c", script],
-            check=True,
-            cwd=ROOT,
-            env=os.environ
-            | {
-                "JAX_PLATFORMS": "cpu",
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-                "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-            },
-        )
-        losses.append([line["loss"] for line in read_metrics(workdir / "metrics.jsonl")])
-    assert len(losses[0]) == 6
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+def run_tasks(folder: Path) -> None:
+    """Trains on each of `TASKS`; its workdir in `folder` has its name."""
+    for name, task in TASKS.items():
+        run(folder / name, task=task)
+
+
+@pytest.fixture(scope="module")
+def on_eight_devices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of `run_tasks` in a process with eight devices."""
+    folder = tmp_path_factory.mktemp("eight")
+    script = (
+        "import jax; from pathlib import Path; from training import loop_test; "
+        f"assert jax.device_count() == 8; loop_test.run_tasks(Path({str(folder)!r}))"
+    )
+    environment = {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+    }
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, cwd=ROOT, env=os.environ | environment
+    )
+    return folder
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_one_and_eight_devices_have_the_same_losses(
+    on_eight_devices: Path, tmp_path: Path, name: str
+) -> None:
+    assert jax.device_count() == 1
+    run(tmp_path, task=TASKS[name])
+    one, eight = (
+        [line["loss"] for line in read_metrics(workdir / "metrics.jsonl")]
+        for workdir in (tmp_path, on_eight_devices / name)
+    )
+    assert len(one) == 6
+    np.testing.assert_allclose(one, eight, rtol=1e-5)
 
 
 def test_training_learns(tmp_path: Path) -> None:
