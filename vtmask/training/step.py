@@ -115,7 +115,8 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, opt_state), metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    everywhere = sharding.replicated(mesh)  # metrics, which every process reads
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(None, everywhere))
 
 
 def _gradients(
