@@ -48,6 +48,7 @@ def start() -> Iterator[None]:
     if not _join():
         yield
         return
+    wait_for_all("start")
     watcher = subprocess.Popen(
         [sys.executable, "-IS", "-c", _LAST_WORD, _lost()],
         stdin=subprocess.PIPE,
@@ -71,6 +72,11 @@ def is_first() -> bool:
 
 
 def wait_for_all(where: str) -> None:
+    """Waits until all processes are here, however late.
+
+    They must before devices exchange numbers for the first time: gloo, which does so for CPUs,
+    gives up a process that is not there after 30 s.
+    """
     multihost_utils.sync_global_devices(where)
 
 
@@ -101,7 +107,6 @@ def _join() -> bool:
         if not value.isdecimal():
             raise UserError(f"{name} is {value!r}, expected a whole number")
     count, process = (int(told[name]) if name in told else None for name in _SETTINGS[1:])
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # or SIGTERM would not end a process
     try:
         jax.distributed.initialize(

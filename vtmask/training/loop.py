@@ -97,8 +97,13 @@ def train(
             initial=start,
             disable=not distributed.is_first(),
         )
+        program: jax.stages.Compiled | None = None
         for step in steps:
-            state, metrics = train_step(state, feed.take())
+            batch = feed.take()
+            if program is None:
+                program = train_step.lower(state, batch).compile()
+                distributed.wait_for_all("compiled")
+            state, metrics = program(state, batch)
             feed.fill()
             curves.add(step, metrics)
             done = step + 1

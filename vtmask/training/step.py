@@ -78,7 +78,7 @@ def make_train_step(
     seed: int,
     mesh: Mesh,
     microbatches: int = 1,
-) -> Callable[[TrainState, dict[str, Array]], tuple[TrainState, Metrics]]:
+) -> jax.stages.Wrapped:
     """Jits `(state, batch) -> (state, metrics)`; the old state's buffers are given up.
 
     The state stays where it is (see `vtmask.training.sharding.of_state`). Masks and dropout are
