@@ -82,7 +82,7 @@ def of_step(
         "next_loss": float(later["loss"]),
         "budget": float(metrics["budget"]),
         "bytes": bytes_of_state,
-        "collectives": collectives(compiled.as_text() or ""),
+        "collectives": collectives(compiled.as_text()),
     }
 
 

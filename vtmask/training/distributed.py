@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 
 from vtmask.errors import UserError
 
@@ -49,6 +51,7 @@ def start() -> Iterator[None]:
         yield
         return
     wait_for_all("start")
+    _connect()
     watcher = subprocess.Popen(
         [sys.executable, "-IS", "-c", _LAST_WORD, _lost()],
         stdin=subprocess.PIPE,
@@ -123,6 +126,15 @@ def _join() -> bool:
             f"{' and '.join(told)}: {error} Set all of {', '.join(_SETTINGS)}"
         ) from error
     return jax.process_count() > 1
+
+
+def _connect() -> None:
+    """Exchanges a number among all devices while all processes are here; see `wait_for_all`."""
+    count = jax.device_count()
+    zeros = np.zeros(count, np.float32)
+    place = NamedSharding(jax.make_mesh((count,), ("all",)), PartitionSpec("all"))
+    numbers = jax.make_array_from_callback((count,), place, lambda part: zeros[part])
+    jax.block_until_ready(jnp.sum(numbers))
 
 
 def _lost() -> str:

@@ -19,7 +19,14 @@ from vtmask.training import distributed, sharding
 from vtmask.training.checkpoints import Checkpoints, claim_workdir, require_shared
 from vtmask.training.metrics import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
-from vtmask.training.step import Metrics, Params, Task, initial_state, make_train_step
+from vtmask.training.step import (
+    Metrics,
+    Params,
+    Task,
+    TrainState,
+    initial_state,
+    make_train_step,
+)
 
 AHEAD = 2  # batches on the devices besides that of the step
 
@@ -101,7 +108,7 @@ def train(
         for step in steps:
             batch = feed.take()
             if program is None:
-                program = train_step.lower(state, batch).compile()
+                program = compiled(train_step, state, batch, mesh)
                 distributed.wait_for_all("compiled")
             state, metrics = program(state, batch)
             feed.fill()
@@ -113,6 +120,19 @@ def train(
             if save:
                 checkpoints.save(done, state)
     return distributed.on_host(state.params)
+
+
+def compiled(
+    train_step: Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics]],
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    mesh: Mesh,
+) -> jax.stages.Compiled:
+    """The step's program: the state stays where it is, every process can read the metrics."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    outputs = places, sharding.replicated(mesh)
+    step = jax.jit(train_step, donate_argnums=0, out_shardings=outputs)
+    return step.lower(state, batch).compile()
 
 
 class Feed:

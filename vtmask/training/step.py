@@ -78,7 +78,7 @@ def make_train_step(
     seed: int,
     mesh: Mesh,
     microbatches: int = 1,
-) -> jax.stages.Wrapped:
+) -> Callable[[TrainState, dict[str, Array]], tuple[TrainState, Metrics]]:
     """Jits `(state, batch) -> (state, metrics)`; the old state's buffers are given up.
 
     The state stays where it is (see `vtmask.training.sharding.of_state`). Masks and dropout are
@@ -115,8 +115,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, opt_state), metrics
 
-    everywhere = sharding.replicated(mesh)  # metrics, which every process reads
-    return jax.jit(train_step, donate_argnums=0, out_shardings=(None, everywhere))
+    return jax.jit(train_step, donate_argnums=0)
 
 
 def _gradients(
