@@ -23,7 +23,7 @@ from vtmask.export import BertModel, Model, S3DModel
 from vtmask.inputs import recipe
 from vtmask.inputs.dataset import Dataset
 from vtmask.models import AnyModel, VideoCLIPSizes, VLMSizes
-from vtmask.training import Params, initial_params, train
+from vtmask.training import Params, distributed, initial_params, train
 
 # Sizes that a fine-tuning recipe may choose: no parameter it starts from depends on them.
 FREE_SIZES = {"max_len", "dropout_rate", "initializer_range", "dtype", "num_classes"}
@@ -44,19 +44,20 @@ def main(config: ConfigDict, workdir: Path) -> None:
     task = tasks.create(config.task)
     augmented = recipe.retrieval_augmented(config, batches, model, task, workdir)
     params = train(config, workdir, model, task, augmented, params)
-    export.save(
-        workdir / "export",
-        Model(
-            model,
-            params,
-            dataset.tokenizer,
-            dataset.feature_extractor,
-            dataset.seconds_per_feature,
-            config.to_dict(),
-            class_names,
-        ),
-    )
-    print(f"Exported to {workdir / 'export'}")
+    if distributed.is_first():
+        export.save(
+            workdir / "export",
+            Model(
+                model,
+                params,
+                dataset.tokenizer,
+                dataset.feature_extractor,
+                dataset.seconds_per_feature,
+                config.to_dict(),
+                class_names,
+            ),
+        )
+        print(f"Exported to {workdir / 'export'}")
 
 
 def params_to_start_from(
@@ -120,4 +121,9 @@ if __name__ == "__main__":
     CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: configs/demo.py, …")
     WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
     flags.mark_flag_as_required("config")
-    cli.run(lambda: main(CONFIG.value, Path(WORKDIR.value)))
+
+    def run() -> None:
+        with distributed.start():
+            main(CONFIG.value, Path(WORKDIR.value))
+
+    cli.run(run)

@@ -67,6 +67,9 @@ class SyntheticBatches:
             yield batch
             step += 1
 
+    def needs_params(self, step: int) -> bool:
+        return False
+
     def batch(self, step: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(step)
         size, frames, words = self.batch_size, SIZES.max_video_len, SIZES.max_text_len

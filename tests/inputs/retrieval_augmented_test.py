@@ -22,7 +22,7 @@ from vtmask.models import VideoCLIP, VideoCLIPSizes
 from vtmask.tasks import separate
 from vtmask.tasks.pretrain import Pretrain
 from vtmask.tasks.retrieval import Retrieval
-from vtmask.training import Params, initial_params, train
+from vtmask.training import Params, initial_params, sharding, train
 
 VIDEOS_A_BATCH, CLIPS = 4, 3  # of 24 videos: an epoch is 6 batches
 
@@ -41,7 +41,8 @@ def model(dataset: Dataset) -> VideoCLIP:
 
 @pytest.fixture(scope="module")
 def params(model: VideoCLIP) -> Params:
-    return initial_params(model, 0)
+    mesh = sharding.make_mesh(synthetic.config())
+    return jax.device_put(initial_params(model, 0), sharding.replicated(mesh))
 
 
 def batches(dataset: Dataset, model: VideoCLIP, **options: Any) -> TrainingBatches:
@@ -205,7 +206,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
         source = augmented(tmp_path / folder, dataset, model)
 
         class Stopped:
-            inputs, video_ids = source.inputs, source.video_ids
+            inputs, video_ids, needs_params = source.inputs, source.video_ids, source.needs_params
 
             def from_step(self, start: int, params: Callable[[], Params]) -> Any:
                 for step, batch in enumerate(source.from_step(start, params), start):

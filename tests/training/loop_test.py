@@ -37,10 +37,10 @@ class Killed(Exception):
 
 
 class KilledAt(synthetic.SyntheticBatches):
-    """Batches that end the process, as far as the loop can tell, before step 3."""
+    """Batches that end the process, as far as the loop can tell, before step 5."""
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        if step == 3:
+        if step == 5:
             raise Killed
         return super().batch(step)
 

@@ -75,6 +75,10 @@ class TrainingBatches:
         steps = tf.data.Dataset.counter(start_step, dtype=tf.int64)
         return _batches(self._make_batch, steps.map(plan))
 
+    def needs_params(self, step: int) -> bool:
+        del step
+        return False
+
     def in_order(self, order: np.ndarray, start_step: int) -> Generator[Batch, None, None]:
         """This host's part of batches of given records of the only data set.
 

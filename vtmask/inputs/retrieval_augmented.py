@@ -20,7 +20,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
 from tqdm import tqdm
 
 from vtmask.disk import write_whole
@@ -29,7 +28,7 @@ from vtmask.evaluation.ranking import rank
 from vtmask.inputs.pipeline import Batch, TrainingBatches
 from vtmask.models import AnyModel
 from vtmask.tasks.retrieval import Retrieval
-from vtmask.training import Params, sharding
+from vtmask.training import Params, distributed, sharding
 
 INDICES = ("exact", "faiss")
 
@@ -113,6 +112,10 @@ class RetrievalAugmented:
             yield from self.batches.in_order(order[done:], step)
             step = (epoch + 1) * self.steps_per_epoch
 
+    def needs_params(self, step: int) -> bool:
+        """At the start of an epoch; see `vtmask.training.loop.Batches`."""
+        return step % self.steps_per_epoch == 0
+
     def video_ids(self, step: int) -> list[str]:
         """The videos of a step's global batch, for error messages; its epoch must have begun."""
         epoch, done = divmod(step, self.steps_per_epoch)
@@ -123,7 +126,7 @@ class RetrievalAugmented:
         """Numbers of the videos of each batch of an epoch, int64 [steps_per_epoch, videos], as the
         first host's workdir has them; None where it has none."""
         path, order = self._path(epoch), np.full(self._shape, -1)
-        if jax.process_index() == 0 and path.exists():
+        if distributed.is_first() and path.exists():
             found = np.load(path)
             fits = found.shape == self._shape and found.max() < self.num_videos
             order = found if fits else np.full(self._shape, -2)
@@ -140,7 +143,7 @@ class RetrievalAugmented:
         rng = np.random.default_rng((self.batches.seed, epoch))
         videos = self.embed_videos(epoch, params)
         order = _of_first_host(draw_clusters(videos, *self._shape, rng, self.index))
-        if jax.process_index() == 0:
+        if distributed.is_first():
             path, content = self._path(epoch), io.BytesIO()
             path.parent.mkdir(exist_ok=True)
             np.save(content, order)
@@ -152,14 +155,25 @@ class RetrievalAugmented:
         return self.steps_per_epoch, self.batches.records_per_batch
 
     def embed_videos(self, epoch: int, params: Params) -> np.ndarray:
-        """Videos as the means of their clips' pooled frames and texts, float32 [N, H]."""
+        """Videos as the means of their clips' pooled frames and texts, float32 [N, H].
+
+        Args:
+          params: on the mesh of a training state.
+        """
         size = self.batches.records_per_batch
         count = math.ceil(self.num_videos / size)
         order = np.arange(count * size).reshape(count, size) % self.num_videos
-        clips = self._embedded_clips.in_order(order, epoch * count)
+        clips = tqdm(
+            self._embedded_clips.in_order(order, epoch * count),
+            f"embed videos for epoch {epoch}",
+            count,
+            leave=False,
+            disable=not distributed.is_first(),
+        )
+        mesh = jax.tree.leaves(params)[0].sharding.mesh
         found = [
-            np.asarray(self._embed(params, sharding.put_batch(batch, self._mesh)))
-            for batch in tqdm(clips, f"embed videos for epoch {epoch}", count, leave=False)
+            np.asarray(distributed.on_host(self._embed(params, sharding.put_batch(batch, mesh))))
+            for batch in clips
         ]
         return np.concatenate(found)[: self.num_videos]
 
@@ -173,10 +187,6 @@ class RetrievalAugmented:
         )
 
     @functools.cached_property
-    def _mesh(self) -> Mesh:
-        return sharding.make_mesh(self._embedded_clips.batch_size)
-
-    @functools.cached_property
     def _embed(self) -> Callable[[Params, dict[str, jax.Array]], jax.Array]:
         """Jits `(params, batch) -> embeddings` of the batch's videos, [R, H]."""
 
@@ -186,12 +196,7 @@ class RetrievalAugmented:
             clips = (video + text) / 2
             return clips.reshape(-1, self.clips_per_video, clips.shape[-1]).mean(axis=1)
 
-        everywhere = sharding.replicated(self._mesh)
-        return jax.jit(
-            embed,
-            in_shardings=(everywhere, sharding.split_over_data(self._mesh)),
-            out_shardings=everywhere,
-        )
+        return jax.jit(embed)
 
     def _path(self, epoch: int) -> Path:
         return self.workdir / "clusters" / f"epoch-{epoch:05d}.npy"

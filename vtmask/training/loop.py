@@ -2,22 +2,33 @@
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vtmask.errors import UserError
 from vtmask.models import AnyModel
-from vtmask.training import sharding
-from vtmask.training.checkpoints import Checkpoints, claim_workdir
+from vtmask.training import distributed, sharding
+from vtmask.training.checkpoints import Checkpoints, claim_workdir, require_shared
 from vtmask.training.metrics import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
-from vtmask.training.step import Metrics, Params, Task, initial_state, make_train_step
+from vtmask.training.step import (
+    Metrics,
+    Params,
+    Task,
+    TrainState,
+    initial_state,
+    make_train_step,
+)
+
+AHEAD = 2  # batches on the devices besides that of the step
 
 
 class Batches(Protocol):
@@ -37,6 +48,10 @@ class Batches(Protocol):
         self, start_step: int, params: Callable[[], Params]
     ) -> Iterator[dict[str, np.ndarray]]: ...
 
+    def needs_params(self, step: int) -> bool:
+        """Whether a step's batch can be asked for when the steps before it are done, not sooner."""
+        ...
+
     def video_ids(self, step: int) -> list[str]: ...
 
 
@@ -52,13 +67,17 @@ def train(
       params: where a run starts that has no checkpoint.
 
     Returns:
-      The final parameters, the same to the bit whether or not the run was interrupted.
+      The final parameters, the same to the bit whether or not the run was interrupted; whole in
+      each process.
 
     Raises:
-      UserError: the workdir is another config's, a checkpoint can't be written, or the loss is not
-        finite.
+      UserError: the workdir is another config's, no checkpoint of it can be read, one can't be
+        written, or the loss is not finite.
     """
-    claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
+    if distributed.is_first():
+        claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
+    distributed.wait_for_all("workdir")
+    require_shared(workdir)
     mesh = sharding.make_mesh(config)
     schedule = make_schedule(config.optim, config.num_steps)
     optimizer = make_optimizer(config.optim, schedule)
@@ -69,18 +88,31 @@ def train(
     state = initial_state(params, optimizer, mesh, fsdp)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep))
-        start = checkpoints.latest_step() or 0
-        if start:
-            state = checkpoints.restore(start, state)
-        writer = stack.enter_context(MetricWriter(workdir, start))
-        curves = Curves(writer, batches, config.batch_size)
+        state = checkpoints.restore_newest(state) or state
+        start = int(state.step)
+        curves = Curves(batches, config.batch_size)
+        if distributed.is_first():
+            curves.writer = stack.enter_context(MetricWriter(workdir, start))
 
         def params_now() -> Params:
             return state.params
 
-        steps = tqdm(range(start, config.num_steps), "train", config.num_steps, initial=start)
-        for step, batch in zip(steps, batches.from_step(start, params_now), strict=False):
-            state, metrics = train_step(state, sharding.put_batch(batch, mesh))
+        feed = Feed(batches, range(start, config.num_steps), mesh, params_now)
+        steps = tqdm(
+            range(start, config.num_steps),
+            "train",
+            config.num_steps,
+            initial=start,
+            disable=not distributed.is_first(),
+        )
+        program: jax.stages.Compiled | None = None
+        for step in steps:
+            batch = feed.take()
+            if program is None:
+                program = compiled(train_step, state, batch, mesh)
+                distributed.wait_for_all("compiled")
+            state, metrics = program(state, batch)
+            feed.fill()
             curves.add(step, metrics)
             done = step + 1
             save = done % config.checkpoint.every == 0 or done == config.num_steps
@@ -88,18 +120,67 @@ def train(
                 steps.set_postfix(loss=f"{curves.write(done)['loss']:.3f}", refresh=False)
             if save:
                 checkpoints.save(done, state)
-    return state.params
+    return distributed.on_host(state.params)
+
+
+def compiled(
+    train_step: Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics]],
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    mesh: Mesh,
+) -> jax.stages.Compiled:
+    """The step's program: the state stays where it is, every process can read the metrics."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    outputs = places, sharding.replicated(mesh)
+    step = jax.jit(train_step, donate_argnums=0, out_shardings=outputs)
+    return step.lower(state, batch).compile()
+
+
+class Feed:
+    """Batches on the devices, put there while earlier steps run.
+
+    Steps and transfers are queued for the devices, neither waits for the other. So one thread does.
+    """
+
+    def __init__(self, batches: Batches, steps: range, mesh: Mesh, params: Callable[[], Params]):
+        self._batches, self._mesh, self._coming = batches, mesh, deque(steps)
+        self._source = batches.from_step(steps.start, params)
+        self._ready: deque[dict[str, jax.Array]] = deque()
+
+    def take(self) -> dict[str, jax.Array]:
+        """The batch of the next step; the steps before it have been given to the devices."""
+        if not self._ready:
+            self._put()
+        return self._ready.popleft()
+
+    def fill(self) -> None:
+        """Puts batches there for the steps after the one just begun, as far as they may be."""
+        while (
+            len(self._ready) < AHEAD
+            and self._coming
+            and not self._batches.needs_params(self._coming[0])
+        ):
+            self._put()
+
+    def _put(self) -> None:
+        self._coming.popleft()
+        self._ready.append(sharding.put_batch(next(self._source), self._mesh))
 
 
 class Curves:
-    """Gathers the metrics of steps on the device and writes their means."""
+    """Gathers the metrics of steps on the device and writes their means, where it has a writer."""
 
-    def __init__(self, writer: MetricWriter, batches: Batches, batch_size: int):
-        self._writer, self._batches, self._batch_size = writer, batches, batch_size
+    writer: MetricWriter | None = None
+
+    def __init__(self, batches: Batches, batch_size: int):
+        self._batches, self._batch_size = batches, batch_size
         self._pending: list[tuple[int, Metrics]] = []
         self._since = time.perf_counter()
 
     def add(self, step: int, metrics: Metrics) -> None:
+        """Takes a step's, and waits for those of the step before: batches would pile up else."""
+        if self._pending:
+            jax.block_until_ready(self._pending[-1][1])
         self._pending.append((step, metrics))
 
     def write(self, done: int) -> dict[str, float]:
@@ -117,6 +198,7 @@ class Curves:
         scalars = {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
         scalars["samples_per_second"] = len(fetched) * self._batch_size / seconds
         scalars["tokens_per_second"] = len(fetched) * scalars["tokens"] / seconds
-        self._writer.write(done, scalars)
+        if self.writer:
+            self.writer.write(done, scalars)
         self._pending, self._since = [], time.perf_counter()
         return scalars

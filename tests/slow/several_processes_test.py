@@ -1,0 +1,52 @@
+"""Any number of processes trains alike, and goes on where another number was killed."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training import launch
+
+STEPS, SLOWLY = 40, 0.2
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    return launch.run(tmp_path_factory.mktemp("alone"), 1, 1, num_steps=STEPS)
+
+
+@pytest.mark.parametrize("fsdp", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_one_two_and_four_processes(
+    alone: list[float], tmp_path: Path, count: int, fsdp: bool
+) -> None:
+    layout = {"sharding": {"model": 1, "fsdp": fsdp}}
+    found = launch.run(tmp_path, count, 4 // count, num_steps=STEPS, **layout)
+    assert len(found) == STEPS
+    np.testing.assert_allclose(found, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("before", "killed", "after"), [(2, 0, 1), (2, 1, 4), (4, 2, 2)])
+def test_one_is_killed(
+    alone: list[float], tmp_path: Path, before: int, killed: int, after: int
+) -> None:
+    processes = launch.start(tmp_path, before, 1, num_steps=STEPS, seconds=SLOWLY)
+    while not (tmp_path / "checkpoints" / "10").exists():
+        assert processes[0].poll() is None, launch.ends(processes)
+        time.sleep(0.1)
+    processes[killed].kill()
+    begun = time.monotonic()
+    others = processes[:killed] + processes[killed + 1 :]
+    for status, said in launch.ends(others, seconds=60):
+        assert status
+        last = said.strip().splitlines()[-1]
+        assert last.startswith("error: process") and "Run the same command again" in last
+    print(f"{before} processes, {killed} killed: all ended after {time.monotonic() - begun:.1f} s")
+    processes[killed].communicate()
+
+    saved = max(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit())
+    assert 10 <= saved < STEPS
+    launch.run(tmp_path, after, 1, num_steps=STEPS)
+    found = launch.losses(tmp_path)
+    assert len(found) == STEPS
+    np.testing.assert_allclose(found, alone, rtol=1e-5)

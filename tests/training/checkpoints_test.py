@@ -1,0 +1,118 @@
+"""A damaged checkpoint is told from a whole one, whichever of its files it is and however."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vtmask.errors import UserError
+from vtmask.training import TrainState
+from vtmask.training.checkpoints import Checkpoints
+
+
+def state(step: int) -> TrainState:
+    params = {"a": jnp.arange(300.0).reshape(3, 100) + step, "b": jnp.ones(3)}
+    return TrainState(jnp.asarray(step, jnp.int32), params, (params, None))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Workdir with checkpoints of steps 2 and 3."""
+    workdir = tmp_path_factory.mktemp("saved")
+    with Checkpoints(workdir, keep=2) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, state(step))
+    return workdir
+
+
+@pytest.fixture
+def workdir(saved: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(saved, tmp_path / "workdir")
+
+
+def restored(workdir: Path) -> int | None:
+    """The step that is restored, with what was saved of it."""
+    with Checkpoints(workdir, keep=2) as checkpoints:
+        found = checkpoints.restore_newest(state(0))
+    if found is None:
+        return None
+    step = int(found.step)
+    np.testing.assert_array_equal(found.params["a"], state(step).params["a"])
+    return step
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = [truncate, empty, flip, Path.unlink]
+
+
+def test_the_last_are_kept(saved: Path) -> None:
+    assert sorted(path.name for path in (saved / "checkpoints").iterdir()) == ["2", "3"]
+
+
+def test_none_was_saved(tmp_path: Path) -> None:
+    assert restored(tmp_path) is None
+
+
+def test_the_newest_is_restored(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert restored(workdir) == 3
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_any_damaged_file_means_the_checkpoint_before(
+    workdir: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = workdir / "checkpoints" / "3"
+    whole = shutil.copytree(newest, workdir / "copy")
+    names = [path.relative_to(newest) for path in newest.rglob("*") if path.is_file()]
+    assert len(names) > 4
+    for name in names:
+        damage(newest / name)
+        assert restored(workdir) == 2, name
+        told = capsys.readouterr().err
+        assert told.startswith(f"{newest}: checkpoint is damaged (")
+        assert name.name in told or name.name == "checksums.json"
+        assert told.endswith("3.damaged; training goes on from step 2\n") and told.count("\n") == 1
+        shutil.copytree(whole, newest)
+
+
+def test_a_damaged_step_can_be_saved_again(workdir: Path) -> None:
+    flip(workdir / "checkpoints" / "3" / "_METADATA")
+    with Checkpoints(workdir, keep=2) as checkpoints:
+        assert checkpoints.restore_newest(state(0)) is not None
+        checkpoints.save(3, state(3))
+    assert restored(workdir) == 3
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_none_can_be_read_nothing_is_touched(
+    workdir: Path, damage: Callable[[Path], None]
+) -> None:
+    for step in ("2", "3"):
+        damage(workdir / "checkpoints" / step / "manifest.ocdbt")
+    with pytest.raises(UserError, match=r"no checkpoint can be read \(of step 3, manifest.ocdbt"):
+        restored(workdir)
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["2", "3"]
+
+
+def test_one_that_was_not_finished_does_not_count(workdir: Path) -> None:
+    folder = workdir / "checkpoints"
+    (folder / "3").rename(folder / "3.unfinished")
+    assert restored(workdir) == 2
+    assert [path.name for path in folder.iterdir()] == ["2"]

@@ -1,0 +1,53 @@
+"""Trains a tiny model as one of several processes; the environment says which.
+
+    python processes.py WORKDIR '{"sharding": {"model": 1, "fsdp": true}}'
+
+A program of its own, as JAX joins processes before anything else.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import synthetic
+
+from vtmask import cli, tasks
+from vtmask.models import VLM
+from vtmask.training import distributed, initial_params, sharding, train
+
+
+class Part(synthetic.SyntheticBatches):
+    """This process's rows of the batches, each `seconds` late."""
+
+    seconds = 0.0
+
+    def from_step(self, start_step: int, params: Any) -> Iterator[dict[str, np.ndarray]]:
+        share = self.batch_size // jax.process_count()
+        rows = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+        for batch in super().from_step(start_step, params):
+            time.sleep(self.seconds)
+            yield {name: x[rows] for name, x in batch.items()}
+
+
+def main(workdir: Path, fields: dict[str, Any]) -> None:
+    sharding.SMALLEST_SPLIT = 64
+    config = synthetic.config()
+    batches = Part(nan_step=fields.pop("nan_step", None))
+    Part.seconds = fields.pop("seconds", 0.0)
+    config.update(fields)
+    config.task.budgets = ()  # less to compile
+    model = VLM(synthetic.SIZES)
+    params = initial_params(model, config.seed)
+    params = train(config, workdir, model, tasks.create(config.task), batches, params)
+    if distributed.is_first():
+        np.savez(workdir / "params.npz", *jax.tree.leaves(params))
+
+
+if __name__ == "__main__":
+    with cli.one_line_errors(), distributed.start():
+        main(Path(sys.argv[1]), json.loads(sys.argv[2]))
