@@ -38,7 +38,10 @@ from vtmask.training.step import TrainState
 RECIPES = ("vlm", "vlm_large", "vlm_1b")
 DEVICES = (1, 8, 64, 256)
 # Memory is planned before LLVM makes code of a program, which takes the most time.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+QUICK: dict[str, str | bool] = {
+    "xla_backend_optimization_level": "0",
+    "xla_llvm_disable_expensive_passes": True,
+}
 SAMPLES = (16, 64, 256, 1024, 8192)
 MASKED, FRAMES = 19, 18  # of a sample, on average, in pre-training
 

@@ -25,7 +25,6 @@ SIZES = dataclasses.replace(
     synthetic.SIZES, num_heads=4, scan_layers=True, remat="products", initializer_range=0.2
 )
 CALM = dataclasses.replace(SIZES, dropout_rate=0.0)
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 BATCH = synthetic.SyntheticBatches(32).batch(0)
 
 
@@ -60,7 +59,7 @@ def of_layout(
     state = initial_state(initial_params(VLM(sizes), 0), optimizer, mesh, fsdp)
     step = make_train_step(VLM(sizes), task, optimizer, lambda _: 1e-3, 0, mesh, fsdp, microbatches)
     on_devices = sharding.put_batch(batch, mesh)
-    compiled = step.lower(state, on_devices).compile(QUICK)
+    compiled = step.lower(state, on_devices).compile()
     taken = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
     metrics = []
     for _ in range(2):

@@ -83,10 +83,10 @@ def make_train_step(
 ) -> Wrapped:
     """Jits `(state, batch) -> (state, metrics)`; the old state's buffers are given up.
 
-    The state stays where `initial_state` put it. Masks and dropout are
-    drawn from `seed` folded with the step. Metrics are scalars: the loss and its parts, gradient
-    and parameter norms, the learning rate, the batch's number of frames and text tokens that are
-    no padding, and where the task has budgets, which one the batch was packed into.
+    The state stays where `initial_state` put it. Masks and dropout are drawn from `seed` folded
+    with the step. Metrics are scalars: the loss and its parts, gradient and parameter norms, the
+    learning rate, the batch's number of frames and text tokens that are no padding, and where the
+    task has budgets, which one the batch was packed into.
 
     Args:
       microbatches: parts of a batch whose gradients are found one after the other and averaged, to
