@@ -119,7 +119,7 @@ def of_recipe(name: str, devices: int) -> float:
     model = VLM(VLMSizes(**settings))
     schedule = optax.constant_schedule(config.optim.lr)
     optimizer = make_optimizer(config.optim, schedule)
-    mesh = sharding.make_mesh(config, jax.devices()[:devices])
+    mesh = sharding.make_mesh(config.sharding.model, jax.devices()[:devices])
 
     def state() -> TrainState:
         params = initial_params(model, 0)

@@ -68,8 +68,8 @@ def main() -> None:
 def costs(layout: dict[str, Any], devices: int, rounds: int) -> list[float]:
     """Times of a step by that of a single device, on the same batches."""
     size = 16 * devices
-    alone = training.jax_step(SIZES, size, BUDGETS, jax.devices()[:1])
-    split = training.jax_step(SIZES, size, BUDGETS, jax.devices()[:devices], **layout)
+    alone = training.jax_step(SIZES, BUDGETS, jax.devices()[:1])
+    split = training.jax_step(SIZES, BUDGETS, jax.devices()[:devices], **layout)
     batches = [training.make_batch(SIZES, size, seed) for seed in range(rounds + 1)]
     for step in (alone, split):
         step(batches[0])

@@ -65,8 +65,8 @@ def main() -> None:
 
     budgets = SMALL if options.batch_size < 64 else LARGE
     runs: dict[str, Step] = {
-        "vtmask": jax_step(fused, options.batch_size, budgets),
-        "vtmask, padded": jax_step(fused, options.batch_size, ()),
+        "vtmask": jax_step(fused, budgets),
+        "vtmask, padded": jax_step(fused, ()),
         **torch_steps(sizes, options.compile),
     }
     losses = {name: run(batches[0]) for name, run in runs.items()}
@@ -140,7 +140,6 @@ def make_batch(sizes: VLMSizes, batch_size: int, seed: int) -> Batch:
 
 def jax_step(
     sizes: VLMSizes,
-    batch_size: int,
     budgets: Sequence[tuple],
     devices: Sequence[jax.Device] | None = None,
     model_axis: int = 1,
@@ -148,10 +147,7 @@ def jax_step(
 ) -> Step:
     """Steps on all devices, or these, laid out as `vtmask.training.sharding` has it."""
     model, task = VLM(sizes), Pretrain(budgets=budgets)
-    config = ConfigDict({"batch_size": batch_size, "microbatches": 1})
-    config.model = ConfigDict({"num_heads": sizes.num_heads})
-    config.sharding = ConfigDict({"model": model_axis})
-    mesh = sharding.make_mesh(config, devices)
+    mesh = sharding.make_mesh(model_axis, devices)
     schedule = optax.constant_schedule(OPTIM.lr)
     optimizer = make_optimizer(OPTIM, schedule)
     state = [initial_state(initial_params(model, 0), optimizer, mesh, fsdp)]

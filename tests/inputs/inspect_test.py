@@ -69,7 +69,7 @@ class ToldMasks(Pretrain):
 def test_the_masks_are_those_of_the_training_step(step: int) -> None:
     task, model, seed = ToldMasks(MaskingScheme()), VLM(SIZES), 7
     batch = synthetic.SyntheticBatches().batch(step)
-    mesh = sharding.make_mesh(synthetic.config())
+    mesh = sharding.make_mesh()
     optimizer = optax.sgd(0.1)
     train_step = make_train_step(model, task, optimizer, lambda _: 0.1, seed, mesh)
     params = initial_params(model, seed)

@@ -41,7 +41,7 @@ def model(dataset: Dataset) -> VideoCLIP:
 
 @pytest.fixture(scope="module")
 def params(model: VideoCLIP) -> Params:
-    mesh = sharding.make_mesh(synthetic.config())
+    mesh = sharding.make_mesh()
     return jax.device_put(initial_params(model, 0), sharding.replicated(mesh))
 
 

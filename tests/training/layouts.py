@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import synthetic
-from ml_collections import ConfigDict
 
 from vtmask import masking
 from vtmask.models import VLM, VLMSizes
@@ -51,10 +50,7 @@ def of_layout(
     sizes: VLMSizes = SIZES,
 ) -> dict[str, Any]:
     """Losses of two steps, bytes of a device's state, and what devices exchange in a step."""
-    config = synthetic.config()
-    config.batch_size, config.microbatches = len(batch["text"]), microbatches
-    config.sharding = ConfigDict({"model": model, "fsdp": fsdp})
-    mesh = sharding.make_mesh(config, jax.devices()[:devices])
+    mesh = sharding.make_mesh(model, jax.devices()[:devices])
     task, optimizer = Pretrain(negatives=negatives), optax.adam(1e-3)
     state = initial_state(initial_params(VLM(sizes), 0), optimizer, mesh, fsdp)
     step = make_train_step(VLM(sizes), task, optimizer, lambda _: 1e-3, 0, mesh, fsdp, microbatches)

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from vtmask import tasks
 from vtmask.errors import UserError
 from vtmask.models import VLM
-from vtmask.training import initial_params, loop, train
+from vtmask.training import initial_params, train
 from vtmask.training.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -148,8 +148,3 @@ def test_too_little_room_is_told_before_writing(tmp_path: Path, monkeypatch: Any
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**16))
     with pytest.raises(UserError, match=r"takes .* MiB, 0.1 MiB are free.*; none was written"):
         run(tmp_path)
-
-
-def test_a_batch_that_does_not_divide_among_devices_is_refused() -> None:
-    with pytest.raises(UserError, match=r"batch_size is 16, expected a multiple of 3: devices"):
-        loop.sharding.make_mesh(synthetic.config(), jax.devices() * 3)

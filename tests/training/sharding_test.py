@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import synthetic
+from jax.sharding import AbstractMesh
 
 from training import layouts
+from vtmask.errors import UserError
+from vtmask.training import sharding
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,3 +56,25 @@ def test_tensor_parallel_layers_add_up_and_exchange_nothing_else(found: Any) -> 
     assert exchanged["all-reduce"]
     assert not exchanged["all-to-all"] and not exchanged["collective-permute"]
     assert len(exchanged["all-gather"]) <= 3  # frames, which of them are negatives, and the head
+
+
+def test_devices_in_equal_parts() -> None:
+    with pytest.raises(UserError, match="config.sharding.model is 2, expected a divisor of 1 dev"):
+        sharding.make_mesh(2)
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "microbatches", "message"),
+    [
+        (3, 1, 1, r"batch_size is 16, expected a multiple of 3: devices along data \(3\) times"),
+        (8, 1, 3, r"batch_size is 16, expected a multiple of 24"),
+        (1, 3, 1, "config.sharding.model is 3, expected a divisor of config.model.num_heads 4"),
+    ],
+)
+def test_what_does_not_divide_is_refused(
+    data: int, model: int, microbatches: int, message: str
+) -> None:
+    config = synthetic.config()
+    config.microbatches = microbatches
+    with pytest.raises(UserError, match=message):
+        sharding.require_even_parts(config, AbstractMesh((data, model), ("data", "model")))

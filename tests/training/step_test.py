@@ -11,7 +11,6 @@ import numpy as np
 import optax
 import pytest
 import synthetic
-from ml_collections import ConfigDict
 
 from vtmask.errors import UserError
 from vtmask.models import VLM, VLMSizes
@@ -28,7 +27,7 @@ def step(
 ) -> tuple[Any, dict[str, float]]:
     """Updates of one step by plain gradient descent, and its metrics."""
     model, optimizer = VLM(sizes), optax.sgd(1.0)
-    mesh = sharding.make_mesh(synthetic.config())
+    mesh = sharding.make_mesh()
     params = initial_params(VLM(synthetic.CALM), 0)
     state = initial_state(params, optimizer, mesh, fsdp=False)
     task = task or Pretrain()
@@ -102,7 +101,7 @@ def gradients(fresh: VLMSizes, sizes: VLMSizes) -> Any:
 
 def test_a_gpu_s_program_multiplies_bfloat16_and_gives_up_the_old_state() -> None:
     sizes = dataclasses.replace(synthetic.SIZES, dtype="bfloat16")
-    optimizer, mesh = optax.adam(1.0), sharding.make_mesh(synthetic.config())
+    optimizer, mesh = optax.adam(1.0), sharding.make_mesh()
     state = initial_state(initial_params(VLM(sizes), 0), optimizer, mesh, fsdp=False)
     task = Pretrain(budgets=BUDGETS)
     train_step = make_train_step(VLM(sizes), task, optimizer, lambda _: 1.0, 0, mesh)
@@ -139,20 +138,6 @@ def test_microbatches_average_their_gradients() -> None:
         updates,
         expected,
     )
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("sharding", ConfigDict({"model": 2, "fsdp": False}), "a divisor of 1 devices"),
-        ("microbatches", 3, r"batch_size is 16, expected a multiple of 3"),
-    ],
-)
-def test_what_does_not_divide_is_refused(field: str, value: Any, message: str) -> None:
-    config = synthetic.config()
-    config[field] = value
-    with pytest.raises(UserError, match=message):
-        sharding.make_mesh(config)
 
 
 def test_budgets_are_shares() -> None:

@@ -78,7 +78,8 @@ def train(
         claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
     distributed.wait_for_all("workdir")
     require_shared(workdir)
-    mesh = sharding.make_mesh(config)
+    mesh = sharding.make_mesh(config.sharding.model)
+    sharding.require_even_parts(config, mesh)
     schedule = make_schedule(config.optim, config.num_steps)
     optimizer = make_optimizer(config.optim, schedule)
     fsdp = config.sharding.fsdp

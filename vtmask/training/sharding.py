@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from vtmask.errors import UserError
@@ -28,19 +28,24 @@ TENSOR_PARALLEL = {
 SMALLEST_SPLIT = 2**16  # numbers; fewer are not worth gathering
 
 
-def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All devices, or these, `config.sharding.model` of them along "model".
+def make_mesh(model: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices, or these, `model` of them along "model".
 
     Raises:
-      UserError: devices, attention heads or the batch don't divide evenly.
+      UserError: devices don't divide evenly.
     """
     devices = jax.devices() if devices is None else devices
-    model = config.sharding.model
     if model < 1 or len(devices) % model:
         raise UserError(
             f"config.sharding.model is {model}, expected a divisor of {len(devices)} devices"
         )
-    data = len(devices) // model
+    shape, kinds = (len(devices) // model, model), (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh(shape, ("data", "model"), axis_types=kinds, devices=devices)
+
+
+def require_even_parts(config: ConfigDict, mesh: Mesh | AbstractMesh) -> None:
+    """UserError where attention heads or the batch don't divide among the devices."""
+    data, model = mesh.shape["data"], mesh.shape["model"]
     if config.model.num_heads % model:
         raise UserError(
             f"config.sharding.model is {model}, expected a divisor of config.model.num_heads "
@@ -52,8 +57,6 @@ def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -
             f"{data * config.microbatches}: devices along data ({data}) times microbatches "
             f"({config.microbatches})"
         )
-    kinds = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh((data, model), ("data", "model"), axis_types=kinds, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
