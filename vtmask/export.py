@@ -139,14 +139,18 @@ def save(
 ) -> None:
     """Writes a model; an older one there is replaced when the new one is complete.
 
+    Where several processes train, one of them calls this.
+
     Args:
       unused: what goes to unused.npz, if anything.
     """
     folder = Path(folder).absolute()
     unfinished = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(this, {this}, "export")
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
             checkpointer.save(unfinished / "params", model.params)
         if not isinstance(model, S3DModel):
             model.tokenizer.save(unfinished)

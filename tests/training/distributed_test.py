@@ -29,7 +29,7 @@ def test_two_processes_have_the_losses_of_one(alone: Path, tmp_path: Path, fsdp:
 
 
 def test_an_error_ends_all(tmp_path: Path) -> None:
-    ended = launch.ends(launch.start(tmp_path, 2, 1, nan_step=1), seconds=120)
+    ended = launch.ends(launch.start(tmp_path, 2, 2, num_steps=4, nan_step=1))
     assert all(status for status, _ in ended)
     assert any("is nan at step 1" in said for _, said in ended)
     for _, said in ended:

@@ -62,7 +62,8 @@ def start() -> Iterator[None]:
         wait_for_all("the end")
     except BaseException as error:
         atexit.register(_leave)
-        if isinstance(error, Exception) and any(name in str(error) for name in _TRANSPORTS):
+        said = f"{error} {error.__cause__}"  # what a checkpoint could not be written for, too
+        if isinstance(error, Exception) and any(name in said for name in _TRANSPORTS):
             raise UserError(_lost().removeprefix("error: ")) from error
         raise
     finally:
