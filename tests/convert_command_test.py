@@ -379,7 +379,8 @@ def test_damaged_files(tmp_path: Path, vocab: Path) -> None:
     file.write_bytes(whole[: len(whole) // 2])
     assert f"{file}: is not a whole zip archive" in said(tmp_path, file, options)
     file.write_bytes(b"GGUF" + whole)
-    assert f"{file}: begins with b'GGUF" in said(tmp_path, file, options)
+    refused = said(tmp_path, file, options)
+    assert f"{file}: begins with b" in refused and "GGUF" in refused
     file.write_bytes(torch_files.zipped({"model": {"a": 1}}))
     assert f"{file}: holds other things than parameters" in said(tmp_path, file, options)
     assert "no such: cannot be read" in said(tmp_path, tmp_path / "no such", options)
