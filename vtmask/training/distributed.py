@@ -64,10 +64,10 @@ def start() -> Iterator[None]:
         atexit.register(_leave)
         said = f"{error} {error.__cause__}"  # what a checkpoint could not be written for, too
         if isinstance(error, Exception) and any(name in said for name in _TRANSPORTS):
-            raise UserError(_lost().removeprefix("error: ")) from error
-        raise
-    finally:
+            sys.exit(1)  # the watcher tells, after all that JAX may still say
         watcher.communicate(b"said")
+        raise
+    watcher.communicate(b"said")
 
 
 def is_first() -> bool:
