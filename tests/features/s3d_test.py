@@ -1,13 +1,18 @@
+import dataclasses
 from pathlib import Path
 
 import golden
+import in_memory
 import jax
 import numpy as np
 import pytest
 import torch_files_test as torch_files
+from features import videos as made
 
-from vtmask import convert
+import vtmask
+from vtmask import convert, export
 from vtmask.errors import UserError
+from vtmask.features import extract
 from vtmask.features.extractors import ExtractorConfig
 from vtmask.features.s3d import S3DFeatures
 from vtmask.models.s3d import S3D
@@ -51,6 +56,23 @@ def test_features_are_unit_embeddings(
     # A resumed run has other windows beside these, and must write the same bytes.
     np.testing.assert_array_equal(extractor(frames[::-1])[::-1], features)
     np.testing.assert_array_equal(extractor(frames[1:2]), features[1:2])
+
+
+def test_a_model_of_such_features_takes_video_files(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneByOne(S3DFeatures):  # computes no windows to fill a batch
+        def __init__(self, weights: Path):
+            super().__init__(weights, batch_size=1)
+
+    monkeypatch.setattr("vtmask.features.s3d.S3DFeatures", OneByOne)
+    model = in_memory.model(num_layers=1, feature_size=512)
+    export.save(tmp_path / "export", dataclasses.replace(model, feature_extractor="s3d-howto100m"))
+    video = made.write(tmp_path / "video.mp4", made.textures(36))  # 1.5 s
+    seconds = extract(video, OneByOne(checkpoint))
+    assert seconds.shape == (2, 512)
+    loaded = vtmask.load(tmp_path / "export", s3d_weights=checkpoint)
+    np.testing.assert_array_equal(loaded.embed_video(video), loaded.embed_video(seconds))
 
 
 def test_a_file_of_other_weights(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""Starts `processes.py` several times on this machine."""
+"""Starts a program several times on this machine, as processes that train together."""
 
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(workdir: Path, count: int, devices: int, **fields: Any) -> list[subprocess.Popen[str]]:
-    """`count` processes of `devices` simulated devices each that train together."""
+    """`processes.py`, as `start_program` has it."""
+    program = Path(__file__).with_name("processes.py")
+    return start_program([program, workdir, json.dumps(fields)], count, devices)
+
+
+def start_program(
+    command: Sequence[str | Path], count: int, devices: int
+) -> list[subprocess.Popen[str]]:
+    """`count` processes of a Python program, with `devices` simulated devices each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -31,10 +40,9 @@ def start(workdir: Path, count: int, devices: int, **fields: Any) -> list[subpro
             "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
             "JAX_NUM_PROCESSES": f"{count}",
         }
-    program = Path(__file__).with_name("processes.py")
     return [
         subprocess.Popen(
-            [sys.executable, program, workdir, json.dumps(fields)],
+            [sys.executable, *command],
             env=environment | ({"JAX_PROCESS_ID": f"{i}"} if count > 1 else {}),
             stderr=subprocess.PIPE,
             text=True,
@@ -55,7 +63,12 @@ def ends(processes: list[subprocess.Popen[str]], seconds: float = 600) -> list[t
 
 def run(workdir: Path, count: int, devices: int, **fields: Any) -> list[float]:
     """The losses of a run."""
-    for status, said in ends(start(workdir, count, devices, **fields)):
+    return finish(start(workdir, count, devices, **fields), workdir)
+
+
+def finish(processes: list[subprocess.Popen[str]], workdir: Path) -> list[float]:
+    """The losses of a run that ends as it should."""
+    for status, said in ends(processes):
         assert status == 0, said
     return losses(workdir)
 
