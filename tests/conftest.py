@@ -35,6 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The slowest files first, so that processes which share the tests end together.
+    items.sort(key=lambda item: item.path.parent.name != "training")
+
+
 @pytest.fixture(scope="session")
 def reference_dir(request: pytest.FixtureRequest) -> Path:
     folder = request.config.getoption("--reference-dir")

@@ -135,6 +135,7 @@ def test_without_intervals_none_are_spoken_of(tmp_path: Path) -> None:
         ("R@5", 1.0, "100.0 %"),
         ("frame accuracy", 0.0, "0.0 %"),
         ("MedR", 1000.5, "1000.5"),
+        ("MedR", 13.0125, "13"),
         ("BLEU-4", 0.1234, "0.12"),
         ("recall", float("nan"), "–"),
     ],

@@ -28,7 +28,7 @@ _TURN = 137.508  # from one to the next: the golden angle, which keeps neighbour
 
 # By column; others have two decimals.
 _FORMATS = {
-    "MedR": "{:g}",
+    "MedR": "{:.1f}",
     **dict.fromkeys(("R@1", "R@5", "R@10", "rank@1", "rank@5", "mIoU"), "{:.1%}"),
     **dict.fromkeys(("accuracy", "frame accuracy", "recall"), "{:.1%}"),
 }
@@ -180,7 +180,7 @@ def number(column: str, value: float) -> str:
     """A value as the column's are written: percent, or plain; "–" where it is NaN."""
     if isnan(value):
         return "–"
-    return _FORMATS.get(column, "{:.2f}").format(value).replace("%", " %")
+    return _FORMATS.get(column, "{:.2f}").format(value).replace("%", " %").removesuffix(".0")
 
 
 def interval(column: str, low: float, high: float) -> str:
