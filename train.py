@@ -12,7 +12,6 @@ import functools
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 from flax import traverse_util
 from ml_collections import ConfigDict, config_flags
@@ -26,7 +25,8 @@ from vtmask.models import AnyModel, VideoCLIPSizes, VLMSizes
 from vtmask.training import Params, distributed, initial_params, train
 
 # Sizes that a fine-tuning recipe may choose: no parameter it starts from depends on them.
-FREE_SIZES = {"max_len", "dropout_rate", "initializer_range", "dtype", "num_classes"}
+FREE_SIZES = {"max_len", "dropout_rate", "initializer_range", "num_classes"}
+FREE_SIZES |= {"dtype", "fused_attention", "scan_layers", "remat"}
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
@@ -40,7 +40,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     params: Params = {}
     if config.init_from:
         params = params_to_start_from(config.init_from, sizes, dataset, class_names)
-    params = completed(params, model, config.seed)
+    params = jax.device_get(completed(params, model, config.seed))
     task = tasks.create(config.task)
     augmented = recipe.retrieval_augmented(config, batches, model, task, workdir)
     params = train(config, workdir, model, task, augmented, params)
@@ -102,8 +102,7 @@ def videoclip_from_bert(folder: str, bert: Params, sizes: VideoCLIPSizes) -> Par
         )
     text = {name: value for name, value in bert.items() if name not in ("head", "decoder_bias")}
     layers = {f"layer_{i}": text["encoder"][f"layer_{i}"] for i in range(sizes.num_video_layers)}
-    # Copies, as training gives up the memory of what it updates.
-    return {"text": text, "video": jax.tree.map(jnp.copy, text | {"encoder": layers})}
+    return {"text": text, "video": text | {"encoder": layers}}
 
 
 def completed(params: Params, model: AnyModel, seed: int) -> Params:

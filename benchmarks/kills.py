@@ -134,7 +134,7 @@ def time_of_first_step(config: ConfigDict, workdir: Path) -> float:
     probe = workdir.with_name("probe")
     child, begun = fork(config, probe), time.monotonic()
     wait_until(lambda: last_step(probe) > 0, child)
-    kill(child)
+    kill(child, probe)
     return time.monotonic() - begun
 
 
@@ -154,10 +154,9 @@ def disturb(
             wait_until(lambda start=start: last_step(workdir) > start, child)  # type: ignore[misc]
             wait_until(lambda goal=goal: newest(workdir) >= goal, child)  # type: ignore[misc]
             time.sleep(rng.uniform(0, 0.3))
-        if kill(child):
-            lives.append(Life(workdir, start))
-        else:
+        if not kill(child, workdir):
             break
+        lives.append(Life(workdir, start))
     require_success(os.waitpid(fork(config, workdir), 0)[1], workdir)
     return lives
 
@@ -168,10 +167,13 @@ def wait_until(done: Callable[[], bool], child: int) -> None:
         time.sleep(0.005)
 
 
-def kill(child: int) -> bool:
-    """Whether it was alive until then."""
+def kill(child: int, workdir: Path) -> bool:
+    """Whether it was alive until then; it may have ended well, not failed."""
     os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    status = os.waitpid(child, 0)[1]
+    if not os.WIFSIGNALED(status):
+        require_success(status, workdir)
+    return os.WIFSIGNALED(status)
 
 
 def require_success(status: int, workdir: Path) -> None:

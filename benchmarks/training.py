@@ -67,7 +67,7 @@ def main() -> None:
     runs: dict[str, Step] = {
         "vtmask": jax_step(fused, budgets),
         "vtmask, padded": jax_step(fused, ()),
-        **torch_steps(sizes, options.compile),
+        **torch_steps(sizes, options.compile, batches),
     }
     losses = {name: run(batches[0]) for name, run in runs.items()}
     assert max(losses.values()) < 1.2 * min(losses.values()), losses  # fresh weights differ
@@ -160,8 +160,8 @@ def jax_step(
     return step
 
 
-def torch_steps(sizes: VLMSizes, compiled: bool) -> dict[str, Step]:
-    """The same in PyTorch; nothing where that is missing."""
+def torch_steps(sizes: VLMSizes, compiled: bool, batches: Sequence[Batch]) -> dict[str, Step]:
+    """The same in PyTorch, with masks drawn beforehand; nothing where that is missing."""
     try:
         import torch_vlm
     except ImportError:
@@ -169,15 +169,17 @@ def torch_steps(sizes: VLMSizes, compiled: bool) -> dict[str, Step]:
         return {}
     draw = jax.jit(lambda key, batch: masking.mask(key, batch, masking.MaskingScheme(), sizes))
 
-    def masked(step: Step) -> Step:
-        def run(batch: Batch) -> float:
-            drawn = jax.device_get(draw(jax.random.key(0), batch))
-            masks = {"masked_text": drawn.text} | {
-                name: getattr(drawn, name) for name in ("video_masked", "text_masked")
-            }
-            return step(batch | masks)
+    masks = {}
+    for batch in batches:
+        drawn = jax.device_get(draw(jax.random.key(0), batch))
+        masks[id(batch)] = {
+            "masked_text": drawn.text,
+            "video_masked": drawn.video_masked,
+            "text_masked": drawn.text_masked,
+        }
 
-        return run
+    def masked(step: Step) -> Step:
+        return lambda batch: step(batch | masks[id(batch)])
 
     forms = {"padded": (False, False), "padded to the longest": (True, False)}
     if compiled:

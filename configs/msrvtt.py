@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.task.name = "retrieval"
     config.task.isolated_layers = config.model.num_layers
     config.task.direction = "t2v"
+    config.task.negatives = "global"  # or "device"
 
     config.sampler = ConfigDict({"name": "descriptions"})
 

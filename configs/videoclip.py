@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     config.task.name = "retrieval"
     config.task.isolated_layers = None
     config.task.direction = "both"
+    config.task.negatives = "global"  # or "device"
 
     config.sampler.name = "overlapped_clips"
     config.sampler.min_frames = 3

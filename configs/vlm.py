@@ -1,7 +1,6 @@
 """Pre-training as published: BERT-base sizes and the optimizer of VLM, section 4.2.
 
-Name the data set: --config.data.name=… --config.data.dir=… The loss scores every position against
-the whole vocabulary, so a batch of this size wants several large accelerators.
+Name the data set: --config.data.name=… --config.data.dir=…
 """
 
 from ml_collections import ConfigDict

@@ -300,8 +300,8 @@ def test_a_start_of_another_length(pretrained: Path, demo_dir: Path, tmp_path: P
         f"{pretrained}/export/model.json: max_video_len is 20, the config says 16; "
         "set --config.model.max_video_len=20"
     )
-    config = small("demo_segmentation", demo_dir, model__max_len=90, **start)
-    train.main(config, tmp_path / "longer text")
+    free = {"model__max_len": 90, "model__scan_layers": True, "model__remat": "all"}
+    train.main(small("demo_segmentation", demo_dir, **free, **start), tmp_path / "longer text")
 
 
 def test_a_model_is_evaluated_at_its_own_length(

@@ -184,9 +184,9 @@ def _over_blocks(
 ) -> tuple[Any, Any]:
     """Scans `block` over queries, few enough at a time, as `jax.lax.scan` does."""
     groups, size = queries.label.shape
-    queries = queries._replace(hidden=packing.split(queries.hidden, "model"))
     blocks = math.ceil(size * candidates.open.shape[1] / BLOCK_SCORES)
-    length = math.ceil(size / blocks)
+    shared = packing.parts("model")
+    length = math.ceil(size / (blocks * shared)) * shared
 
     def split(x: Array) -> Array:
         rest = [(0, 0)] * (x.ndim - 2)
@@ -196,7 +196,10 @@ def _over_blocks(
     def join(x: Array) -> Array:
         return x.swapaxes(0, 1).reshape(groups, blocks * length, *x.shape[3:])[:, :size]
 
-    sums, found = jax.lax.scan(block, sums, jax.tree.map(split, queries))
+    def shared_block(sums: Any, queries: Queries) -> tuple[Any, Any]:
+        return block(sums, queries._replace(hidden=packing.split(queries.hidden, "model")))
+
+    sums, found = jax.lax.scan(shared_block, sums, jax.tree.map(split, queries))
     return sums, jax.tree.map(join, found)
 
 

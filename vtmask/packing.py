@@ -13,8 +13,13 @@ from jax.sharding import PartitionSpec
 
 
 def groups() -> int:
-    """In how many parts the current mesh splits a batch; 1 outside of a mesh."""
-    return jax.sharding.get_abstract_mesh().shape.get("data", 1)
+    """In how many parts the current mesh splits a batch."""
+    return parts("data")
+
+
+def parts(axis: str) -> int:
+    """In how many parts the current mesh splits what is split over its axis; 1 outside of one."""
+    return jax.sharding.get_abstract_mesh().shape.get(axis, 1)
 
 
 def split(x: Array, *axes: str | None) -> Array:

@@ -15,12 +15,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     return launch.run(tmp_path_factory.mktemp("alone"), 1, 1, num_steps=STEPS)
 
 
-@pytest.mark.parametrize("fsdp", [False, True])
+@pytest.mark.parametrize(("model", "fsdp"), [(1, False), (1, True), (2, True)])
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_one_two_and_four_processes(
-    alone: list[float], tmp_path: Path, count: int, fsdp: bool
+    alone: list[float], tmp_path: Path, count: int, model: int, fsdp: bool
 ) -> None:
-    layout = {"sharding": {"model": 1, "fsdp": fsdp}}
+    layout = {"sharding": {"model": model, "fsdp": fsdp}}
     found = launch.run(tmp_path, count, 4 // count, num_steps=STEPS, **layout)
     assert len(found) == STEPS
     np.testing.assert_allclose(found, alone, rtol=1e-5)

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import synthetic
 
-from vtmask import masking
+from vtmask import losses, masking
 from vtmask.models import VLM, VLMSizes
 from vtmask.tasks import Pretrain
 from vtmask.training import initial_params, make_train_step, sharding
@@ -34,8 +34,10 @@ def main() -> None:
         "one device": of_layout(1, batch=dealt_out(BATCH, 4, 2), microbatches=2),
         "all": of_layout(8, model=2, fsdp=True, microbatches=2),
         "tensor": of_layout(8, model=4),
+        "tensor, in blocks": in_blocks(8, model=4),
         "own negatives": of_layout(8, fsdp=True, negatives="device", sizes=CALM),
         "by parts": loss_by_parts(8),
+        "contrastive": contrastive(8),
     }
     print(json.dumps(found))
 
@@ -64,6 +66,30 @@ def of_layout(
     return {"metrics": metrics, "bytes": taken, "exchanged": exchanged(compiled.as_text() or "")}
 
 
+def in_blocks(devices: int, **layout: Any) -> dict[str, Any]:
+    """As `of_layout`, the loss in several blocks."""
+    at_once, losses.BLOCK_SCORES = losses.BLOCK_SCORES, 2**12
+    try:
+        return of_layout(devices, **layout)
+    finally:
+        losses.BLOCK_SCORES = at_once
+
+
+def contrastive(devices: int) -> list[float]:
+    """The loss with each device's own negatives, and that of the devices' parts one by one."""
+    mesh = sharding.make_mesh(devices=jax.devices()[:devices])
+    pairs = np.random.default_rng(0).standard_normal((2, 32, 8)).astype(np.float32)
+
+    @jax.jit
+    def loss(batch: dict[str, jax.Array]) -> jax.Array:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return losses.contrastive(batch["video"], batch["text"], "device")
+
+    split = loss(sharding.put_batch({"video": pairs[0], "text": pairs[1]}, mesh))
+    parts = np.split(pairs, devices, axis=1)
+    return [float(split), float(np.mean([losses.contrastive(*part) for part in parts]))]
+
+
 def dealt_out(batch: dict[str, np.ndarray], groups: int, parts: int) -> dict[str, np.ndarray]:
     """Rows in the order that makes a device's microbatches those of that many devices."""
     rows = np.arange(len(batch["text"])).reshape(groups, parts, -1).swapaxes(0, 1).ravel()
@@ -72,7 +98,7 @@ def dealt_out(batch: dict[str, np.ndarray], groups: int, parts: int) -> dict[str
 
 def exchanged(program: str) -> dict[str, list[int]]:
     """Numbers in each array that devices exchange, by the kind of exchange."""
-    kinds = "all-gather|all-reduce|all-to-all|collective-permute"
+    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
     found: dict[str, list[int]] = {kind: [] for kind in kinds.split("|")}
     for line in program.splitlines():
         match = re.search(rf"= (.*?) ({kinds})(-start)?\(", line)

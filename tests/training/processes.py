@@ -25,10 +25,12 @@ class Part(synthetic.SyntheticBatches):
     """This process's rows of the batches, each `seconds` late."""
 
     seconds = 0.0
+    model = 1
 
     def from_step(self, start_step: int, params: Any) -> Iterator[dict[str, np.ndarray]]:
-        share = self.batch_size // jax.process_count()
-        rows = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+        part, number = sharding.part_of_batch(self.model)
+        share = self.batch_size // number
+        rows = slice(part * share, (part + 1) * share)
         for batch in super().from_step(start_step, params):
             time.sleep(self.seconds)
             yield {name: x[rows] for name, x in batch.items()}
@@ -41,8 +43,10 @@ def main(workdir: Path, fields: dict[str, Any]) -> None:
     Part.seconds = fields.pop("seconds", 0.0)
     config.update(fields)
     config.task.budgets = ()  # less to compile
+    Part.model = config.sharding.model
     model = VLM(synthetic.SIZES)
-    params = initial_params(model, config.seed)
+    # On one device, as those of an export.
+    params = jax.device_put(initial_params(model, config.seed), jax.local_devices()[0])
     params = train(config, workdir, model, tasks.create(config.task), batches, params)
     if distributed.is_first():
         np.savez(workdir / "params.npz", *jax.tree.leaves(params))

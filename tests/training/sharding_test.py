@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 import synthetic
 from jax.sharding import AbstractMesh
@@ -39,6 +40,11 @@ def test_own_negatives_are_those_of_a_device_s_part(found: Any) -> None:
     assert loss == pytest.approx(found["by parts"], rel=1e-5)
 
 
+def test_a_pair_s_own_negatives_are_those_of_a_device_s_part(found: Any) -> None:
+    split, by_parts = found["contrastive"]
+    assert split == pytest.approx(by_parts, rel=1e-5)
+
+
 def test_the_state_is_split(found: Any) -> None:
     whole = found["one device"]["bytes"]
     assert found["tensor"]["bytes"] < 0.7 * whole
@@ -54,8 +60,17 @@ def test_fsdp_gathers_parameters_and_no_activations(found: Any) -> None:
 def test_tensor_parallel_layers_add_up_and_exchange_nothing_else(found: Any) -> None:
     exchanged = found["tensor"]["exchanged"]
     assert exchanged["all-reduce"]
-    assert not exchanged["all-to-all"] and not exchanged["collective-permute"]
+    for kind in ("all-to-all", "collective-permute", "reduce-scatter"):
+        assert not exchanged[kind]
     assert len(exchanged["all-gather"]) <= 3  # frames, which of them are negatives, and the head
+
+
+def test_blocks_of_the_loss_are_shared_by_tensor_parallel_devices(found: Any) -> None:
+    in_blocks, at_once = found["tensor, in blocks"], found["tensor"]
+    for split, whole in zip(in_blocks["metrics"], at_once["metrics"], strict=True):
+        assert split == pytest.approx(whole, rel=1e-5)
+    gathered = [sum(of["exchanged"]["all-gather"]) for of in (in_blocks, at_once)]
+    assert gathered[0] < 1.1 * gathered[1]
 
 
 def test_devices_in_equal_parts() -> None:
@@ -69,6 +84,7 @@ def test_devices_in_equal_parts() -> None:
         (3, 1, 1, r"batch_size is 16, expected a multiple of 3: devices along data \(3\) times"),
         (8, 1, 3, r"batch_size is 16, expected a multiple of 24"),
         (1, 3, 1, "config.sharding.model is 3, expected a divisor of config.model.num_heads 4"),
+        (8, 1, 0, "config.microbatches is 0, expected 1 or more"),
     ],
 )
 def test_what_does_not_divide_is_refused(
@@ -78,3 +94,30 @@ def test_what_does_not_divide_is_refused(
     config.microbatches = microbatches
     with pytest.raises(UserError, match=message):
         sharding.require_even_parts(config, AbstractMesh((data, model), ("data", "model")))
+
+
+@pytest.mark.parametrize(
+    ("model", "own", "parts"),
+    [
+        (1, 2, [(0, 4), (1, 4), (2, 4), (3, 4)]),
+        (2, 2, [(0, 4), (1, 4), (2, 4), (3, 4)]),
+        (2, 1, [(0, 2), (0, 2), (1, 2), (1, 2)]),
+        (8, 2, [(0, 1)] * 4),
+    ],
+)
+def test_processes_that_share_layers_read_the_same(
+    model: int, own: int, parts: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "local_device_count", lambda: own)
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    found = []
+    for process in range(4):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        found.append(sharding.part_of_batch(model))
+    assert found == parts
+
+
+def test_processes_that_would_share_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    with pytest.raises(UserError, match="model is 6, expected a divisor or a multiple of the 4"):
+        sharding.part_of_batch(6)

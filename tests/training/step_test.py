@@ -113,6 +113,12 @@ def test_a_gpu_s_program_multiplies_bfloat16_and_gives_up_the_old_state() -> Non
     assert program.count("tf.aliasing_output") == len(jax.tree.leaves(state))
 
 
+def test_a_single_layer_is_not_scanned() -> None:
+    scanned = dataclasses.replace(synthetic.CALM, scan_layers=True)
+    found = [synthetic.loss(Retrieval(1), sizes, BATCH) for sizes in (synthetic.CALM, scanned)]
+    assert found[0] == found[1]
+
+
 def test_remat_needs_a_scan() -> None:
     with pytest.raises(UserError, match="config.model.remat is all, which needs"):
         dataclasses.replace(synthetic.SIZES, remat="all")

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from vtmask import tasks
@@ -14,6 +13,7 @@ from vtmask.inputs.pipeline import TrainingBatches
 from vtmask.inputs.retrieval_augmented import RetrievalAugmented
 from vtmask.models import SIZES, AnyModel, VLMSizes
 from vtmask.tasks.retrieval import Retrieval
+from vtmask.training import sharding
 
 _OF_VLM = ("pretrain", "captioning", "segmentation")
 
@@ -55,6 +55,7 @@ def make_batches(config: ConfigDict, datasets: list[Dataset], sizes: VLMSizes) -
                 f"{dataset.path}: has other classes than {datasets[0].path}; a classifier is "
                 "trained on data sets of the same"
             )
+    host, num_hosts = sharding.part_of_batch(config.sharding.model)
     sampler = config.sampler.to_dict()
     return TrainingBatches(
         datasets,
@@ -62,8 +63,8 @@ def make_batches(config: ConfigDict, datasets: list[Dataset], sizes: VLMSizes) -
         config.batch_size,
         config.seed,
         weights=config.data.weights or (1.0,) * len(datasets),
-        host=jax.process_index(),
-        num_hosts=jax.process_count(),
+        host=host,
+        num_hosts=num_hosts,
     )
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from vtmask import packing
+from vtmask.errors import UserError
 from vtmask.models.dropout import Dropout
 from vtmask.packing import Packing
 
@@ -32,7 +33,7 @@ class EncoderSizes:
       initializer_range: standard deviation of fresh weights. BERT's 0.02 suits BERT's width; narrow
         models learn sooner with about 1 / sqrt(hidden_size).
       dtype: of activations; parameters, softmax and normalisation stay float32.
-      fused_attention: by cuDNN on a GPU, which needs bfloat16, elsewhere as
+      fused_attention: by cuDNN on a GPU, which needs bfloat16 and even lengths, elsewhere as
         `jax.nn.dot_product_attention` has it. Attention weights have no dropout then.
       scan_layers: one loop over the layers rather than code for each; compiles sooner.
       remat: what of a scanned layer is computed again for gradients, to save memory: "none", all
@@ -187,7 +188,8 @@ class Encoder(nn.Module):
         if not num_layers:
             return rows.move(x)
         first = num_layers - 1
-        if self.sizes.scan_layers and cache_at is None and not self.is_initializing():
+        scan = self.sizes.scan_layers and first > 0
+        if scan and cache_at is None and not self.is_initializing():
             x = self._scanned(x, mask, deterministic, first, packed)
         else:
             for i in range(first):
@@ -296,11 +298,17 @@ _scores.defvjp(lambda query, key: (_scores(query, key), (query, key)), _scores_b
 
 def _fused_attention(query: Array, key: Array, value: Array, bias: Array) -> Array:
     """[B, L, heads, size] each, and a bias that broadcasts to [B, 1, L, L], likewise."""
-    bias = jnp.broadcast_to(bias, (*bias.shape[:2], query.shape[1], key.shape[1]))
+    lengths = query.shape[1], key.shape[1]
+    bias = jnp.broadcast_to(bias, (*bias.shape[:2], *lengths))
+    on_gpu = jax.default_backend() == "gpu"
+    if on_gpu and query.dtype != jnp.bfloat16:
+        raise UserError(
+            "config.model.fused_attention is True, which on a GPU needs config.model.dtype=bfloat16"
+        )
     return jax.nn.dot_product_attention(
         query,
         key,
         value,
         bias.astype(query.dtype),
-        implementation="cudnn" if jax.default_backend() == "gpu" else None,
+        implementation="cudnn" if on_gpu and not any(n % 2 for n in lengths) else "xla",
     )

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vtmask.errors import UserError
 
@@ -50,14 +50,14 @@ def start() -> Iterator[None]:
     if not _join():
         yield
         return
-    wait_for_all("start")
-    _connect()
     watcher = subprocess.Popen(
         [sys.executable, "-IS", "-c", _LAST_WORD, _lost()],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is not for it
     )
     try:
+        wait_for_all("start")
+        _connect()
         yield
         wait_for_all("the end")
     except BaseException as error:
@@ -133,7 +133,7 @@ def _connect() -> None:
     """Exchanges a number among all devices while all processes are here; see `wait_for_all`."""
     count = jax.device_count()
     zeros = np.zeros(count, np.float32)
-    place = NamedSharding(jax.make_mesh((count,), ("all",)), PartitionSpec("all"))
+    place = NamedSharding(Mesh(np.array(jax.devices()), ("all",)), PartitionSpec("all"))
     numbers = jax.make_array_from_callback((count,), place, lambda part: zeros[part])
     jax.block_until_ready(jnp.sum(numbers))
 

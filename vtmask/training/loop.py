@@ -23,7 +23,6 @@ from vtmask.training.step import (
     Metrics,
     Params,
     Task,
-    TrainState,
     initial_state,
     make_train_step,
 )
@@ -61,8 +60,9 @@ def train(
     """Trains from `params`, or resumes from the workdir's newest checkpoint.
 
     Args:
-      config: a recipe of `configs/`; here `batch_size`, `num_steps`, `seed`, `optim`, `log_every`
-        and `checkpoint` are read.
+      config: a recipe of `configs/`; here `batch_size`, `microbatches`, `num_steps`, `seed`,
+        `optim`, `sharding`, `log_every` and `checkpoint` are read, and of `model` what has to
+        divide among devices.
       workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/.
       params: where a run starts that has no checkpoint.
 
@@ -110,7 +110,7 @@ def train(
         for step in steps:
             batch = feed.take()
             if program is None:
-                program = compiled(train_step, state, batch, mesh)
+                program = train_step.lower(state, batch).compile()
                 distributed.wait_for_all("compiled")
             state, metrics = program(state, batch)
             feed.fill()
@@ -122,19 +122,6 @@ def train(
             if save:
                 checkpoints.save(done, state)
     return distributed.on_host(state.params)
-
-
-def compiled(
-    train_step: Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics]],
-    state: TrainState,
-    batch: dict[str, jax.Array],
-    mesh: Mesh,
-) -> jax.stages.Compiled:
-    """The step's program: the state stays where it is, every process can read the metrics."""
-    places = jax.tree.map(lambda leaf: leaf.sharding, state)
-    outputs = places, sharding.replicated(mesh)
-    step = jax.jit(train_step, donate_argnums=0, out_shardings=outputs)
-    return step.lower(state, batch).compile()
 
 
 class Feed:

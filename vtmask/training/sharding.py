@@ -39,18 +39,41 @@ def make_mesh(model: int = 1, devices: Sequence[jax.Device] | None = None) -> Me
         raise UserError(
             f"config.sharding.model is {model}, expected a divisor of {len(devices)} devices"
         )
+    # By process, so that each holds rows of a batch that follow each other: those it reads.
+    ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     shape, kinds = (len(devices) // model, model), (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh(shape, ("data", "model"), axis_types=kinds, devices=devices)
+    return Mesh(np.array(ordered).reshape(shape), ("data", "model"), axis_types=kinds)
+
+
+def part_of_batch(model: int) -> tuple[int, int]:
+    """Which part of a batch this process reads, and of how many; see `put_batch`.
+
+    Processes whose devices share layers, `model` of them, read the same.
+
+    Raises:
+      UserError: some of a process's devices would share layers with another's, some not.
+    """
+    own = jax.local_device_count()
+    if model % own and own % model:
+        raise UserError(
+            f"config.sharding.model is {model}, expected a divisor or a multiple of the {own} "
+            "devices of a process"
+        )
+    alike = max(model // own, 1)
+    return jax.process_index() // alike, jax.process_count() // alike
 
 
 def require_even_parts(config: ConfigDict, mesh: Mesh | AbstractMesh) -> None:
-    """UserError where attention heads or the batch don't divide among the devices."""
+    """UserError where layers or the batch don't divide among the devices."""
     data, model = mesh.shape["data"], mesh.shape["model"]
-    if config.model.num_heads % model:
-        raise UserError(
-            f"config.sharding.model is {model}, expected a divisor of config.model.num_heads "
-            f"{config.model.num_heads}"
-        )
+    for field in ("num_heads", "mlp_size"):
+        if config.model[field] % model:
+            raise UserError(
+                f"config.sharding.model is {model}, expected a divisor of config.model.{field} "
+                f"{config.model[field]}"
+            )
+    if config.microbatches < 1:
+        raise UserError(f"config.microbatches is {config.microbatches}, expected 1 or more")
     if config.batch_size % (data * config.microbatches):
         raise UserError(
             f"batch_size is {config.batch_size}, expected a multiple of "
@@ -86,7 +109,7 @@ def of_state(state: Any, mesh: Mesh, fsdp: bool) -> Any:
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """A global batch on the devices from every host's own part of it."""
+    """A global batch on the devices from every process's own part of it; see `part_of_batch`."""
     sharding = split_over_data(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, value)

@@ -8,6 +8,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
@@ -53,14 +54,19 @@ def initial_params(model: AnyModel, seed: int) -> Params:
 def initial_state(
     params: Params, optimizer: optax.GradientTransformation, mesh: Mesh, fsdp: bool
 ) -> TrainState:
-    """The state of step 0, where it is to be; the parameters given are copied."""
-    params = jax.device_put(params, sharding.of_state(params, mesh, fsdp), may_alias=False)
+    """The state of step 0, where it is to be, of parameters that each process has whole."""
+
+    def put(leaf: Any, place: jax.sharding.Sharding) -> Array:
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, place, lambda part: whole[part])
+
+    params = jax.tree.map(put, params, sharding.of_state(params, mesh, fsdp))
 
     def state(params: Params) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
     places = sharding.of_state(jax.eval_shape(state, params), mesh, fsdp)
-    return jax.jit(state, out_shardings=places, donate_argnums=0)(params)
+    return jax.jit(state, out_shardings=places)(params)
 
 
 def step_keys(seed: int, step: Array | int) -> tuple[Array, Array]:
@@ -85,8 +91,8 @@ def make_train_step(
 
     The state stays where `initial_state` put it. Masks and dropout are drawn from `seed` folded
     with the step. Metrics are scalars: the loss and its parts, gradient and parameter norms, the
-    learning rate, the batch's number of frames and text tokens that are no padding, and where the
-    task has budgets, which one the batch was packed into.
+    learning rate, the batch's number of frames and text tokens that are no padding, and in
+    pre-training with budgets, which one the batch was packed into.
 
     Args:
       microbatches: parts of a batch whose gradients are found one after the other and averaged, to
@@ -118,7 +124,8 @@ def make_train_step(
         new = TrainState(state.step + 1, params, opt_state)
         return jax.lax.with_sharding_constraint(new, sharding.of_state(new, mesh, fsdp)), metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    outputs = None, sharding.replicated(mesh)  # metrics, that every process can read them
+    return jax.jit(train_step, donate_argnums=0, out_shardings=outputs)
 
 
 def _gradients(
