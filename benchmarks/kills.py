@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,9 @@ def main() -> None:
     # Made once, as every start would compile again.
     jax.config.update("jax_compilation_cache_dir", str(options.out / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    # tqdm's own lock is one for all processes, and stays locked where the one that has it is killed.
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0
     data = options.out / "data"
     build = ["-m", "data.build", "demo", "--config=tiny", f"--data_dir={data}"]
     subprocess.run([sys.executable, *build], check=True, cwd=ROOT)
