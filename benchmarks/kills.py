@@ -53,7 +53,7 @@ def main() -> None:
     # Made once, as every start would compile again.
     jax.config.update("jax_compilation_cache_dir", str(options.out / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    # tqdm's own lock is one for all processes, and stays locked where the one that has it is killed.
+    # tqdm's own lock is one for all processes, and stays locked when its holder is killed.
     tqdm.set_lock(threading.RLock())
     tqdm.monitor_interval = 0
     data = options.out / "data"
