@@ -207,7 +207,7 @@ def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--config=configs/demo.py", "--config.optim.lrr=1"], 'Did you mean "lr"'),
+        (["--config=configs/demo.py", "--config.modell.dtype=a"], 'field. Did you mean "model" in'),
         (["--config=configs/demo.py", "--config.optim.lr=fast"], "config.optim.lr"),
         (["--config=configs/none.py"], "configs/none.py"),
         (["--config=configs/demo.py", "--config.task.objective=MTM"], "expected 'mtm' or"),
@@ -229,7 +229,7 @@ def test_a_wrong_flag(arguments: list[str], said: str, demo_dir: Path, tmp_path:
         ("demo", {"model__dtype": "bf16"}, "expected 'float32' or"),
         ("demo_retrieval", {}, "no split 'train[:200]'; it has train (24)"),
         ("demo", {"data__dir": "/none"}, "data.build demo"),
-        ("demo", {"init_from": "/none"}, "/none: no model.json"),
+        ("demo", {"init_from": "/none"}, "/none: no such folder; training writes a model to"),
     ],
 )
 def test_a_wrong_field(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -45,12 +46,13 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, OSError, flags.Error, AttributeError) as error:
-        no_field = "Did you mean" in str(error)  # ml_collections, on an override of no field
-        if _wants_traceback() or (isinstance(error, AttributeError) and not no_field):
+    except (UserError, OSError, flags.Error, AttributeError, KeyError) as error:
+        # ml_collections, on a field that there is not.
+        nearest = re.search(r"Did you mean .*\?", str(error))
+        if _wants_traceback() or (isinstance(error, (AttributeError, KeyError)) and not nearest):
             raise
-        said = " ".join(str(error).replace("\\n", " ").split())
-        sys.exit(f"error: {'config: ' if no_field else ''}{said}")
+        said = f"config has no such field. {nearest[0]}" if nearest else str(error)
+        sys.exit(f"error: {' '.join(said.split())}")
 
 
 def beam_options(flag: str) -> Any:

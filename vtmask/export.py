@@ -198,9 +198,8 @@ def load_any(folder: str | Path) -> AnyExport:
     try:
         card = json.loads((folder / "model.json").read_text())
     except FileNotFoundError:
-        raise UserError(
-            f"{folder}: no model.json, so no exported model; training writes one to WORKDIR/export"
-        ) from None
+        what = "no model.json, so no exported model" if folder.is_dir() else "no such folder"
+        raise UserError(f"{folder}: {what}; training writes a model to WORKDIR/export") from None
     except ValueError:
         raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
     kind = card.get("model")

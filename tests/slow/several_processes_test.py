@@ -40,7 +40,7 @@ def test_one_is_killed(
     for status, said in launch.ends(others, seconds=60):
         assert status
         last = said.strip().splitlines()[-1]
-        assert last.startswith("error: process") and "Run the same command again" in last
+        assert last.startswith("error: this process") and "Run the same command again" in last
     print(f"{before} processes, {killed} killed: all ended after {time.monotonic() - begun:.1f} s")
     processes[killed].communicate()
 

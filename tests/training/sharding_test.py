@@ -76,6 +76,8 @@ def test_blocks_of_the_loss_are_shared_by_tensor_parallel_devices(found: Any) ->
 def test_devices_in_equal_parts() -> None:
     with pytest.raises(UserError, match="config.sharding.model is 2, expected a divisor of 1 dev"):
         sharding.make_mesh(2)
+    with pytest.raises(UserError, match="config.sharding.model is 2, expected a divisor of 1 dev"):
+        sharding.part_of_batch(2)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,7 @@ def test_processes_that_share_layers_read_the_same(
     model: int, own: int, parts: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jax, "local_device_count", lambda: own)
+    monkeypatch.setattr(jax, "device_count", lambda: 4 * own)
     monkeypatch.setattr(jax, "process_count", lambda: 4)
     found = []
     for process in range(4):
@@ -119,5 +122,6 @@ def test_processes_that_share_layers_read_the_same(
 
 def test_processes_that_would_share_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    monkeypatch.setattr(jax, "device_count", lambda: 12)
     with pytest.raises(UserError, match="model is 6, expected a divisor or a multiple of the 4"):
         sharding.part_of_batch(6)

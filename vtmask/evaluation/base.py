@@ -97,9 +97,9 @@ def apply(
     with tqdm(desc=what, unit="") as bar:
         for batch, count in examples.stack(inputs, batch_size):
             found = jax.device_get(forward(model.params, batch, options))
+            bar.update(count)
             for row in range(count):
                 yield jax.tree.map(lambda x, row=row: x[row], found)
-            bar.update(count)
 
 
 def embed_texts(

@@ -56,8 +56,9 @@ class TrainingBatches:
         share = self.sampler.clips_per_record * self.num_hosts
         if self.batch_size % share:
             raise UserError(
-                f"batch_size is {self.batch_size}, expected a multiple of {share}: clips per "
-                f"record ({self.sampler.clips_per_record}) times hosts ({self.num_hosts})"
+                f"batch_size is {self.batch_size}, expected a multiple of {share}: "
+                f"sampler.clips_per_record ({self.sampler.clips_per_record}) times parts that "
+                f"processes read ({self.num_hosts})"
             )
         for dataset in self.datasets[1:]:
             dataset.require_same_inputs(self.datasets[0])

@@ -17,8 +17,8 @@ from vtmask.errors import UserError, reason
 from vtmask.training import distributed
 from vtmask.training.step import TrainState
 
-# Fields with no effect on the parameters.
-CHANGEABLE = ("log_every", "checkpoint.", "eval.", "data.dir")
+# Fields with no effect on the parameters, but for rounding.
+CHANGEABLE = ("log_every", "checkpoint.", "eval.", "data.dir", "sharding.")
 _WRITE_ERRORS = (OSError, ValueError, RuntimeError)  # a full disk, as Orbax and TensorStore say it
 _CHECKSUMS = "checksums.json"
 _UNFINISHED, _DAMAGED = ".unfinished", ".damaged"
@@ -197,12 +197,19 @@ def claim_workdir(workdir: Path, run: Mapping[str, Any]) -> None:
     except ValueError:
         raise UserError(f"{path}: is damaged; delete it if the workdir is this run's") from None
     mine = _flatten(json.loads(ours))
-    for name in sorted(theirs.keys() | mine.keys()):
-        if not name.startswith(CHANGEABLE) and theirs.get(name) != mine.get(name):
-            raise UserError(
-                f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, now it is "
-                f"{mine.get(name)!r}; use another --workdir or the old value"
-            )
+    others = [
+        name
+        for name in sorted(
+            theirs.keys() | mine.keys(), key=lambda name: (name != "task.name", name)
+        )
+        if not name.startswith(CHANGEABLE) and theirs.get(name) != mine.get(name)
+    ]
+    if others:
+        name, more = others[0], f" ({len(others) - 1} more differ)" if others[1:] else ""
+        raise UserError(
+            f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, now it is "
+            f"{mine.get(name)!r}{more}; use another --workdir or the old values"
+        )
 
 
 def require_shared(workdir: Path) -> None:

@@ -25,6 +25,11 @@ from vtmask.errors import UserError
 HEARTBEAT_TIMEOUT = 30  # seconds without a sign of life after which a process counts as dead
 _SETTINGS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _TRANSPORTS = ("Gloo", "NCCL", "coordination service", "CoordinationService", "Timed out while")
+_LOST = (
+    "error: this process was killed, or ends as another one was killed, failed or did not come; "
+    "what that one said last tells why. Run the same command again, with any number of processes; "
+    "training goes on from its last checkpoint, if there is one."
+)
 # Waits for the process to end; says the message unless it was told that this is as it should be.
 _LAST_WORD = """
 import sys
@@ -47,14 +52,20 @@ def start() -> Iterator[None]:
     Raises:
       UserError: the environment tells but a part, or what can't be.
     """
-    if not _join():
-        yield
-        return
     watcher = subprocess.Popen(
-        [sys.executable, "-IS", "-c", _LAST_WORD, _lost()],
+        [sys.executable, "-IS", "-c", _LAST_WORD, _LOST],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is not for it
     )
+    joined = False
+    try:
+        joined = _join()
+    finally:
+        if not joined:
+            watcher.communicate(b"said")
+    if not joined:
+        yield
+        return
     try:
         wait_for_all("start")
         _connect()
@@ -111,6 +122,8 @@ def _join() -> bool:
         if not value.isdecimal():
             raise UserError(f"{name} is {value!r}, expected a whole number")
     count, process = (int(told[name]) if name in told else None for name in _SETTINGS[1:])
+    if len(told) == len(_SETTINGS):
+        print(f"process {process}: waits for all {count} at {told[_SETTINGS[0]]}", file=sys.stderr)
     jax.config.update("jax_enable_preemption_service", False)  # or SIGTERM would not end a process
     try:
         jax.distributed.initialize(
@@ -136,14 +149,6 @@ def _connect() -> None:
     place = NamedSharding(Mesh(np.array(jax.devices()), ("all",)), PartitionSpec("all"))
     numbers = jax.make_array_from_callback((count,), place, lambda part: zeros[part])
     jax.block_until_ready(jnp.sum(numbers))
-
-
-def _lost() -> str:
-    return (
-        f"error: process {jax.process_index()} of {jax.process_count()} ends, as one of them was "
-        "killed, failed or can't be reached: its own last lines tell. Run the same command again, "
-        "with any number of processes; training goes on from its last checkpoint."
-    )
 
 
 def _leave() -> None:

@@ -1,6 +1,7 @@
 """The training loop: steps, curves, checkpoints, resume."""
 
 import contextlib
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -74,10 +75,12 @@ def train(
       UserError: the workdir is another config's, no checkpoint of it can be read, one can't be
         written, or the loss is not finite.
     """
+    run = config.to_dict() | {"inputs": dict(batches.inputs)}
     if distributed.is_first():
-        claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
+        claim_workdir(workdir, run)
     distributed.wait_for_all("workdir")
     require_shared(workdir)
+    claim_workdir(workdir, run)  # processes of other settings would train apart
     mesh = sharding.make_mesh(config.sharding.model)
     sharding.require_even_parts(config, mesh)
     schedule = make_schedule(config.optim, config.num_steps)
@@ -91,6 +94,8 @@ def train(
         checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep))
         state = checkpoints.restore_newest(state) or state
         start = int(state.step)
+        if start and distributed.is_first():
+            print(f"{workdir}: training goes on from step {start}", file=sys.stderr)
         curves = Curves(batches, config.batch_size)
         if distributed.is_first():
             curves.writer = stack.enter_context(MetricWriter(workdir, start))
@@ -110,6 +115,7 @@ def train(
         for step in steps:
             batch = feed.take()
             if program is None:
+                steps.set_postfix_str("compiling")
                 program = train_step.lower(state, batch).compile()
                 distributed.wait_for_all("compiled")
             state, metrics = program(state, batch)

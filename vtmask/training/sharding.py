@@ -35,10 +35,7 @@ def make_mesh(model: int = 1, devices: Sequence[jax.Device] | None = None) -> Me
       UserError: devices don't divide evenly.
     """
     devices = jax.devices() if devices is None else devices
-    if model < 1 or len(devices) % model:
-        raise UserError(
-            f"config.sharding.model is {model}, expected a divisor of {len(devices)} devices"
-        )
+    _require_divisor(model, len(devices))
     # By process, so that each holds rows of a batch that follow each other: those it reads.
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     shape, kinds = (len(devices) // model, model), (AxisType.Auto, AxisType.Auto)
@@ -51,8 +48,10 @@ def part_of_batch(model: int) -> tuple[int, int]:
     Processes whose devices share layers, `model` of them, read the same.
 
     Raises:
-      UserError: some of a process's devices would share layers with another's, some not.
+      UserError: devices don't divide evenly, or some of a process's devices would share layers with
+        another's, some not.
     """
+    _require_divisor(model, jax.device_count())
     own = jax.local_device_count()
     if model % own and own % model:
         raise UserError(
@@ -61,6 +60,13 @@ def part_of_batch(model: int) -> tuple[int, int]:
         )
     alike = max(model // own, 1)
     return jax.process_index() // alike, jax.process_count() // alike
+
+
+def _require_divisor(model: int, devices: int) -> None:
+    if model < 1 or devices % model:
+        raise UserError(
+            f"config.sharding.model is {model}, expected a divisor of {devices} devices"
+        )
 
 
 def require_even_parts(config: ConfigDict, mesh: Mesh | AbstractMesh) -> None:
