@@ -23,7 +23,7 @@ def start(data: Path, workdir: Path, count: int, devices: int) -> list[subproces
         "--config.log_every=1",
         "--config.checkpoint.every=4",
     ]
-    return launch.start_program(command, count, devices)
+    return launch.start_program([command] * count, devices)
 
 
 def run(data: Path, workdir: Path, count: int, devices: int) -> list[float]:

@@ -46,7 +46,14 @@ def test_one_is_killed(
 
     saved = max(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit())
     assert 10 <= saved < STEPS
-    launch.run(tmp_path, after, 1, num_steps=STEPS)
+    launch.run(tmp_path, after, 1, num_steps=STEPS, sharding={"model": 1, "fsdp": True})
     found = launch.losses(tmp_path)
     assert len(found) == STEPS
     np.testing.assert_allclose(found, alone, rtol=1e-5)
+
+
+def test_processes_of_other_settings(tmp_path: Path) -> None:
+    commands = [launch.processes(tmp_path, num_steps=STEPS, batch_size=n) for n in (16, 32)]
+    ended = launch.ends(launch.start_program(commands, 1))
+    assert all(status for status, _ in ended)
+    assert "trained with batch_size=16, now it is 32" in ended[1][1].splitlines()[-1]

@@ -15,17 +15,21 @@ from vtmask.training.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
 
+Command = Sequence[str | Path]
+
 
 def start(workdir: Path, count: int, devices: int, **fields: Any) -> list[subprocess.Popen[str]]:
     """`processes.py`, as `start_program` has it."""
-    program = Path(__file__).with_name("processes.py")
-    return start_program([program, workdir, json.dumps(fields)], count, devices)
+    return start_program([processes(workdir, **fields)] * count, devices)
 
 
-def start_program(
-    command: Sequence[str | Path], count: int, devices: int
-) -> list[subprocess.Popen[str]]:
-    """`count` processes of a Python program, with `devices` simulated devices each."""
+def processes(workdir: Path, **fields: Any) -> Command:
+    return [Path(__file__).with_name("processes.py"), workdir, json.dumps(fields)]
+
+
+def start_program(commands: Sequence[Command], devices: int) -> list[subprocess.Popen[str]]:
+    """A Python program with arguments as each process, with `devices` simulated devices each."""
+    count = len(commands)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -47,7 +51,7 @@ def start_program(
             stderr=subprocess.PIPE,
             text=True,
         )
-        for i in range(count)
+        for i, command in enumerate(commands)
     ]
 
 
