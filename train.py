@@ -22,11 +22,19 @@ from vtmask.export import BertModel, Model, S3DModel
 from vtmask.inputs import recipe
 from vtmask.inputs.dataset import Dataset
 from vtmask.models import AnyModel, VideoCLIPSizes, VLMSizes
-from vtmask.training import Params, distributed, initial_params, train
+from vtmask.training import Params, distributed, initial_params, sharding, train
 
 # Sizes that a fine-tuning recipe may choose: no parameter it starts from depends on them.
-FREE_SIZES = {"max_len", "dropout_rate", "initializer_range", "num_classes"}
-FREE_SIZES |= {"dtype", "fused_attention", "scan_layers", "remat"}
+FREE_SIZES = {
+    "max_len",
+    "dropout_rate",
+    "initializer_range",
+    "num_classes",
+    "dtype",
+    "fused_attention",
+    "scan_layers",
+    "remat",
+}
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
@@ -34,7 +42,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
     datasets = recipe.open_datasets(config)
     dataset = datasets[0]
     sizes = recipe.model_sizes(config, dataset)
-    batches = recipe.make_batches(config, datasets, sizes)
+    part, parts = sharding.part_of_batch(config.sharding.model)
+    batches = recipe.make_batches(config, datasets, sizes, part, parts)
     model = models.create(sizes)
     class_names = dataset.class_names if sizes.num_classes else ()
     params: Params = {}

@@ -34,7 +34,7 @@ def checkpoint(weights: dict[str, np.ndarray], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def frames() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (2, 30, 224, 224, 3), np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (3, 30, 224, 224, 3), np.uint8)
 
 
 def test_features_are_unit_embeddings(
@@ -55,7 +55,7 @@ def test_features_are_unit_embeddings(
 
     # A resumed run has other windows beside these, and must write the same bytes.
     np.testing.assert_array_equal(extractor(frames[::-1])[::-1], features)
-    np.testing.assert_array_equal(extractor(frames[1:]), features[1:])
+    np.testing.assert_array_equal(extractor(frames[1:2]), features[1:2])
 
 
 def test_a_model_of_such_features_takes_video_files(

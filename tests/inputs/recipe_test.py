@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import synthetic
 
@@ -35,3 +36,12 @@ def test_a_classifier_takes_data_sets_of_the_same_classes(dataset: Dataset, demo
         recipe.make_batches(config, [dataset, other], sizes)
     retrieval = synthetic.recipe("demo_retrieval")
     recipe.make_batches(retrieval, [dataset, other], recipe.model_sizes(retrieval, dataset))
+
+
+def test_batches_of_a_recipe_for_many_devices_are_made_on_any_number(dataset: Dataset) -> None:
+    config = synthetic.recipe("demo", sharding__model=64)
+    sizes = recipe.model_sizes(config, dataset)
+    whole = next(recipe.make_batches(config, [dataset], sizes).from_step(0))
+    half = next(recipe.make_batches(config, [dataset], sizes, part=1, parts=2).from_step(0))
+    for name, values in whole.items():
+        np.testing.assert_array_equal(half[name], values[config.batch_size // 2 :])

@@ -53,7 +53,7 @@ def test_one_is_killed(
 
 
 def test_processes_of_other_settings(tmp_path: Path) -> None:
-    commands = [launch.processes(tmp_path, num_steps=STEPS, batch_size=n) for n in (16, 32)]
+    commands = [launch.training(tmp_path, num_steps=STEPS, batch_size=n) for n in (16, 32)]
     ended = launch.ends(launch.start_program(commands, 1))
     assert all(status for status, _ in ended)
     assert "trained with batch_size=16, now it is 32" in ended[1][1].splitlines()[-1]

@@ -11,13 +11,20 @@ from vtmask.errors import UserError
 from vtmask.training import distributed
 
 
-def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
-    alone, two = tmp_path / "alone", tmp_path / "two"
-    expected = launch.run(alone, 1, 1, num_steps=4)
-    found = launch.run(two, 2, 2, num_steps=4, sharding={"model": 1, "fsdp": True})
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("alone")
+    launch.run(workdir, 1, 1, num_steps=4)
+    return workdir
+
+
+@pytest.mark.parametrize("fsdp", [False, True])
+def test_two_processes_have_the_losses_of_one(alone: Path, tmp_path: Path, fsdp: bool) -> None:
+    layout = {"sharding": {"model": 1, "fsdp": fsdp}}
+    found = launch.run(tmp_path, 2, 2, num_steps=4, **layout)
     assert len(found) == 4
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    for ours, theirs in zip(launch.params(two), launch.params(alone), strict=True):
+    np.testing.assert_allclose(found, launch.losses(alone), rtol=1e-5)
+    for ours, theirs in zip(launch.params(tmp_path), launch.params(alone), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
 
 

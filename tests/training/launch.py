@@ -20,10 +20,11 @@ Command = Sequence[str | Path]
 
 def start(workdir: Path, count: int, devices: int, **fields: Any) -> list[subprocess.Popen[str]]:
     """`processes.py`, as `start_program` has it."""
-    return start_program([processes(workdir, **fields)] * count, devices)
+    return start_program([training(workdir, **fields)] * count, devices)
 
 
-def processes(workdir: Path, **fields: Any) -> Command:
+def training(workdir: Path, **fields: Any) -> Command:
+    """The command of one process."""
     return [Path(__file__).with_name("processes.py"), workdir, json.dumps(fields)]
 
 

@@ -13,7 +13,6 @@ from vtmask.inputs.pipeline import TrainingBatches
 from vtmask.inputs.retrieval_augmented import RetrievalAugmented
 from vtmask.models import SIZES, AnyModel, VLMSizes
 from vtmask.tasks.retrieval import Retrieval
-from vtmask.training import sharding
 
 _OF_VLM = ("pretrain", "captioning", "segmentation")
 
@@ -47,15 +46,16 @@ def model_sizes(config: ConfigDict, dataset: Dataset) -> VLMSizes:
     )
 
 
-def make_batches(config: ConfigDict, datasets: list[Dataset], sizes: VLMSizes) -> TrainingBatches:
-    """This process's part of the recipe's batches."""
+def make_batches(
+    config: ConfigDict, datasets: list[Dataset], sizes: VLMSizes, part: int = 0, parts: int = 1
+) -> TrainingBatches:
+    """The recipe's batches, or a part of each; see `vtmask.training.sharding.part_of_batch`."""
     for dataset in datasets[1:]:
         if sizes.num_classes and dataset.class_names != datasets[0].class_names:
             raise UserError(
                 f"{dataset.path}: has other classes than {datasets[0].path}; a classifier is "
                 "trained on data sets of the same"
             )
-    host, num_hosts = sharding.part_of_batch(config.sharding.model)
     sampler = config.sampler.to_dict()
     return TrainingBatches(
         datasets,
@@ -63,8 +63,8 @@ def make_batches(config: ConfigDict, datasets: list[Dataset], sizes: VLMSizes) -
         config.batch_size,
         config.seed,
         weights=config.data.weights or (1.0,) * len(datasets),
-        host=host,
-        num_hosts=num_hosts,
+        host=part,
+        num_hosts=parts,
     )
 
 

@@ -181,17 +181,26 @@ def _damage(folder: Path) -> str | None:
 
 
 def claim_workdir(workdir: Path, run: Mapping[str, Any]) -> None:
-    """Writes `config.json` into a new workdir; a UserError if another run is there.
+    """The first process writes `config.json` into a new workdir; all compare theirs with it.
 
     Args:
       run: the config, and under "inputs" what made features and tokens.
+
+    Raises:
+      UserError: another run is there, or this process has other settings than the first, or does
+        not see its files.
     """
     path = workdir / "config.json"
     ours = json.dumps(run, indent=2, sort_keys=True)
-    if not path.exists():
+    if distributed.is_first() and not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         write_whole(path, ours)
-        return
+    distributed.wait_for_all("workdir")
+    if not path.exists():
+        raise UserError(
+            f"{workdir}: process {jax.process_index()} does not see the first one's files; "
+            "--workdir must be a folder that all processes share"
+        )
     try:
         theirs = _flatten(json.loads(path.read_text()))
     except ValueError:
@@ -209,15 +218,6 @@ def claim_workdir(workdir: Path, run: Mapping[str, Any]) -> None:
         raise UserError(
             f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, now it is "
             f"{mine.get(name)!r}{more}; use another --workdir or the old values"
-        )
-
-
-def require_shared(workdir: Path) -> None:
-    """UserError where the workdir that the first process claimed is not this one's."""
-    if not (workdir / "config.json").exists():
-        raise UserError(
-            f"{workdir}: process {jax.process_index()} does not see the first one's files; "
-            "--workdir must be a folder that all processes share"
         )
 
 

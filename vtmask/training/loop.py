@@ -17,7 +17,7 @@ from tqdm import tqdm
 from vtmask.errors import UserError
 from vtmask.models import AnyModel
 from vtmask.training import distributed, sharding
-from vtmask.training.checkpoints import Checkpoints, claim_workdir, require_shared
+from vtmask.training.checkpoints import Checkpoints, claim_workdir
 from vtmask.training.metrics import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
 from vtmask.training.step import (
@@ -75,12 +75,7 @@ def train(
       UserError: the workdir is another config's, no checkpoint of it can be read, one can't be
         written, or the loss is not finite.
     """
-    run = config.to_dict() | {"inputs": dict(batches.inputs)}
-    if distributed.is_first():
-        claim_workdir(workdir, run)
-    distributed.wait_for_all("workdir")
-    require_shared(workdir)
-    claim_workdir(workdir, run)  # processes of other settings would train apart
+    claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
     mesh = sharding.make_mesh(config.sharding.model)
     sharding.require_even_parts(config, mesh)
     schedule = make_schedule(config.optim, config.num_steps)
