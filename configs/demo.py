@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.model.max_video_len = 20
     config.model.max_len = 53
 
-    config.optim.lr = 2e-3
+    config.optim.lr = 5e-4
     config.optim.warmup_steps = 100
 
     config.log_every = 50

@@ -100,7 +100,7 @@ def test_training_curves_tell_the_course_of_the_loss() -> None:
 
 def test_training_curves_of_one_line() -> None:
     figure = figures.training_curves([{"step": 1, "loss": 2.0, "learning_rate": 0.0}])
-    assert "from 2 at step 1 to 2 at step 1" in figure.alt
+    assert "The loss is 2 up to step 1." in figure.alt
 
 
 def test_bars_are_ordered_and_tell_the_ends() -> None:
