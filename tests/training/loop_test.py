@@ -121,9 +121,8 @@ def test_a_workdir_of_another_config_is_refused(tmp_path: Path) -> None:
     run(tmp_path)
     before = (tmp_path / "config.json").read_text()
     changed = synthetic.config()
-    trained, changed.optim.lr = changed.optim.lr, 5e-5
-    expected = f"config.json: .* optim.lr={trained}, now it is 5e-05"
-    with pytest.raises(UserError, match=expected):
+    changed.optim.lr = 5e-5
+    with pytest.raises(UserError, match="config.json: .* optim.lr=0.0005, now it is 5e-05"):
         run(tmp_path, optim=changed.optim)
     assert (tmp_path / "config.json").read_text() == before
     run(tmp_path, log_every=3)  # has no effect on parameters

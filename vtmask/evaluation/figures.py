@@ -175,14 +175,15 @@ def training_curves(lines: Sequence[Mapping[str, float]]) -> Figure:
     rate.yaxis.get_offset_text().set_color(pages.INK)
     rate.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     first, last = lines[0], lines[-1]
-    least = min(lines, key=lambda line: line["loss"])
-    course = (
-        f"The loss goes from {first['loss']:.3g} at step {first['step']:,} to "
-        f"{last['loss']:.3g} at step {last['step']:,}; at step {least['step']:,} it was "
-        f"lowest, {least['loss']:.3g}."
-    )
     if len(lines) == 1:
         course = f"The loss is {last['loss']:.3g} up to step {last['step']:,}."
+    else:
+        least = min(lines, key=lambda line: line["loss"])
+        course = (
+            f"The loss goes from {first['loss']:.3g} at step {first['step']:,} to "
+            f"{last['loss']:.3g} at step {last['step']:,}; at step {least['step']:,} it was "
+            f"lowest, {least['loss']:.3g}."
+        )
     return Figure(
         pages.plot(figure),
         alt=f"Training loss and learning rate by step. {course}",
