@@ -42,6 +42,8 @@ QUICK: dict[str, str | bool] = {
     "xla_backend_optimization_level": "0",
     "xla_llvm_disable_expensive_passes": True,
 }
+# A GPU's compiler would time kernels, in memory that is not there where a plan exceeds it.
+PLANNED: dict[str, str | bool] = {"xla_gpu_autotune_level": "0"}
 SAMPLES = (16, 64, 256, 1024, 8192)
 MASKED, FRAMES = 19, 18  # of a sample, on average, in pre-training
 
@@ -93,7 +95,7 @@ def of_loss(function: Callable[..., Any], samples: int, dtype: str) -> float:
         jax.ShapeDtypeStruct((1, number, width), jnp.float32),
         jax.ShapeDtypeStruct((1, masked), jnp.int32),
     ]
-    return gib(jax.jit(jax.grad(loss, (0, 1))).lower(*arguments).compile())
+    return gib(jax.jit(jax.grad(loss, (0, 1))).lower(*arguments).compile(PLANNED))
 
 
 def with_all_scores(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:

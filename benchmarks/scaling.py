@@ -74,8 +74,8 @@ def costs(layout: dict[str, Any], devices: int, rounds: int) -> list[float]:
     for step in (alone, split):
         step(batches[0])
     return [
-        training.seconds(functools.partial(split, batch))
-        / training.seconds(functools.partial(alone, batch))
+        training.seconds(functools.partial(training.turn, split, [batch]))
+        / training.seconds(functools.partial(training.turn, alone, [batch]))
         for batch in batches[1:]
     ]
 

@@ -97,11 +97,11 @@ class VLM(nn.Module):
         return nn.functional.cross_entropy(logits, right)
 
 
-Step = Callable[[dict[str, np.ndarray]], float]
+Step = Callable[[dict[str, np.ndarray]], Tensor]
 
 
 def make_step(sizes: VLMSizes, optim: ConfigDict, to_longest: bool, compiled: bool) -> Step:
-    """A training step: a batch and its masks to the loss.
+    """A training step: a batch and its masks to the loss, on the device.
 
     Args:
       to_longest: frames and text are cut to the longest of the batch; else all are padded alike.
@@ -115,10 +115,14 @@ def make_step(sizes: VLMSizes, optim: ConfigDict, to_longest: bool, compiled: bo
     forward: Any = torch.compile(model) if compiled else model
     mixed = sizes.dtype == "bfloat16"
 
-    def step(batch: dict[str, np.ndarray]) -> float:
+    def put(value: np.ndarray) -> Tensor:
+        data = torch.tensor(value)
+        return data.pin_memory().to(device, non_blocking=True) if device == "cuda" else data
+
+    def step(batch: dict[str, np.ndarray]) -> Tensor:
         if to_longest:
             batch = cut(batch)
-        data = {name: torch.tensor(value, device=device) for name, value in batch.items()}
+        data = {name: put(value) for name, value in batch.items()}
         data |= {name: data[name].long() for name in ("text", "masked_text")}
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
             loss = forward(**data)
@@ -126,7 +130,7 @@ def make_step(sizes: VLMSizes, optim: ConfigDict, to_longest: bool, compiled: bo
         nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
-        return loss.item()
+        return loss.detach()
 
     return step
 

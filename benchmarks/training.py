@@ -3,14 +3,15 @@
     pip install -e '.[benchmark]'
     python benchmarks/training.py --out=runs/training
     python benchmarks/training.py --out=runs/training --compile        # torch.compile, too
-    python benchmarks/training.py --out=runs/training --dtype=bfloat16 --batch_size=256 \
+    python benchmarks/training.py --out=runs/training --dtype=bfloat16 --batch_size=512 --steps=10 \
         --fused_attention --compile        # on a GPU
 
 BERT-base's sizes, dropout 0.1, Adam. Clips have the lengths that pre-training draws
 (`clip_lengths.npy`, of `benchmarks/pipeline.py`), random features and tokens; all runs get the same
-batches, draw masks alike, and take turns. First comes the floor: the FLOPs of what is no padding at
-the rate of a large matrix product. Writes a table and a plot to the folder; with `--profile` also a
-trace of three steps, for TensorBoard or Perfetto.
+batches, draw masks alike, and take turns of `--steps`, after each of which the loss is read. First
+comes the floor: the FLOPs of what is no padding at the rate of a large matrix product. Writes a
+table and a plot to the folder; with `--profile` also a trace of three steps, for TensorBoard or
+Perfetto.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,13 +39,15 @@ from vtmask.training.optimizer import make_optimizer
 from vtmask.training.step import initial_state
 
 Batch = dict[str, np.ndarray]
-Step = Callable[[Batch], float]
+Step = Callable[[Batch], Any]  # returns the loss, on the device
 
 LENGTHS = Path(__file__).with_name("clip_lengths.npy")
-# Shares of positions, masked positions and frames (see vtmask.tasks.pretrain.Budget): of 16 clips,
-# the median and the 99th percentile; of 64 and more, the latter and the largest of a million.
-SMALL = ((0.645, 0.25, 0.66), (0.72, 0.35, 0.78), (0.8, 0.4, 0.85))
-LARGE = ((0.71, 0.25, 0.65), (0.8, 0.3, 0.75))
+# Shares of positions, masked positions and frames (see vtmask.tasks.pretrain.Budget) by batch size.
+BUDGETS = {
+    1: ((0.645, 0.25, 0.66), (0.72, 0.35, 0.78), (0.8, 0.4, 0.85)),
+    64: ((0.71, 0.25, 0.65), (0.8, 0.3, 0.75)),
+    512: ((0.67, 0.22, 0.6),),
+}
 OPTIM = ConfigDict(
     {"lr": 5e-5, "clip_norm": 2.0, "b1": 0.9, "b2": 0.98, "eps": 1e-8, "weight_decay": 0.0}
 )
@@ -56,39 +60,42 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--fused_attention", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=1, help="in a turn")
     parser.add_argument("--compile", action="store_true", help="time torch.compile, too")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     sizes = VLMSizes(dtype=options.dtype)
     fused = dataclasses.replace(sizes, fused_attention=options.fused_attention)
-    batches = [make_batch(sizes, options.batch_size, seed) for seed in range(options.rounds + 1)]
+    size, steps = options.batch_size, options.steps
+    batches = [make_batch(sizes, size, seed) for seed in range(max(options.rounds, steps))]
+    turns = [take(batches, start * steps, steps) for start in range(options.rounds)]
 
-    budgets = SMALL if options.batch_size < 64 else LARGE
+    budgets = BUDGETS[max(least for least in BUDGETS if least <= size)]
     runs: dict[str, Step] = {
         "vtmask": jax_step(fused, budgets),
         "vtmask, padded": jax_step(fused, ()),
         **torch_steps(sizes, options.compile, batches),
     }
-    losses = {name: run(batches[0]) for name, run in runs.items()}
-    assert max(losses.values()) < 1.2 * min(losses.values()), losses  # fresh weights differ
-    for batch in batches[1:]:  # compiles what a batch may need
-        runs["vtmask"](batch)
+    losses = [turn(run, batches[:1]) for run in tqdm(runs.values(), "compile")]
+    assert max(losses) < 1.2 * min(losses), losses  # fresh weights differ
+    for run in runs.values():
+        turn(run, turns[0])
 
     times: dict[str, list[float]] = {name: [] for name in [*runs, "product"]}
     multiply, product_flops = matmul(options.dtype)
-    for batch in tqdm(batches[1:], "rounds"):
+    for part in tqdm(turns, "rounds"):
         for name, run in runs.items():
-            times[name].append(seconds(functools.partial(run, batch)))
+            times[name].append(seconds(functools.partial(turn, run, part)) / steps)
         times["product"].append(seconds(multiply))
     if options.profile:
         with jax.profiler.trace(str(options.out / "profile")):
-            for batch in batches[:3]:
-                runs["vtmask"](batch)
+            turn(runs["vtmask"], batches[:3])
 
     peak = product_flops / statistics.median(times.pop("product"))
-    work = statistics.median(flops(sizes, batch) for batch in batches[1:])
-    floor = options.batch_size * peak / work
-    title = f"{jax.devices()[0].device_kind}, {options.dtype}, batches of {options.batch_size}"
+    work = statistics.median(flops(sizes, batch) for batch in batches)
+    floor = size * peak / work
+    tokens = [statistics.mean(positions(batch).sum() for batch in part) for part in turns]
+    title = f"{jax.devices()[0].device_kind}, {options.dtype}, batches of {size}"
     table = [
         f"{title}. A matrix product runs at {peak / 1e9:,.0f} GFLOP/s, and a batch without padding "
         f"takes {work / 1e9:,.0f} GFLOP: at most {floor:,.1f} samples a second.",
@@ -96,29 +103,38 @@ def main() -> None:
         "| | samples/s, median (least to most) | tokens/s, no padding | of the product's rate "
         "| vtmask is faster by |",
         "|---|---:|---:|---:|---:|",
-        *(row(name, times, batches[1:], options.batch_size / floor) for name in times),
+        *(row(name, times, size, tokens, size / floor) for name in times),
     ]
     print("\n".join(table))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "training.md").write_text("\n".join(table) + "\n")
-    plot(options.out / "training.png", title, times, options.batch_size, floor)
+    plot(options.out / "training.png", title, times, size, floor)
 
 
 def row(
-    name: str, times: dict[str, list[float]], batches: Sequence[Batch], floor_seconds: float
+    name: str, times: dict[str, list[float]], size: int, tokens: list[float], floor_seconds: float
 ) -> str:
     taken = times[name]
-    samples = len(batches[0]["text"])
-    rates = sorted(samples / t for t in taken)
+    rates = sorted(size / t for t in taken)
     ratios = sorted(a / b for a, b in zip(taken, times["vtmask"], strict=True))
-    tokens = statistics.median(
-        positions(batch).sum() / t for batch, t in zip(batches, taken, strict=True)
-    )
+    per_second = statistics.median(n / t for n, t in zip(tokens, taken, strict=True))
     return (
         f"| {name} | **{statistics.median(rates):,.2f}** ({rates[0]:,.2f} to {rates[-1]:,.2f}) "
-        f"| {tokens:,.0f} | {floor_seconds / statistics.median(taken):.0%} "
+        f"| {per_second:,.0f} | {floor_seconds / statistics.median(taken):.0%} "
         f"| {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
     )
+
+
+def take(batches: Sequence[Batch], start: int, number: int) -> list[Batch]:
+    """Some from the one numbered `start` on; after the last comes the first."""
+    return [batches[i % len(batches)] for i in range(start, start + number)]
+
+
+def turn(step: Step, batches: Sequence[Batch]) -> float:
+    """Steps on these batches; the loss of the last, which waits for all."""
+    for batch in batches:
+        loss = step(batch)
+    return float(loss)
 
 
 def make_batch(sizes: VLMSizes, batch_size: int, seed: int) -> Batch:
@@ -153,9 +169,9 @@ def jax_step(
     state = [initial_state(initial_params(model, 0), optimizer, mesh, fsdp)]
     train_step = make_train_step(model, task, optimizer, schedule, 0, mesh, fsdp)
 
-    def step(batch: Batch) -> float:
+    def step(batch: Batch) -> jax.Array:
         state[0], metrics = train_step(state[0], sharding.put_batch(batch, mesh))
-        return float(metrics["loss"])
+        return metrics["loss"]
 
     return step
 
@@ -212,12 +228,18 @@ def positions(batch: Batch) -> np.ndarray:
 
 
 def matmul(dtype: str) -> tuple[Callable[[], object], float]:
-    """A product of square matrices, and its FLOPs."""
-    side = 2048 if jax.default_backend() == "cpu" else 8192
-    a = jnp.ones((side, side), dtype)
-    multiply = jax.jit(lambda a: a @ a)
-    multiply(a).block_until_ready()
-    return lambda: multiply(a).block_until_ready(), 2.0 * side**3
+    """Products of random square matrices, one after the other, and their FLOPs."""
+    side, times = (2048, 4) if jax.default_backend() == "cpu" else (8192, 20)
+    a, b = jax.random.normal(jax.random.key(0), (2, side, side), dtype)
+    multiply = jax.jit(jnp.matmul)
+
+    def run() -> None:
+        for _ in range(times):
+            product = multiply(a, b)
+        product.block_until_ready()
+
+    run()
+    return run, 2.0 * side**3 * times
 
 
 def seconds(run: Callable[[], object]) -> float:

@@ -46,6 +46,8 @@ def test_gradients() -> None:
 def test_slots_are_whole_tiles_and_at_most_all() -> None:
     assert packing.slots_of(0.5, 100) == 56
     assert packing.slots_of(1.0, 100) == 100
+    assert packing.slots_of(0.5, 10_000) == 5120
+    assert packing.slots_of(1.0, 10_000) == 10_000
 
 
 def test_the_largest_group() -> None:

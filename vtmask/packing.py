@@ -79,8 +79,10 @@ def largest(chosen: Array) -> Array:
 
 
 def slots_of(share: float, size: int) -> int:
-    """Slots of a group for this share of a batch's `size` positions, in full tiles of 8."""
-    return min(-(-int(share * size) // (groups() * 8)) * 8, size // groups())
+    """Slots of a group for this share of a batch's `size` positions, in full tiles of 8 or, where
+    there are many, 128: products over them are cut into parts."""
+    tile = 8 if size // groups() < 4096 else 128
+    return min(-(-int(share * size) // (groups() * tile)) * tile, size // groups())
 
 
 def _grouped(x: Array) -> Array:

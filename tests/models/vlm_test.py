@@ -37,6 +37,26 @@ def test_bfloat16_activations_give_nearly_the_same_loss(task: Any) -> None:
     }
 
 
+def test_gradients_of_a_frequent_word_are_summed_in_float32() -> None:
+    text = jnp.full((256, synthetic.SIZES.max_text_len), 7)
+    video_tokens = jnp.zeros((256, 0, synthetic.SIZES.hidden_size))
+    weight = jax.random.normal(jax.random.key(0), (synthetic.SIZES.hidden_size,))
+    params = initial_params(VLM(synthetic.CALM), 0)
+
+    def of_words(dtype: str) -> Any:
+        model = VLM(dataclasses.replace(synthetic.CALM, dtype=dtype))
+
+        def total(params: Any) -> jax.Array:
+            embedded = model.apply({"params": params}, video_tokens, text, method=model.embed)
+            return (embedded * weight).sum()
+
+        return jax.grad(total)(params)["words"]["embedding"][7]
+
+    exact = of_words("float32")
+    error = jnp.linalg.norm(of_words("bfloat16") - exact) / jnp.linalg.norm(exact)
+    assert error < 0.02
+
+
 def test_dropout_follows_its_key() -> None:
     sizes = dataclasses.replace(synthetic.SIZES, dropout_rate=0.5)
     assert loss(sizes, Retrieval(2), 1) == loss(sizes, Retrieval(2), 1)

@@ -102,16 +102,17 @@ class SelfAttention(nn.Module):
 
         query = project("query", queries, rows.output)
         key, value = project("key", x, rows.input), project("value", x, rows.input)
-        bias = jnp.where(mask, 0.0, CLOSED)[:, None]
+        mask = mask[:, None]
         if sizes.fused_attention and cache_at is None:
-            mixed = _fused_attention(query, key, value, bias)
+            mixed = _fused_attention(query, key, value, mask)
         else:  # laid out as products read it, so that with a cache nothing is transposed at a step
             key, value = key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
             if cache_at is not None:
                 key = self._cached("keys", key, 3, mask.shape[-1], cache_at)
                 value = self._cached("values", value, 2, mask.shape[-1], cache_at)
             scores = _scores(query.swapaxes(1, 2), key)
-            weights = jax.nn.softmax(scores / query.shape[-1] ** 0.5 + bias).astype(x.dtype)
+            scores = scores / query.shape[-1] ** 0.5 + jnp.where(mask, 0.0, CLOSED)
+            weights = jax.nn.softmax(scores).astype(x.dtype)
             weights = Dropout(sizes.dropout_rate)(weights, deterministic)
             mixed = (weights @ value).swapaxes(1, 2)
         mixed = _pack(mixed.reshape(*mixed.shape[:2], sizes.hidden_size), rows.output)
@@ -147,7 +148,7 @@ class Layer(nn.Module):
         own = layer_norm(sizes, "attention_norm")(
             own + dropout(attended, deterministic, rows.output)
         )
-        inner = nn.gelu(dense(sizes, sizes.mlp_size, "mlp_in")(own), approximate=False)
+        inner = gelu(dense(sizes, sizes.mlp_size, "mlp_in")(own))
         outer = dense(sizes, sizes.hidden_size, "mlp_out")(inner)
         return packing.split(
             layer_norm(sizes, "mlp_norm")(own + dropout(outer, deterministic, rows.output))
@@ -226,9 +227,8 @@ class Bert(nn.Module):
         sizes = self.sizes
 
         def table(rows: int) -> nn.Embed:
-            return nn.Embed(
-                rows, sizes.hidden_size, dtype=sizes.dtype, embedding_init=initializer(sizes)
-            )
+            # In float32 whatever the activations are: gradients of a word are sums over a batch.
+            return nn.Embed(rows, sizes.hidden_size, embedding_init=initializer(sizes))
 
         self.words = table(sizes.vocab_size)
         self.positions = table(sizes.num_positions)
@@ -269,6 +269,12 @@ def layer_norm(sizes: EncoderSizes, name: str, epsilon: float = LAYER_NORM_EPSIL
     return nn.LayerNorm(epsilon=epsilon, dtype=sizes.dtype, use_fast_variance=False, name=name)
 
 
+@jax.checkpoint
+def gelu(x: Array) -> Array:
+    """GELU by the error function, as in BERT; nothing but its input is kept for gradients."""
+    return nn.gelu(x, approximate=False)
+
+
 def _of_layer(mask: Array, layer: int) -> Array:
     return mask[:, min(layer, mask.shape[1] - 1)]
 
@@ -296,19 +302,16 @@ def _scores_backward(factors: tuple[Array, Array], of_scores: Array) -> tuple[Ar
 _scores.defvjp(lambda query, key: (_scores(query, key), (query, key)), _scores_backward)
 
 
-def _fused_attention(query: Array, key: Array, value: Array, bias: Array) -> Array:
-    """[B, L, heads, size] each, and a bias that broadcasts to [B, 1, L, L], likewise."""
+def _fused_attention(query: Array, key: Array, value: Array, mask: Array) -> Array:
+    """[B, L, heads, size] each, and a mask that broadcasts to [B, 1, L, L], likewise."""
     lengths = query.shape[1], key.shape[1]
-    bias = jnp.broadcast_to(bias, (*bias.shape[:2], *lengths))
+    mask = jnp.broadcast_to(mask, (*mask.shape[:2], *lengths))
     on_gpu = jax.default_backend() == "gpu"
     if on_gpu and query.dtype != jnp.bfloat16:
         raise UserError(
             "config.model.fused_attention is True, which on a GPU needs config.model.dtype=bfloat16"
         )
+    cudnn = on_gpu and not any(n % 2 for n in lengths)
     return jax.nn.dot_product_attention(
-        query,
-        key,
-        value,
-        bias.astype(query.dtype),
-        implementation="cudnn" if on_gpu and not any(n % 2 for n in lengths) else "xla",
+        query, key, value, mask=mask, implementation="cudnn" if cudnn else "xla"
     )

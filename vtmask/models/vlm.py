@@ -20,7 +20,14 @@ from jax import Array
 
 from vtmask import attention
 from vtmask.errors import UserError, check_choice
-from vtmask.models.transformer import REMAT_POLICIES, Bert, EncoderSizes, dense, layer_norm
+from vtmask.models.transformer import (
+    REMAT_POLICIES,
+    Bert,
+    EncoderSizes,
+    dense,
+    gelu,
+    layer_norm,
+)
 
 VIDEO_MLP_EPSILON = 1e-5
 
@@ -77,7 +84,7 @@ class VideoMLP(nn.Module):
     def __call__(self, features: Array) -> Array:
         sizes = self.sizes
         x = dense(sizes, sizes.hidden_size, "in")(features.astype(sizes.dtype))
-        x = nn.gelu(x, approximate=False)
+        x = gelu(x)
         x = layer_norm(sizes, "norm", VIDEO_MLP_EPSILON)(x)
         return dense(sizes, sizes.hidden_size, "out")(x)
 
@@ -90,7 +97,7 @@ class PredictionHead(nn.Module):
     @nn.compact
     def __call__(self, hidden: Array) -> Array:
         sizes = self.sizes
-        x = nn.gelu(dense(sizes, sizes.hidden_size, "dense")(hidden), approximate=False)
+        x = gelu(dense(sizes, sizes.hidden_size, "dense")(hidden))
         return layer_norm(sizes, "norm")(x)
 
 
