@@ -47,7 +47,7 @@ def test_gradients_of_a_frequent_word_are_summed_in_float32() -> None:
         model = VLM(dataclasses.replace(synthetic.CALM, dtype=dtype))
 
         def total(params: Any) -> jax.Array:
-            embedded = model.apply({"params": params}, video_tokens, text, method=model.embed)
+            embedded: Any = model.apply({"params": params}, video_tokens, text, method="embed")
             return (embedded * weight).sum()
 
         return jax.grad(total)(params)["words"]["embedding"][7]
