@@ -1,5 +1,7 @@
 """The softmax in blocks has the loss and the gradients of the softmax in one, in less memory."""
 
+import math
+import re
 from typing import Any
 
 import jax
@@ -62,6 +64,29 @@ def test_loss_and_gradients(monkeypatch: Any, scores_at_a_time: int) -> None:
     )
     np.testing.assert_allclose(
         losses.cross_entropy(queries, candidates)[1], in_one(queries, candidates)[1], rtol=1e-5
+    )
+
+
+def test_products_of_16_bits_are_of_eights() -> None:
+    queries, candidates = problem()
+    number = candidates.open.shape[1]
+    assert number % 8
+
+    def of(function: Any) -> Any:
+        def loss(hidden: Any, embeddings: Any) -> Any:
+            rounded = queries._replace(hidden=hidden.astype(jnp.bfloat16))
+            return function(rounded, candidates._replace(embeddings=embeddings))[0]
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))
+
+    ours, arguments = of(losses.cross_entropy), (queries.hidden, candidates.embeddings)
+    products = re.findall(r"dot_general.* : \((.*)\) ->", ours.lower(*arguments).as_text())
+    sizes = {int(size) for size in re.findall(r"(\d+)x", " ".join(products))}
+    assert sizes and number not in sizes and 8 * math.ceil(number / 8) in sizes
+    jax.tree.map(
+        lambda ours, right: np.testing.assert_allclose(ours, right, rtol=0.05, atol=0.02),
+        ours(*arguments),
+        of(in_one)(*arguments),
     )
 
 

@@ -65,7 +65,9 @@ def cross_entropy(queries: Queries, candidates: Candidates) -> tuple[Array, Arra
     Returns:
       float32 [] and [groups, M].
     """
-    loss, losses = _cross_entropy(queries, _aligned(candidates))
+    if queries.hidden.dtype != jnp.float32:
+        candidates = _aligned(candidates)
+    loss, losses = _cross_entropy(queries, candidates)
     return loss, jax.lax.stop_gradient(losses)
 
 
@@ -116,7 +118,7 @@ def scores(hidden: Array, candidates: Array) -> Array:
 
 
 def _aligned(candidates: Candidates) -> Candidates:
-    """Their number a multiple of 8, by closed ones: a GPU's products read 16 bytes at a time."""
+    """Their number a multiple of 8, by closed ones: products of 16 bits read 8 at a time."""
     more = -candidates.open.shape[1] % 8
     return Candidates(
         jnp.pad(candidates.embeddings, ((0, 0), (0, more), (0, 0))),
