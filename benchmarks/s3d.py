@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from training import matmul
 
 from vtmask import convert
 from vtmask.models.s3d import MAX_WORDS, S3D
@@ -43,7 +44,6 @@ def main() -> None:
         assert error < tolerance, f"{name} differs by {error}"
 
     product, product_flops = matmul(options.dtype)
-    product()
     runs["matrix product"] = product
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds):
@@ -121,14 +121,6 @@ def torch_runs(
         "PyTorch, as published": run(torch.contiguous_format),
         "PyTorch, channels last": run(torch.channels_last_3d),
     }, weights
-
-
-def matmul(dtype: str) -> tuple[Callable[[], Any], float]:
-    """A product of square matrices, and its FLOPs."""
-    side = 2048 if jax.default_backend() == "cpu" else 8192
-    a = jnp.ones((side, side), dtype)
-    multiply = jax.jit(lambda a: a @ a)
-    return lambda: multiply(a).block_until_ready(), 2.0 * side**3
 
 
 if __name__ == "__main__":

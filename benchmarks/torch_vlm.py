@@ -116,8 +116,7 @@ def make_step(sizes: VLMSizes, optim: ConfigDict, to_longest: bool, compiled: bo
     mixed = sizes.dtype == "bfloat16"
 
     def put(value: np.ndarray) -> Tensor:
-        data = torch.tensor(value)
-        return data.pin_memory().to(device, non_blocking=True) if device == "cuda" else data
+        return torch.tensor(value, pin_memory=device == "cuda").to(device, non_blocking=True)
 
     def step(batch: dict[str, np.ndarray]) -> Tensor:
         if to_longest:

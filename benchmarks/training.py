@@ -42,7 +42,8 @@ Batch = dict[str, np.ndarray]
 Step = Callable[[Batch], Any]  # returns the loss, on the device
 
 LENGTHS = Path(__file__).with_name("clip_lengths.npy")
-# Shares of positions, masked positions and frames (see vtmask.tasks.pretrain.Budget) by batch size.
+# Shares of positions, masked positions and frames (see vtmask.tasks.pretrain.Budget) by batch size,
+# as docs/scaling.md has them.
 BUDGETS = {
     1: ((0.645, 0.25, 0.66), (0.72, 0.35, 0.78), (0.8, 0.4, 0.85)),
     64: ((0.71, 0.25, 0.65), (0.8, 0.3, 0.75)),
@@ -79,7 +80,7 @@ def main() -> None:
     losses = [turn(run, batches[:1]) for run in tqdm(runs.values(), "compile")]
     assert max(losses) < 1.2 * min(losses), losses  # fresh weights differ
     for run in runs.values():
-        turn(run, turns[0])
+        turn(run, batches)
 
     times: dict[str, list[float]] = {name: [] for name in [*runs, "product"]}
     multiply, product_flops = matmul(options.dtype)

@@ -129,8 +129,10 @@ def _aligned(candidates: Candidates) -> Candidates:
 
 @jax.custom_vjp
 def _cross_entropy(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
+    rounded = _rounded(candidates, queries)
+
     def block(sums: None, queries: Queries) -> tuple[None, Array]:
-        return sums, _scored(queries, candidates)[0]
+        return sums, _scored(queries, rounded)[0]
 
     _, losses = _over_blocks(block, None, queries, candidates)
     return (losses * queries.weight).sum(), losses
@@ -139,8 +141,7 @@ def _cross_entropy(queries: Queries, candidates: Candidates) -> tuple[Array, Arr
 def _forward(
     queries: Queries, candidates: Candidates
 ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-    embeddings = candidates.embeddings.astype(queries.hidden.dtype)
-    rounded = candidates._replace(embeddings=embeddings)
+    rounded = _rounded(candidates, queries)
 
     def block(
         sums: tuple[Array, Array], queries: Queries
@@ -149,12 +150,12 @@ def _forward(
         of_scores = excess * queries.weight[..., None]
         by_embedding, by_bias = sums
         by_bias += of_scores.sum((0, 1))
-        of_scores = of_scores.astype(embeddings.dtype)
+        of_scores = of_scores.astype(queries.hidden.dtype)
         by_embedding += _product("gmc,gmh->gch", of_scores, queries.hidden)
-        by_hidden = _product("gmc,gch->gmh", of_scores, embeddings)
+        by_hidden = _product("gmc,gch->gmh", of_scores, rounded.embeddings)
         return (by_embedding, by_bias), (losses, by_hidden)
 
-    zeros = (jnp.zeros(embeddings.shape), jnp.zeros(candidates.bias.shape))
+    zeros = (jnp.zeros(rounded.embeddings.shape), jnp.zeros(rounded.bias.shape))
     (by_embedding, by_bias), (losses, by_hidden) = _over_blocks(block, zeros, queries, candidates)
     loss = (losses * queries.weight).sum()
     gradients = (
@@ -178,10 +179,14 @@ def _backward(
 _cross_entropy.defvjp(_forward, _backward)
 
 
+def _rounded(candidates: Candidates, queries: Queries) -> Candidates:
+    """Embeddings as exact as what they are multiplied with, once for all blocks."""
+    return candidates._replace(embeddings=candidates.embeddings.astype(queries.hidden.dtype))
+
+
 def _scored(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
     """Cross-entropies [groups, M], and probabilities less those of the labels [groups, M, C]."""
-    embeddings = candidates.embeddings.astype(queries.hidden.dtype)
-    found = _product("gmh,gch->gmc", queries.hidden, embeddings) + candidates.bias
+    found = _product("gmh,gch->gmc", queries.hidden, candidates.embeddings) + candidates.bias
     right = jnp.arange(found.shape[-1]) == queries.label[..., None]
     found = jnp.where(candidates.open[:, None] | right, found, CLOSED)
     normalizer = jnp.logaddexp(jax.nn.logsumexp(found, axis=-1), queries.constant)

@@ -18,7 +18,7 @@ CLOSED = -10000.0  # added to closed scores, as published: a row with every key 
 
 _policies = jax.checkpoint_policies
 REMAT_POLICIES = {
-    "none": _policies.everything_saveable,
+    "none": None,
     "products": _policies.dots_with_no_batch_dims_saveable,
     "all": _policies.nothing_saveable,
 }
@@ -34,7 +34,8 @@ class EncoderSizes:
         models learn sooner with about 1 / sqrt(hidden_size).
       dtype: of activations; parameters, softmax and normalisation stay float32.
       fused_attention: by cuDNN on a GPU, which needs bfloat16 and even lengths, elsewhere as
-        `jax.nn.dot_product_attention` has it. Attention weights have no dropout then.
+        `jax.nn.dot_product_attention` has it. Attention weights have no dropout then, and where all
+        keys are closed are equal.
       scan_layers: one loop over the layers rather than code for each; compiles sooner.
       remat: what of a scanned layer is computed again for gradients, to save memory: "none", all
         but "products" with weights, or "all".
@@ -213,7 +214,9 @@ class Encoder(nn.Module):
             rngs = None if key is None else {"dropout": key}
             return layer.apply({"params": params}, x, mask, deterministic, rows, rngs=rngs), None
 
-        body = jax.checkpoint(body, policy=REMAT_POLICIES[self.sizes.remat], prevent_cse=False)
+        policy = REMAT_POLICIES[self.sizes.remat]
+        if policy:
+            body = jax.checkpoint(body, policy=policy, prevent_cse=False)
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
         return jax.lax.scan(body, x, (stacked, masks, keys))[0]
 
