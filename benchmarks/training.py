@@ -3,8 +3,8 @@
     pip install -e '.[benchmark]'
     python benchmarks/training.py --out=runs/training
     python benchmarks/training.py --out=runs/training --compile        # torch.compile, too
-    python benchmarks/training.py --out=runs/training --dtype=bfloat16 --batch_size=512 --steps=10 \
-        --fused_attention --compile        # on a GPU
+    XLA_PYTHON_CLIENT_MEM_FRACTION=.4 python benchmarks/training.py --out=runs/training \
+        --dtype=bfloat16 --batch_size=512 --steps=10 --fused_attention --compile        # on a GPU
 
 BERT-base's sizes, dropout 0.1, Adam. Clips have the lengths that pre-training draws
 (`clip_lengths.npy`, of `benchmarks/pipeline.py`), random features and tokens; all runs get the same
