@@ -42,8 +42,8 @@ Batch = dict[str, np.ndarray]
 Step = Callable[[Batch], Any]  # returns the loss, on the device
 
 LENGTHS = Path(__file__).with_name("clip_lengths.npy")
-# Shares of positions, masked positions and frames (see vtmask.tasks.pretrain.Budget) by batch size,
-# as docs/scaling.md has them.
+# Shares of positions, masked positions and frames (see vtmask.tasks.pretrain.Budget) by batch size;
+# docs/scaling.md has what batches need.
 BUDGETS = {
     1: ((0.645, 0.25, 0.66), (0.72, 0.35, 0.78), (0.8, 0.4, 0.85)),
     64: ((0.71, 0.25, 0.65), (0.8, 0.3, 0.75)),
