@@ -220,10 +220,13 @@ def test_segments_join_equal_classes() -> None:
         "video_id": "v0",
         "true": [0, 0, 2, 2, 2, 0],
         "predicted": [0, 2, 2, 1, 2, 2],
+        "best_name": [1, 1, 1, 1, 1, 1],
         "seconds_per_feature": 0.5,
         "accuracy": 0.5,
     }
-    (group,) = cards.segments([prediction], ["background", "pour", "stir"], file)
+    (group,) = cards.segments(
+        [prediction], ["predicted", "best_name"], ["background", "pour", "stir"], file
+    )
     (card,) = group.cards
     assert card.note == "50.0 % of frames right"
     assert timeline(card) == Timeline(
@@ -240,6 +243,7 @@ def test_segments_join_equal_classes() -> None:
                 Span(1.5, 2, "pour"),
                 Span(2, 3, "stir"),
             ],
+            "best name": [Span(0, 3, "pour")],
         },
     )
 

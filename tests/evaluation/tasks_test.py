@@ -379,8 +379,11 @@ def test_segmentation_without_a_classifier_goes_by_the_names() -> None:
         expected = classes_by_names(*map(jnp.asarray, (of_names, names)))
         assert prediction["predicted"] == expected.tolist()
         assert prediction["best_name"] == [1 + i for i in of_names.argmax(axis=1)]
+        right = np.equal(prediction["best_name"], record["labels"])
+        assert prediction["accuracy"] == right.mean()
     right = [np.equal(p["best_name"], p["true"]).tolist() for p in found.predictions]
     assert found.metrics["best name"]["frame accuracy"] == np.mean(sum(right, []))
+    assert len(found.figures) == 2
 
 
 def test_classes_are_matched_by_name() -> None:

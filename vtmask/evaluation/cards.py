@@ -187,13 +187,17 @@ def steps(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
 
 
 def segments(
-    predictions: Sequence[Prediction], class_names: Sequence[str], videos: Videos
+    predictions: Sequence[Prediction],
+    found: Sequence[str],
+    class_names: Sequence[str],
+    videos: Videos,
 ) -> list[Group]:
     """Videos with the class of each feature.
 
     Args:
-      predictions: "video_id", "predicted" and "true", class indices of its features,
-        "seconds_per_feature", "accuracy".
+      predictions: "video_id", "true" and each of `found`, class indices of its features,
+        "seconds_per_feature", "accuracy" by the last of `found`.
+      found: "predicted" and what else is shown.
       class_names: of all classes; the first is background.
     """
 
@@ -206,7 +210,9 @@ def segments(
 
     def card(prediction: Prediction) -> Card:
         length = prediction["seconds_per_feature"]
-        rows = {row: list(spans(prediction[row], length)) for row in ("true", "predicted")}
+        rows = {
+            key.replace("_", " "): list(spans(prediction[key], length)) for key in ("true", *found)
+        }
         return Card(
             prediction["video_id"],
             f"{100 * prediction['accuracy']:.1f} % of frames right",

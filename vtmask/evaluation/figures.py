@@ -98,19 +98,22 @@ def recall_curve(ranks: Mapping[str, np.ndarray], candidates: int) -> Figure:
     )
 
 
-def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
+def confusion_matrix(
+    counts: np.ndarray, names: Sequence[str], predicted: str = "predicted"
+) -> Figure:
     """How often each true class was taken for which; of many classes, the most frequent.
 
     Args:
       counts: int [C, C], by true and by predicted class.
       names: [C].
+      predicted: how the predicted classes were found.
     """
     totals = counts.sum(axis=1)
     # Up to so many, all.
     classes = np.sort(np.argsort(-totals, kind="stable")[:_CLASSES]).tolist()
     shares = counts / np.maximum(totals, 1)[:, None]
     size = 3 + 0.13 * max(len(classes), 16)
-    figure, axes = _axes(size=(size + 0.6, size), xlabel="predicted", ylabel="true")
+    figure, axes = _axes(size=(size + 0.6, size), xlabel=predicted, ylabel="true")
     cells = shares[np.ix_(classes, classes)]
     image = axes.imshow(cells, vmin=0, vmax=1, interpolation="none")
     labels = [_short(names[i]) for i in classes]

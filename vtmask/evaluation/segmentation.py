@@ -16,7 +16,7 @@ from vtmask.tasks.segmentation import Segmentation, TextLabels, classes_by_names
 
 _ZERO_SHOT = (
     " Classes are found by their names: a feature is background unless its best score is above the "
-    "largest between two names. The best name leaves that out."
+    "largest between two names. The best name leaves that out; videos are ordered by it."
 )
 
 
@@ -48,13 +48,15 @@ def evaluate(
             **{name: found.tolist() for name, found in classes.items()},
             "true": record["labels"].tolist(),
             "seconds_per_feature": dataset.seconds_per_feature,
-            "accuracy": float((classes["predicted"] == record["labels"]).mean()),
         }
         for record, classes in zip(base.records(dataset, "labels"), predicted, strict=True)
     ]
     rows = {"features": "predicted"}
     if not model.class_names:
         rows["best name"] = "best_name"
+    *_, last = rows.values()
+    for prediction in predictions:
+        prediction["accuracy"] = float(np.equal(prediction[last], prediction["true"]).mean())
 
     classes_of = {k: [np.array(p[k]) for p in predictions] for k in ("true", *rows.values())}
 
@@ -63,8 +65,9 @@ def evaluate(
         return {"frame accuracy": metrics.frame_accuracy(found, true)}
 
     everything = range(len(predictions))
-    counts = confusion(predictions, len(dataset.class_names))
-    most = int(counts.sum(axis=1).argmax())
+    counts = {key: confusion(predictions, key, len(dataset.class_names)) for key in rows.values()}
+    frequent = counts["predicted"].sum(axis=1)
+    most = int(frequent.argmax())
     return Evaluation(
         metrics={row: accuracy(key, everything) for row, key in rows.items()},
         intervals={
@@ -73,23 +76,28 @@ def evaluate(
         },
         baselines={
             f"always “{dataset.class_names[most]}”": {
-                "frame accuracy": float(counts[most].sum() / counts.sum())
+                "frame accuracy": float(frequent[most] / frequent.sum())
             }
         },
         headline=[(row, "frame accuracy") for row in rows],
         explanation="frame accuracy: how many features of all videos got their class, background "
         "included. The baseline gives all the class that this split has most."
         + (_ZERO_SHOT if not model.class_names else ""),
-        figures=[figures.confusion_matrix(counts, dataset.class_names)],
-        groups=cards.segments(predictions, dataset.class_names, base.videos(dataset)),
+        figures=[
+            figures.confusion_matrix(found, dataset.class_names, key.replace("_", " "))
+            for key, found in counts.items()
+        ],
+        groups=cards.segments(
+            predictions, tuple(rows.values()), dataset.class_names, base.videos(dataset)
+        ),
         predictions=predictions,
     )
 
 
-def confusion(predictions: Sequence[base.Record], num_classes: int) -> np.ndarray:
-    """How often features of a true class (row) got a class (column): int [C, C]."""
+def confusion(predictions: Sequence[base.Record], key: str, num_classes: int) -> np.ndarray:
+    """How often features of a true class (row) got a class (column) as their `key`: int [C, C]."""
     true = np.concatenate([p["true"] for p in predictions])
-    predicted = np.concatenate([p["predicted"] for p in predictions])
+    predicted = np.concatenate([p[key] for p in predictions])
     pairs = np.bincount(true * num_classes + predicted, minlength=num_classes**2)
     return pairs.reshape(num_classes, num_classes)
 
