@@ -221,7 +221,9 @@ def draw_clusters(
     """
     centers = rng.choice(len(videos), num_clusters, replace=False)
     search = _faiss_nearest if index == "faiss" else nearest
-    return rng.permuted(search(videos, centers, 2 * size), axis=1)[:, :size]
+    # By number, not by distance: sums in another order must not deal neighbours out anew.
+    neighbours = np.sort(search(videos, centers, 2 * size), axis=1)
+    return rng.permuted(neighbours, axis=1)[:, :size]
 
 
 def nearest(videos: np.ndarray, centers: np.ndarray, count: int) -> np.ndarray:
