@@ -44,6 +44,7 @@ def get_config() -> ConfigDict:
     config.model.fused_attention = False
     config.model.scan_layers = False
     config.model.remat = "none"
+    config.model.num_positions = 512
     config.model.max_video_len = 32
     config.model.max_len = 96
 

@@ -189,6 +189,13 @@ def test_captions_are_searched_for_as_the_config_says(
     assert model.caption(videos[1]) == wanted[1]
 
 
+def test_a_model_without_a_head_cannot_write() -> None:
+    params = {name: value for name, value in SMALL.params.items() if name != "head"}
+    model = VideoTextModel(dataclasses.replace(SMALL, params=params))
+    with pytest.raises(UserError, match="^the model has no prediction head, which writes captions"):
+        model.caption(features(3))
+
+
 def test_captions_of_a_model_with_few_text_positions() -> None:
     model = VideoTextModel(in_memory.model(max_len=12))  # 4, [SEP] included
     assert len(tokens(model.caption(features(3)))) <= 4

@@ -353,7 +353,11 @@ def test_options_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
         ("config.json", b"{", "config.json: line 1 column 2: not JSON"),
         ("config.json", b"[]", "config.json: is list, expected an object"),
         ("config.json", None, "config.json: cannot be read: No such file"),
+        ("config.json", {"num_attention_heads": 0}, "not a multiple of 0 heads"),
+        ("config.json", {"num_hidden_layers": 7}, "but num_hidden_layers in config.json is 7"),
         ("tokenizer_config.json", {"do_lower_case": False}, "do_lower_case is false, only uncased"),
+        ("tokenizer_config.json", {"strip_accents": False}, "strip_accents is false, only uncased"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json: holds list, expected an object"),
         ("vocab.txt", None, "vocab.txt: no such tokenizer file"),
         ("model.safetensors", None, "has no model.safetensors or pytorch_model.bin"),
         ("model.safetensors", b"PK", "model.safetensors: is damaged or of another format"),
@@ -370,6 +374,29 @@ def test_folders_of_hugging_face(tmp_path: Path, name: str, change: Any, problem
         found = json.loads(path.read_text()) if path.exists() else {}
         path.write_text(json.dumps(found | change))
     assert problem in said(tmp_path, folder, Options())
+
+
+def test_what_lies_beside_an_export_stays(tmp_path: Path, vocab: Path) -> None:
+    folder = huggingface(tmp_path / "export.tmp", bert())
+    convert.convert(folder, tmp_path / "export", Options())
+    assert (folder / "vocab.txt").exists()
+    inside = file_of(tmp_path / "export" / "published.pt", vlm(), wrapped=True)
+    told = said(tmp_path, inside, Options(vocab=vocab))
+    assert told.startswith(f"{tmp_path}/export: holds {inside}, which it would replace; give ")
+
+
+def test_options_of_a_bert(tmp_path: Path) -> None:
+    folder = huggingface(tmp_path / "bert", bert())
+    problem = "is a BERT, which takes --vocab, --num_heads and --out"
+    assert problem in said(tmp_path, folder, Options(isolated_layers=12))
+
+
+def test_a_videoclip_without_a_video_encoder(tmp_path: Path, vocab: Path) -> None:
+    weights = {k: v for k, v in videoclip().items() if "video_encoder.bert.encoder" not in k}
+    file = file_of(tmp_path / "published.pt", weights, True)
+    assert "encoder.layer.0.intermediate.dense.weight is missing" in said(
+        tmp_path, file, Options(vocab=vocab)
+    )
 
 
 def test_damaged_files(tmp_path: Path, vocab: Path) -> None:

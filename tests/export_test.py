@@ -77,6 +77,14 @@ def test_a_damaged_export(model: Model, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps(card | {"tokenizer_sha256": "0"}))
     with pytest.raises(UserError, match=f"{model.tokenizer.file_name}: is not the one"):
         export.load(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps(card | {"sizes": {"width": 1}}))
+    with pytest.raises(UserError, match="model.json: sizes: .*'width'; export the model again"):
+        export.load(tmp_path)
+    (tmp_path / "model.json").write_text("[]")
+    with pytest.raises(UserError, match="model.json: is damaged"):
+        export.load(tmp_path)
+    with pytest.raises(UserError, match="json: no such folder; .*`vtmask convert` makes one"):
+        export.load(tmp_path / "model.json")
     del card["tokenizer"]
     (tmp_path / "model.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match="model.json: has no tokenizer"):

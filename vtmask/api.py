@@ -140,11 +140,12 @@ class VideoTextModel:
         with the defaults of `vtmask.tasks.captioning.Captioning` if not.
 
         Raises:
-          UserError: as `embed_video`; the model is a VideoCLIP; a video is longer than
-            max_video_len, as a caption is of one clip.
+          UserError: as `embed_video`; the model is a VideoCLIP or has no prediction head; a video
+            is longer than max_video_len, as a caption is of one clip.
         """
         if not isinstance(self.exported.module, VLM):
             raise UserError("the model is a VideoCLIP, which can't write captions; load a VLM")
+        tasks.require_head(self.exported.params)
         size = self._sizes.max_video_len
         videos = self._read(video)
         for (name, _), features in zip(_named(video), videos, strict=True):

@@ -1,6 +1,7 @@
 """Starts a command: flags in, one line out where something is wrong."""
 
 import contextlib
+import logging as python_logging
 import os
 import re
 import sys
@@ -21,16 +22,6 @@ def run(main: Callable[[], None]) -> None:
     def run_main(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
-        if not _wants_traceback():  # threads and tasks of Orbax tell theirs before `main` hears it
-            logging.get_absl_handler().addFilter(
-                lambda record: (
-                    not (
-                        record.exc_info and ("orbax" in record.pathname or record.name == "asyncio")
-                    )
-                )
-            )
-            sys.unraisablehook = lambda _: None
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         with one_line_errors():
             main()
 
@@ -44,6 +35,11 @@ def one_line_errors() -> Iterator[None]:
     That is a `UserError`, a file that can't be read or written, a flag or config field that does
     not exist or has the wrong type. VTMASK_TRACEBACK=1 shows the traceback instead.
     """
+    if not _wants_traceback():  # threads and tasks of Orbax tell theirs before `main` hears it
+        for logger in (logging.get_absl_logger(), python_logging.getLogger("asyncio")):
+            logger.addFilter(_is_not_of_orbax)
+        sys.unraisablehook = lambda _: None
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     try:
         yield
     except (UserError, OSError, flags.Error, AttributeError, KeyError) as error:
@@ -53,6 +49,10 @@ def one_line_errors() -> Iterator[None]:
             raise
         said = f"config has no such field. {nearest[0]}" if nearest else str(error)
         sys.exit(f"error: {' '.join(said.split())}")
+
+
+def _is_not_of_orbax(record: python_logging.LogRecord) -> bool:
+    return not (record.exc_info and ("orbax" in record.pathname or record.name == "asyncio"))
 
 
 def beam_options(flag: str) -> Any:

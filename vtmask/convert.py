@@ -65,6 +65,13 @@ _ENCODERS = {"mm_encoder.": "", "video_encoder.": "video/", "text_encoder.": "te
 _SEGMENT_ROWS = 256  # of the published `seg_embeddings`
 _DTYPES = [np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)]
 _SAFE = ".safetensors"
+_SIZES = {  # of Hugging Face's config.json, and ours
+    "hidden_size": "hidden_size",
+    "num_hidden_layers": "num_layers",
+    "intermediate_size": "mlp_size",
+    "vocab_size": "vocab_size",
+    "max_position_embeddings": "num_positions",
+}
 _WEIGHT_FILES = (f"model{_SAFE}", "pytorch_model.bin")
 _EXTRA = "pip install -e '.[convert]'"
 
@@ -114,9 +121,12 @@ def to_export(source: Path, out: Path, options: Options) -> None:
     """
     if out.exists() and not (out / "model.json").exists():
         raise UserError(f"{out}: exists and is no exported model; give --out another name")
+    if source.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"{out}: holds {source}, which it would replace; give --out another name")
     file = source
+    told: dict[str, int] = {}
     if source.is_dir():
-        file, options = _huggingface(source, options)
+        file, options, told = _huggingface(source, options)
     content = _read_safetensors(file) if file.suffix == _SAFE else torch_files.load(file)
     try:
         weights = state_dict(content)
@@ -124,6 +134,12 @@ def to_export(source: Path, out: Path, options: Options) -> None:
         found = parameters(kind, weights)
         module = _module(kind, found.used, options)
         _require_fit(kind, found, _expected(module, found.used))
+        for field, size in told.items():
+            if getattr(module.sizes, _SIZES[field]) != size:
+                raise UserError(
+                    f"{_SIZES[field]} is {getattr(module.sizes, _SIZES[field])}, but {field} in "
+                    f"config.json is {size}"
+                )
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     params, unused = found.params(), found.unused
@@ -139,6 +155,9 @@ def to_export(source: Path, out: Path, options: Options) -> None:
         return
     tokenizer = _tokenizer(file, module.sizes.vocab_size, options)
     if kind == "bert":
+        given = dataclasses.replace(options, vocab=None, num_heads=None)
+        if given != Options():
+            raise UserError(f"{file}: is a BERT, which takes --vocab, --num_heads and --out")
         export.save(out, BertModel(module, params, tokenizer, config), unused)
         return
     ids = {name: getattr(tokenizer, name) for name in ("pad_id", "cls_id", "sep_id", "mask_id")}
@@ -188,7 +207,7 @@ def to_published(folder: Path, out: Path) -> None:
         raise UserError(f"{folder}: has no {error}, which it was made of") from error
     if isinstance(model, Model):
         content = {"model": content}
-    unfinished = out.with_name(out.name + ".tmp")
+    unfinished = out.with_name(f".{out.name}.tmp")  # hidden: nobody's own
     try:
         with unfinished.open("wb") as file:
             torch.save(content, file)
@@ -232,8 +251,9 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: is damaged or of another format: {reason(error)}") from error
 
 
-def _huggingface(folder: Path, options: Options) -> tuple[Path, Options]:
-    """The weights' file in a folder, and the options with what else the folder says."""
+def _huggingface(folder: Path, options: Options) -> tuple[Path, Options, dict[str, int]]:
+    """The weights' file in a folder, the options with what else the folder says, and the sizes that
+    its config.json names."""
     weights = [folder / name for name in _WEIGHT_FILES if (folder / name).exists()]
     if not weights:
         raise UserError(
@@ -243,6 +263,7 @@ def _huggingface(folder: Path, options: Options) -> tuple[Path, Options]:
     path = folder / "config.json"
     config = files.read_json(path)
     heads = files.field(config, "num_attention_heads", int, str(path))
+    sizes = {name: files.field(config, name, int, str(path)) for name in _SIZES if name in config}
     ours = {
         "model_type": "bert",
         "hidden_act": "gelu",
@@ -256,13 +277,19 @@ def _huggingface(folder: Path, options: Options) -> tuple[Path, Options]:
             )
     path = folder / "tokenizer_config.json"
     told = files.read_json(path) if path.exists() else {}
-    if told.get("do_lower_case") is False:
-        raise UserError(f"{path}: do_lower_case is false, only uncased models can be converted")
-    return weights[0], dataclasses.replace(
+    if not isinstance(told, dict):
+        raise UserError(f"{path}: holds {type(told).__name__}, expected an object")
+    for field in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
+        if told.get(field) is False:
+            raise UserError(
+                f"{path}: {field} is false, only uncased models with it true can be converted"
+            )
+    options = dataclasses.replace(
         options,
         vocab=options.vocab or folder / "vocab.txt",
-        num_heads=options.num_heads or heads,
+        num_heads=heads if options.num_heads is None else options.num_heads,
     )
+    return weights[0], options, sizes
 
 
 def _tokenizer(file: Path, vocab_size: int, options: Options) -> Tokenizer:
@@ -502,7 +529,7 @@ def _module(kind: str, used: Mapping[str, np.ndarray], options: Options) -> Any:
     root = "text/" if kind == "videoclip" else ""
     size = functools.partial(_size, kind, used)
     hidden_size = size(f"{root}words/embedding", 1)
-    num_heads = options.num_heads or hidden_size // 64
+    num_heads = hidden_size // 64 if options.num_heads is None else options.num_heads
     if num_heads < 1 or hidden_size % num_heads:
         raise UserError(
             f"its hidden size is {hidden_size}, not a multiple of {num_heads} heads; give "
@@ -525,6 +552,7 @@ def _module(kind: str, used: Mapping[str, np.ndarray], options: Options) -> Any:
             sizes["num_classes"] = size("classifier/kernel", 1)
     else:
         sizes["feature_size"] = size("video/video_mlp/in/kernel", 0)
+        size("video/encoder/layer_0/mlp_in/kernel", 1)  # there is one
         sizes["num_video_layers"] = _num_layers(used, "video/")
     try:
         return models.create(models.SIZES[kind](**sizes))

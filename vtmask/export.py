@@ -145,7 +145,7 @@ def save(
       unused: what goes to unused.npz, if anything.
     """
     folder = Path(folder).absolute()
-    unfinished = folder.with_name(folder.name + ".tmp")
+    unfinished = folder.with_name(f".{folder.name}.tmp")  # hidden: nobody's own
     shutil.rmtree(unfinished, ignore_errors=True)
     this = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(this, {this}, "export")
@@ -197,18 +197,28 @@ def load_any(folder: str | Path) -> AnyExport:
     folder = Path(folder).absolute()
     try:
         card = json.loads((folder / "model.json").read_text())
-    except FileNotFoundError:
+    except OSError:
         what = "no model.json, so no exported model" if folder.is_dir() else "no such folder"
-        raise UserError(f"{folder}: {what}; training writes a model to WORKDIR/export") from None
+        raise UserError(
+            f"{folder}: {what}; training writes a model to WORKDIR/export, `vtmask convert` makes "
+            "one of published weights"
+        ) from None
     except ValueError:
         raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
-    kind = card.get("model")
+    if not isinstance(card, dict):
+        raise UserError(f"{folder}/model.json: is damaged; export the model again")
+    kind: Any = card.get("model")
     for field in _FIELDS.get(kind, _COMMON):
         if field not in card:
             raise UserError(f"{folder}/model.json: has no {field}; export the model again")
     check_choice(f"{folder}/model.json: model", kind, _FIELDS)
+    sizes_of: Any = {**models.SIZES, "bert": EncoderSizes, "s3d": S3D}[kind]
+    try:
+        sizes = sizes_of(**card["sizes"])
+    except TypeError as error:
+        raise UserError(f"{folder}/model.json: sizes: {error}; export the model again") from error
     if kind == "s3d":
-        return S3DModel(S3D(**card["sizes"]), _read_params(folder / "params"), card["config"])
+        return S3DModel(sizes, _read_params(folder / "params"), card["config"])
     tokenizer = tokenizers.load(folder / card["tokenizer"])
     if tokenizer.sha256 != card["tokenizer_sha256"]:
         raise UserError(
@@ -216,10 +226,9 @@ def load_any(folder: str | Path) -> AnyExport:
             "export the model again"
         )
     if kind == "bert":
-        module = Bert(EncoderSizes(**card["sizes"]))
-        return BertModel(module, _read_params(folder / "params"), tokenizer, card["config"])
+        return BertModel(Bert(sizes), _read_params(folder / "params"), tokenizer, card["config"])
     return Model(
-        models.create(models.SIZES[kind](**card["sizes"])),
+        models.create(sizes),
         _read_params(folder / "params"),
         tokenizer,
         card["feature_extractor"],

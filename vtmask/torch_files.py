@@ -210,6 +210,8 @@ class _Tensors:
             elif extra:
                 raise BadPickle("holds a conjugate or negative view; write what it resolves to")
         pairs = list(zip(_sizes(shape), _sizes(strides), strict=True))
+        if len(pairs) > 64:  # NumPy has no more; products of many take long
+            raise ValueError
         last = sum((n - 1) * step for n, step in pairs) + _sizes((offset,))[0]
         if 0 in shape:
             offset = 0

@@ -29,10 +29,11 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
 
     Raises:
       UserError: pycocoevalcap is not installed; the field is not of timed texts, or empty in all
-        videos; the model is a VideoCLIP.
+        videos; the model is a VideoCLIP or has no prediction head.
     """
     if not isinstance(model.module, VLM):
         raise tasks.needs_vlm("captioning")
+    tasks.require_head(model.params)
     field = settings.field
     captions.scorers()  # fails before captions are generated
 

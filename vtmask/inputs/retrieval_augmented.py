@@ -127,14 +127,18 @@ class RetrievalAugmented:
         first host's workdir has them; None where it has none."""
         path, order = self._path(epoch), np.full(self._shape, -1)
         if distributed.is_first() and path.exists():
-            found = np.load(path)
-            fits = found.shape == self._shape and found.max() < self.num_videos
+            try:
+                found = np.load(path)
+                fits = found.shape == self._shape and found.max() < self.num_videos
+            except (ValueError, EOFError):  # damaged
+                fits = False
             order = found if fits else np.full(self._shape, -2)
         order = _of_first_host(order)
         if order[0, 0] == -2:
             raise UserError(
-                f"{path}: is of other data, expected {self._shape[0]} batches of {self._shape[1]} "
-                f"of {self.num_videos} videos; use the data of the run, or another --workdir"
+                f"{path}: is damaged or of other data, expected {self._shape[0]} batches of "
+                f"{self._shape[1]} of {self.num_videos} videos; use the data of the run, or "
+                "another --workdir"
             )
         return None if order[0, 0] == -1 else order
 

@@ -1,6 +1,7 @@
 """Tasks, one file each: what a model call, a mask and a loss make of a batch."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -40,6 +41,14 @@ def create(task: ConfigDict) -> Any:
 def needs_vlm(name: str) -> UserError:
     """What to raise where a VideoCLIP is to do a task that it has no part for."""
     return UserError(f"config.task.name is {name}, which VideoCLIP cannot do; use a VLM")
+
+
+def require_head(params: Mapping[str, Any]) -> None:
+    """UserError where a VLM can't write: published models for other tasks come without a head."""
+    if "head" not in params:
+        raise UserError(
+            "the model has no prediction head, which writes captions; fine-tune it for captioning"
+        )
 
 
 def _create(where: str, name: str, kind: Any, settings: dict[str, Any]) -> Any:
