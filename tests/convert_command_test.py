@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -383,6 +384,15 @@ def test_what_lies_beside_an_export_stays(tmp_path: Path, vocab: Path) -> None:
     inside = file_of(tmp_path / "export" / "published.pt", vlm(), wrapped=True)
     told = said(tmp_path, inside, Options(vocab=vocab))
     assert told.startswith(f"{tmp_path}/export: holds {inside}, which it would replace; give ")
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = huggingface(tmp_path / "bert", bert())
+    out = folder / "vocab.txt" / "export"
+    command: list[Any] = [sys.executable, "-m", "vtmask", "convert", folder, "--out", out]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == f"error: {out}: model can't be written (Not a directory)\n"
 
 
 def test_options_of_a_bert(tmp_path: Path) -> None:

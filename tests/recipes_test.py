@@ -411,6 +411,13 @@ def test_videoclip_writes_no_captions() -> None:
         captioning.evaluate(model, nothing, nothing, nothing)
 
 
+def test_a_vlm_without_a_head_writes_no_captions() -> None:
+    model: Any = SimpleNamespace(module=models.VLM(models.VLMSizes()), params={"words": {}})
+    nothing: Any = None
+    with pytest.raises(UserError, match="^the model has no prediction head, which writes captions"):
+        captioning.evaluate(model, nothing, nothing, nothing)
+
+
 @pytest.mark.parametrize("task", ["captioning", "segmentation", "pretrain"])
 def test_what_videoclip_is_not_trained_for(task: str) -> None:
     config = synthetic.recipe("videoclip", task=ConfigDict({"name": task}))

@@ -16,6 +16,7 @@ _SOME_SKIPPED, _STOPPED = 3, 130  # exit codes
 
 def main() -> None:
     options = _parser().parse_args()
+    cli.quiet_orbax()
     with cli.one_line_errors():
         try:
             sys.exit(options.run(options))

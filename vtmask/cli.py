@@ -1,7 +1,6 @@
 """Starts a command: flags in, one line out where something is wrong."""
 
 import contextlib
-import logging as python_logging
 import os
 import re
 import sys
@@ -22,6 +21,7 @@ def run(main: Callable[[], None]) -> None:
     def run_main(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
+        quiet_orbax()
         with one_line_errors():
             main()
 
@@ -35,11 +35,6 @@ def one_line_errors() -> Iterator[None]:
     That is a `UserError`, a file that can't be read or written, a flag or config field that does
     not exist or has the wrong type. VTMASK_TRACEBACK=1 shows the traceback instead.
     """
-    if not _wants_traceback():  # threads and tasks of Orbax tell theirs before `main` hears it
-        for logger in (logging.get_absl_logger(), python_logging.getLogger("asyncio")):
-            logger.addFilter(_is_not_of_orbax)
-        sys.unraisablehook = lambda _: None
-        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     try:
         yield
     except (UserError, OSError, flags.Error, AttributeError, KeyError) as error:
@@ -51,8 +46,21 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(f"error: {' '.join(said.split())}")
 
 
-def _is_not_of_orbax(record: python_logging.LogRecord) -> bool:
-    return not (record.exc_info and ("orbax" in record.pathname or record.name == "asyncio"))
+def quiet_orbax() -> None:
+    """Keeps tracebacks of Orbax's threads and tasks from the screen, for the rest of the program.
+
+    They tell them before the caller hears of the error. VTMASK_TRACEBACK=1 shows them.
+    """
+    if _wants_traceback():
+        return
+    logging.use_absl_handler()
+    logging.get_absl_handler().addFilter(
+        lambda record: (
+            not (record.exc_info and ("orbax" in record.pathname or record.name == "asyncio"))
+        )
+    )
+    sys.unraisablehook = lambda _: None
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
 def beam_options(flag: str) -> Any:

@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 from flax import traverse_util
 
-from vtmask import export, models, tokenizers, torch_files
+from vtmask import disk, export, models, tokenizers, torch_files
 from vtmask.building import files
 from vtmask.errors import UserError, reason
 from vtmask.export import BertModel, Model, S3DModel
@@ -134,12 +134,6 @@ def to_export(source: Path, out: Path, options: Options) -> None:
         found = parameters(kind, weights)
         module = _module(kind, found.used, options)
         _require_fit(kind, found, _expected(module, found.used))
-        for field, size in told.items():
-            if getattr(module.sizes, _SIZES[field]) != size:
-                raise UserError(
-                    f"{_SIZES[field]} is {getattr(module.sizes, _SIZES[field])}, but {field} in "
-                    f"config.json is {size}"
-                )
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     params, unused = found.params(), found.unused
@@ -158,6 +152,12 @@ def to_export(source: Path, out: Path, options: Options) -> None:
         given = dataclasses.replace(options, vocab=None, num_heads=None)
         if given != Options():
             raise UserError(f"{file}: is a BERT, which takes --vocab, --num_heads and --out")
+        for field, size in told.items():
+            ours = getattr(module.sizes, _SIZES[field])
+            if ours != size:
+                raise UserError(
+                    f"{file}: {_SIZES[field]} is {ours}, but {field} in config.json is {size}"
+                )
         export.save(out, BertModel(module, params, tokenizer, config), unused)
         return
     ids = {name: getattr(tokenizer, name) for name in ("pad_id", "cls_id", "sep_id", "mask_id")}
@@ -207,7 +207,7 @@ def to_published(folder: Path, out: Path) -> None:
         raise UserError(f"{folder}: has no {error}, which it was made of") from error
     if isinstance(model, Model):
         content = {"model": content}
-    unfinished = out.with_name(f".{out.name}.tmp")  # hidden: nobody's own
+    unfinished = disk.unfinished(out)
     try:
         with unfinished.open("wb") as file:
             torch.save(content, file)

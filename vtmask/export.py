@@ -23,7 +23,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vtmask import models, tokenizers
+from vtmask import disk, models, tokenizers
 from vtmask.errors import UserError, check_choice, reason
 from vtmask.models import AnyModel
 from vtmask.models.s3d import S3D
@@ -145,7 +145,7 @@ def save(
       unused: what goes to unused.npz, if anything.
     """
     folder = Path(folder).absolute()
-    unfinished = folder.with_name(f".{folder.name}.tmp")  # hidden: nobody's own
+    unfinished = disk.unfinished(folder)
     shutil.rmtree(unfinished, ignore_errors=True)
     this = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(this, {this}, "export")
@@ -197,7 +197,7 @@ def load_any(folder: str | Path) -> AnyExport:
     folder = Path(folder).absolute()
     try:
         card = json.loads((folder / "model.json").read_text())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         what = "no model.json, so no exported model" if folder.is_dir() else "no such folder"
         raise UserError(
             f"{folder}: {what}; training writes a model to WORKDIR/export, `vtmask convert` makes "

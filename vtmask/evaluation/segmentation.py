@@ -40,6 +40,10 @@ def evaluate(
             f"{dataset.path}/metadata.json: names no class but the background; segmentation needs "
             "one"
         )
+    rows = {"features": "predicted"}
+    if not model.class_names:
+        rows["best name"] = "best_name"
+    *_, last = rows.values()
     predict = _classify if model.class_names else _match_names
     predicted = predict(model, task, dataset, settings.batch_size, settings.stride)
     predictions = [
@@ -48,15 +52,10 @@ def evaluate(
             **{name: found.tolist() for name, found in classes.items()},
             "true": record["labels"].tolist(),
             "seconds_per_feature": dataset.seconds_per_feature,
+            "accuracy": float((classes[last] == record["labels"]).mean()),
         }
         for record, classes in zip(base.records(dataset, "labels"), predicted, strict=True)
     ]
-    rows = {"features": "predicted"}
-    if not model.class_names:
-        rows["best name"] = "best_name"
-    *_, last = rows.values()
-    for prediction in predictions:
-        prediction["accuracy"] = float(np.equal(prediction[last], prediction["true"]).mean())
 
     classes_of = {k: [np.array(p[k]) for p in predictions] for k in ("true", *rows.values())}
 
