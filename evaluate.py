@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vtmask import cli, export, tasks
+from vtmask import export, program, tasks
 from vtmask.errors import UserError, check_choice
 from vtmask.evaluation import (
     captioning,
@@ -120,4 +120,4 @@ if __name__ == "__main__":
     MODEL = flags.DEFINE_string("model", None, "Folder of an exported model.", required=True)
     OUT = flags.DEFINE_string("out", None, "Folder of what is written.", required=True)
     flags.mark_flag_as_required("config")
-    cli.run(lambda: main(CONFIG.value, MODEL.value, Path(OUT.value)))
+    program.run(lambda: main(CONFIG.value, MODEL.value, Path(OUT.value)))

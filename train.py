@@ -16,16 +16,15 @@ from absl import flags
 from flax import traverse_util
 from ml_collections import ConfigDict, config_flags
 
-from vtmask import cli, export, models, tasks
+from vtmask import export, models, program, recipe, tasks
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model, S3DModel
-from vtmask.inputs import recipe
 from vtmask.inputs.dataset import Dataset
-from vtmask.models import AnyModel, VideoCLIPSizes, VLMSizes
+from vtmask.models import AnyModel, VideoCLIPConfig, VLMConfig
 from vtmask.training import Params, distributed, initial_params, sharding, train
 
 # Sizes that a fine-tuning recipe may choose: no parameter it starts from depends on them.
-FREE_SIZES = {
+FREE_FIELDS = {
     "max_len",
     "dropout_rate",
     "initializer_range",
@@ -41,14 +40,14 @@ def main(config: ConfigDict, workdir: Path) -> None:
     """Trains as the recipe says and exports to `workdir`/export."""
     datasets = recipe.open_datasets(config)
     dataset = datasets[0]
-    sizes = recipe.model_sizes(config, dataset)
+    model_config = recipe.model_config(config, dataset)
     part, parts = sharding.part_of_batch(config.sharding.model)
-    batches = recipe.make_batches(config, datasets, sizes, part, parts)
-    model = models.create(sizes)
-    class_names = dataset.class_names if sizes.num_classes else ()
+    batches = recipe.make_batches(config, datasets, model_config, part, parts)
+    model = models.create(model_config)
+    class_names = dataset.class_names if model_config.num_classes else ()
     params: Params = {}
     if config.init_from:
-        params = params_to_start_from(config.init_from, sizes, dataset, class_names)
+        params = params_to_start_from(config.init_from, model_config, dataset, class_names)
     params = jax.device_get(completed(params, model, config.seed))
     task = tasks.create(config.task)
     augmented = recipe.retrieval_augmented(config, batches, model, task, workdir)
@@ -70,7 +69,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 
 def params_to_start_from(
-    folder: str, sizes: VLMSizes, dataset: Dataset, class_names: tuple[str, ...]
+    folder: str, model_config: VLMConfig, dataset: Dataset, class_names: tuple[str, ...]
 ) -> Params:
     """Parameters of an exported model, which must fit the recipe and the data.
 
@@ -82,35 +81,37 @@ def params_to_start_from(
     if isinstance(start, S3DModel):
         raise UserError(f"{folder}/model.json: is an S3D, expected a BERT, VLM or VideoCLIP")
     start.require_same_inputs(dataset)
-    if isinstance(start, Model) and type(start.module.sizes) is not type(sizes):
-        theirs, ours = type(start.module).__name__, type(models.create(sizes)).__name__
+    if isinstance(start, Model) and type(start.module.config) is not type(model_config):
+        theirs, ours = type(start.module).__name__, type(models.create(model_config)).__name__
         raise UserError(
             f"{folder}/model.json: is a {theirs}, the config's model is a {ours}; start from a "
             f"{ours} or from a BERT"
         )
-    there, here = dataclasses.asdict(start.module.sizes), dataclasses.asdict(sizes)
-    for name in (there.keys() & here.keys()) - FREE_SIZES:
+    there, here = dataclasses.asdict(start.module.config), dataclasses.asdict(model_config)
+    for name in (there.keys() & here.keys()) - FREE_FIELDS:
         if there[name] != here[name]:
             raise UserError(
                 f"{folder}/model.json: {name} is {there[name]}, the config says {here[name]}; "
                 f"set --config.model.{name}={there[name]}"
             )
-    if isinstance(start, BertModel) and isinstance(sizes, VideoCLIPSizes):
-        return videoclip_from_bert(folder, start.params, sizes)
+    if isinstance(start, BertModel) and isinstance(model_config, VideoCLIPConfig):
+        return videoclip_from_bert(folder, start.params, model_config)
     if isinstance(start, BertModel) or start.class_names == class_names:
         return start.params
     return {name: value for name, value in start.params.items() if name != "classifier"}
 
 
-def videoclip_from_bert(folder: str, bert: Params, sizes: VideoCLIPSizes) -> Params:
+def videoclip_from_bert(folder: str, bert: Params, model_config: VideoCLIPConfig) -> Params:
     """Both encoders; the video MLP is missing."""
-    if sizes.num_video_layers > sizes.num_layers:
+    if model_config.num_video_layers > model_config.num_layers:
         raise UserError(
-            f"{folder}/model.json: has {sizes.num_layers} layers, too few for "
-            f"config.model.num_video_layers {sizes.num_video_layers}"
+            f"{folder}/model.json: has {model_config.num_layers} layers, too few for "
+            f"config.model.num_video_layers {model_config.num_video_layers}"
         )
     text = {name: value for name, value in bert.items() if name not in ("head", "decoder_bias")}
-    layers = {f"layer_{i}": text["encoder"][f"layer_{i}"] for i in range(sizes.num_video_layers)}
+    layers = {
+        f"layer_{i}": text["encoder"][f"layer_{i}"] for i in range(model_config.num_video_layers)
+    }
     return {"text": text, "video": text | {"encoder": layers}}
 
 
@@ -134,4 +135,4 @@ if __name__ == "__main__":
         with distributed.start():
             main(CONFIG.value, Path(WORKDIR.value))
 
-    cli.run(run)
+    program.run(run)

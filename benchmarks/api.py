@@ -20,7 +20,7 @@ import numpy as np
 from vtmask import models, tokenizers
 from vtmask.api import VideoTextModel
 from vtmask.export import Model
-from vtmask.models import VideoCLIPSizes, VLMSizes
+from vtmask.models import VideoCLIPConfig, VLMConfig
 from vtmask.training import initial_params
 
 WORDS = ("how", "to", "cut", "an", "onion", "very", "fast")
@@ -37,8 +37,8 @@ def main() -> None:
     print(f"{jax.devices()[0].device_kind}; load average before: {load}")
     print("| model | call | p50 | p95 |")
     print("|---|---|---:|---:|")
-    for name, sizes in (("VLM", VLMSizes()), ("VideoCLIP", VideoCLIPSizes())):
-        model = random_model(sizes)
+    for name, model_config in (("VLM", VLMConfig()), ("VideoCLIP", VideoCLIPConfig())):
+        model = random_model(model_config)
         compilation = seconds(model.score, video, TEXT)
         for call, arguments in (
             (model.embed_video, (video,)),
@@ -51,8 +51,8 @@ def main() -> None:
         print(f"| {name} | first score, which compiles | {compilation:.1f} s | |", flush=True)
 
 
-def random_model(sizes: VLMSizes) -> VideoTextModel:
-    module = models.create(sizes)
+def random_model(model_config: VLMConfig) -> VideoTextModel:
+    module = models.create(model_config)
     params = initial_params(module, 0)
     return VideoTextModel(Model(module, params, TOKENIZER, "made-up", 1.0, {}))
 

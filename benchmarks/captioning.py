@@ -21,10 +21,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vtmask.models import VLM, VLMSizes
+from vtmask.models import VLM, VLMConfig
 from vtmask.tasks.captioning import PROMPT_LENGTH, Captioning
 
-SIZES = VLMSizes()
+CONFIGS = VLMConfig()
 TOKENS, BEAMS = 24, 5
 
 
@@ -62,17 +62,17 @@ def measure(clips: int, rounds: int) -> None:
 
 def jax_run(clips: int) -> Callable[[], Any]:
     """Captions the clips, which are on the device."""
-    model = VLM(SIZES)
+    model = VLM(CONFIGS)
     task = Captioning(num_beams=BEAMS, max_decode_length=TOKENS + PROMPT_LENGTH)
-    frames, words = (clips, SIZES.max_video_len), (clips, SIZES.max_text_len)
+    frames, words = (clips, CONFIGS.max_video_len), (clips, CONFIGS.max_text_len)
     batch = {
-        "video": jax.random.normal(jax.random.key(1), (*frames, SIZES.feature_size)),
+        "video": jax.random.normal(jax.random.key(1), (*frames, CONFIGS.feature_size)),
         "video_mask": jnp.ones(frames, bool),
         "text": jnp.zeros(words, jnp.int32),
         "text_mask": jnp.ones(words, bool),
     }
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
-    params["decoder_bias"] = params["decoder_bias"].at[SIZES.sep_id].set(-1e9)
+    params["decoder_bias"] = params["decoder_bias"].at[CONFIGS.sep_id].set(-1e9)
     generate = jax.jit(nn.apply(task.generate, model))
     return lambda: jax.block_until_ready(generate({"params": params}, batch))
 
@@ -88,8 +88,8 @@ def torch_runs(clips: int) -> dict[str, Callable[[], Any]]:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = BertLMHeadModel(BertConfig(is_decoder=True)).eval().to(device)
-    length = SIZES.max_video_len + 3
-    prompt = torch.randint(1000, SIZES.vocab_size, (clips, length), device=device)
+    length = CONFIGS.max_video_len + 3
+    prompt = torch.randint(1000, CONFIGS.vocab_size, (clips, length), device=device)
     settings = {
         "attention_mask": torch.ones_like(prompt),
         "num_beams": BEAMS,
@@ -97,7 +97,7 @@ def torch_runs(clips: int) -> dict[str, Callable[[], Any]]:
         "do_sample": False,
         "early_stopping": False,
         "eos_token_id": None,
-        "pad_token_id": SIZES.pad_id,
+        "pad_token_id": CONFIGS.pad_id,
     }
 
     def run() -> Any:

@@ -33,7 +33,7 @@ from tqdm import tqdm  # noqa: E402
 
 import train  # noqa: E402
 from configs import demo  # noqa: E402
-from vtmask import cli, export  # noqa: E402
+from vtmask import export, program  # noqa: E402
 from vtmask.training.metrics import read_metrics  # noqa: E402
 
 EVERY = 5  # steps to a checkpoint
@@ -106,9 +106,9 @@ def recipe(data: Path, num_steps: int) -> ConfigDict:
     config.data.name, config.data.dir = "demo/tiny", str(data)
     config.batch_size, config.num_steps, config.log_every = 16, num_steps, 1
     config.checkpoint = ConfigDict({"every": EVERY, "keep": 2})
-    sizes = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "mlp_size": 64}
+    model_config = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "mlp_size": 64}
     config.task.budgets = ()  # less to compile
-    config.model.update(sizes | {"dropout_rate": 0.1})
+    config.model.update(model_config | {"dropout_rate": 0.1})
     return config
 
 
@@ -122,7 +122,7 @@ def fork(config: ConfigDict, workdir: Path) -> int:
     os.dup2(log, 2)
     status = 1
     try:
-        with cli.one_line_errors():
+        with program.one_line_errors():
             train.main(config, workdir)
         status = 0
     except SystemExit as error:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where configs are
 
 from vtmask import losses, tasks
 from vtmask.losses import Candidates, Queries
-from vtmask.models import VLM, VLMSizes
+from vtmask.models import VLM, VLMConfig
 from vtmask.training import initial_params, make_train_step, sharding
 from vtmask.training.optimizer import make_optimizer
 from vtmask.training.step import TrainState
@@ -81,9 +81,9 @@ def main() -> None:
 
 def of_loss(function: Callable[..., Any], samples: int, dtype: str) -> float:
     """GiB of the joint softmax and its gradients, with BERT-base's vocabulary."""
-    sizes = VLMSizes()
-    masked, frames, width = samples * MASKED, samples * FRAMES, sizes.hidden_size
-    number = sizes.vocab_size + frames
+    model_config = VLMConfig()
+    masked, frames, width = samples * MASKED, samples * FRAMES, model_config.hidden_size
+    number = model_config.vocab_size + frames
 
     def loss(hidden: Array, embeddings: Array, label: Array) -> Array:
         weight, constant = jnp.full((1, masked), 1 / masked), jnp.zeros((1, masked))
@@ -118,7 +118,7 @@ def of_recipe(name: str, devices: int) -> float:
     config.task.budgets = ()
     settings = config.model.to_dict()
     settings.pop("name")
-    model = VLM(VLMSizes(**settings))
+    model = VLM(VLMConfig(**settings))
     schedule = optax.constant_schedule(config.optim.lr)
     optimizer = make_optimizer(config.optim, schedule)
     mesh = sharding.make_mesh(config.sharding.model, jax.devices()[:devices])
@@ -135,9 +135,9 @@ def of_recipe(name: str, devices: int) -> float:
         )
 
     shapes = jax.eval_shape(state)
-    size, frames, words = config.batch_size, model.sizes.max_video_len, model.sizes.max_text_len
+    size, frames, words = config.batch_size, model.config.max_video_len, model.config.max_text_len
     batch = {
-        "video": jax.ShapeDtypeStruct((size, frames, model.sizes.feature_size), jnp.float16),
+        "video": jax.ShapeDtypeStruct((size, frames, model.config.feature_size), jnp.float16),
         "video_mask": jax.ShapeDtypeStruct((size, frames), jnp.bool),
         "text": jax.ShapeDtypeStruct((size, words), jnp.int32),
         "text_mask": jax.ShapeDtypeStruct((size, words), jnp.bool),

@@ -32,13 +32,14 @@ import tensorflow_datasets as tfds
 from tqdm import trange
 
 from vtmask import tokenizers
-from vtmask.inputs import clips, records
+from vtmask.datasets import records
+from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
-from vtmask.models import VLMSizes
+from vtmask.models import VLMConfig
 
 BATCH, CLIPS_PER_RECORD, RECORDS, MILLION = 256, 16, 2000, 1_000_000
-SIZES = VLMSizes()
+CONFIGS = VLMConfig()
 
 
 class Synthetic(tfds.core.GeneratorBasedBuilder):
@@ -52,7 +53,7 @@ class Synthetic(tfds.core.GeneratorBasedBuilder):
         metadata = tfds.core.MetadataDict(
             feature_extractor="random", seconds_per_feature=1.0, tokenizer="tokenizer.model"
         )
-        features = records.features(SIZES.feature_size)
+        features = records.features(CONFIGS.feature_size)
         return tfds.core.DatasetInfo(builder=self, features=features, metadata=metadata)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, Any]]]:
@@ -69,7 +70,7 @@ class Synthetic(tfds.core.GeneratorBasedBuilder):
 
 def _record(rng: np.random.Generator, video_id: str) -> dict[str, Any]:
     seconds = int(rng.integers(200, 401))
-    features = rng.standard_normal((seconds, SIZES.feature_size), np.float32)
+    features = rng.standard_normal((seconds, CONFIGS.feature_size), np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     num_tokens = rng.integers(3, 16, seconds // 4).astype(np.int32)
     start = np.sort(rng.uniform(0, seconds - 4, len(num_tokens))).astype(np.float32)
@@ -116,7 +117,7 @@ def make(folder: Path) -> None:
 
 def batches(folder: Path) -> TrainingBatches:
     dataset = Dataset("synthetic", "train", str(folder))
-    sampler = clips.CaptionWindows(SIZES, CLIPS_PER_RECORD)
+    sampler = samplers.CaptionWindows(CONFIGS, CLIPS_PER_RECORD)
     return TrainingBatches([dataset], sampler, BATCH, seed=0)
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtmask.evaluation import metrics
-from vtmask.evaluation.ranking import rank
+from vtmask.ranking import rank
 
 ROWS = 1 << 16  # written at a time
 

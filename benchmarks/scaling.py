@@ -18,9 +18,9 @@ import matplotlib.pyplot as plt
 import training
 from tqdm import tqdm
 
-from vtmask.models import VLMSizes
+from vtmask.models import VLMConfig
 
-SIZES = VLMSizes(hidden_size=256, num_layers=4, num_heads=8, mlp_size=1024, vocab_size=8192)
+CONFIGS = VLMConfig(hidden_size=256, num_layers=4, num_heads=8, mlp_size=1024, vocab_size=8192)
 BUDGETS = ((0.85, 0.45, 0.9),)  # a device's share of a batch varies more than the whole
 DEVICES = (2, 4, 8)
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -68,9 +68,9 @@ def main() -> None:
 def costs(layout: dict[str, Any], devices: int, rounds: int) -> list[float]:
     """Times of a step by that of a single device, on the same batches."""
     size = 16 * devices
-    alone = training.jax_step(SIZES, BUDGETS, jax.devices()[:1])
-    split = training.jax_step(SIZES, BUDGETS, jax.devices()[:devices], **layout)
-    batches = [training.make_batch(SIZES, size, seed) for seed in range(rounds + 1)]
+    alone = training.jax_step(CONFIGS, BUDGETS, jax.devices()[:1])
+    split = training.jax_step(CONFIGS, BUDGETS, jax.devices()[:devices], **layout)
+    batches = [training.make_batch(CONFIGS, size, seed) for seed in range(rounds + 1)]
     for step in (alone, split):
         step(batches[0])
     return [

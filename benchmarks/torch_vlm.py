@@ -15,28 +15,28 @@ from ml_collections import ConfigDict
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from vtmask.models import VLMSizes
+from vtmask.models import VLMConfig
 
 
 class VLM(nn.Module):
     """Encoder, video MLP and prediction head; the forward pass gives the MTM loss."""
 
-    def __init__(self, sizes: VLMSizes):
+    def __init__(self, model_config: VLMConfig):
         super().__init__()
-        self.sizes = sizes
-        width = sizes.hidden_size
+        self.config = model_config
+        width = model_config.hidden_size
         config = BertConfig(
-            vocab_size=sizes.vocab_size,
+            vocab_size=model_config.vocab_size,
             hidden_size=width,
-            num_hidden_layers=sizes.num_layers,
-            num_attention_heads=sizes.num_heads,
-            intermediate_size=sizes.mlp_size,
-            hidden_dropout_prob=sizes.dropout_rate,
-            attention_probs_dropout_prob=sizes.dropout_rate,
+            num_hidden_layers=model_config.num_layers,
+            num_attention_heads=model_config.num_heads,
+            intermediate_size=model_config.mlp_size,
+            hidden_dropout_prob=model_config.dropout_rate,
+            attention_probs_dropout_prob=model_config.dropout_rate,
         )
         self.bert = BertModel(config, add_pooling_layer=False)
         self.video_mlp = nn.Sequential(
-            nn.Linear(sizes.feature_size, width),
+            nn.Linear(model_config.feature_size, width),
             nn.GELU(),
             nn.LayerNorm(width, eps=1e-5),
             nn.Linear(width, width),
@@ -46,7 +46,7 @@ class VLM(nn.Module):
         )
         for module in (*self.video_mlp, *self.head):
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=sizes.initializer_range)
+                nn.init.normal_(module.weight, std=model_config.initializer_range)
                 nn.init.zeros_(module.bias)
 
     def forward(
@@ -64,7 +64,7 @@ class VLM(nn.Module):
         video = video.float()
         targets = self.video_mlp(video)
         visible = self.video_mlp(video * ~video_masked[..., None])
-        special = words(text.new_tensor([self.sizes.cls_id, self.sizes.sep_id]))
+        special = words(text.new_tensor([self.config.cls_id, self.config.sep_id]))
         cls, sep = special[:, None, None].expand(-1, len(text), -1, -1)
         embedded = torch.cat([cls, visible, sep, words(masked_text)], dim=1)
         place = torch.arange(embedded.shape[1], device=text.device)
@@ -100,7 +100,7 @@ class VLM(nn.Module):
 Step = Callable[[dict[str, np.ndarray]], Tensor]
 
 
-def make_step(sizes: VLMSizes, optim: ConfigDict, to_longest: bool, compiled: bool) -> Step:
+def make_step(model_config: VLMConfig, optim: ConfigDict, to_longest: bool, compiled: bool) -> Step:
     """A training step: a batch and its masks to the loss, on the device.
 
     Args:
@@ -109,11 +109,11 @@ def make_step(sizes: VLMSizes, optim: ConfigDict, to_longest: bool, compiled: bo
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = VLM(sizes).train().to(device)
+    model = VLM(model_config).train().to(device)
     betas = (optim.b1, optim.b2)
     optimizer = torch.optim.Adam(model.parameters(), optim.lr, betas, optim.eps, fused=True)
     forward: Any = torch.compile(model) if compiled else model
-    mixed = sizes.dtype == "bfloat16"
+    mixed = model_config.dtype == "bfloat16"
 
     def put(value: np.ndarray) -> Tensor:
         return torch.tensor(value, pin_memory=device == "cuda").to(device, non_blocking=True)

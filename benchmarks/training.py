@@ -32,7 +32,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vtmask import masking
-from vtmask.models import VLM, VLMSizes
+from vtmask.models import VLM, VLMConfig
 from vtmask.tasks.pretrain import Pretrain
 from vtmask.training import initial_params, make_train_step, sharding
 from vtmask.training.optimizer import make_optimizer
@@ -65,17 +65,17 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="time torch.compile, too")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
-    sizes = VLMSizes(dtype=options.dtype)
-    fused = dataclasses.replace(sizes, fused_attention=options.fused_attention)
+    model_config = VLMConfig(dtype=options.dtype)
+    fused = dataclasses.replace(model_config, fused_attention=options.fused_attention)
     size, steps = options.batch_size, options.steps
-    batches = [make_batch(sizes, size, seed) for seed in range(max(options.rounds, steps))]
+    batches = [make_batch(model_config, size, seed) for seed in range(max(options.rounds, steps))]
     turns = [take(batches, start * steps, steps) for start in range(options.rounds)]
 
     budgets = BUDGETS[max(least for least in BUDGETS if least <= size)]
     runs: dict[str, Step] = {
         "vtmask": jax_step(fused, budgets),
         "vtmask, padded": jax_step(fused, ()),
-        **torch_steps(sizes, options.compile, batches),
+        **torch_steps(model_config, options.compile, batches),
     }
     losses = [turn(run, batches[:1]) for run in tqdm(runs.values(), "compile")]
     assert max(losses) < 1.2 * min(losses), losses  # fresh weights differ
@@ -93,7 +93,7 @@ def main() -> None:
             turn(runs["vtmask"], batches[:3])
 
     peak = product_flops / statistics.median(times.pop("product"))
-    work = statistics.median(flops(sizes, batch) for batch in batches)
+    work = statistics.median(flops(model_config, batch) for batch in batches)
     floor = size * peak / work
     tokens = [statistics.mean(positions(batch).sum() for batch in part) for part in turns]
     title = f"{jax.devices()[0].device_kind}, {options.dtype}, batches of {size}"
@@ -138,32 +138,35 @@ def turn(step: Step, batches: Sequence[Batch]) -> float:
     return float(loss)
 
 
-def make_batch(sizes: VLMSizes, batch_size: int, seed: int) -> Batch:
+def make_batch(model_config: VLMConfig, batch_size: int, seed: int) -> Batch:
     """A batch as `vtmask.models.vlm` describes it, of clips as long as pre-training draws them."""
     rng = np.random.default_rng(seed)
     frames, words = rng.choice(np.load(LENGTHS), batch_size).T[..., None]
-    video_mask = np.arange(sizes.max_video_len) < frames
-    position = np.arange(sizes.max_text_len)
-    video = rng.standard_normal((*video_mask.shape, sizes.feature_size)) / sizes.feature_size**0.5
-    text = rng.integers(1000, sizes.vocab_size, (batch_size, sizes.max_text_len))
-    text = np.where(position == words - 1, sizes.sep_id, text)
+    video_mask = np.arange(model_config.max_video_len) < frames
+    position = np.arange(model_config.max_text_len)
+    video = (
+        rng.standard_normal((*video_mask.shape, model_config.feature_size))
+        / model_config.feature_size**0.5
+    )
+    text = rng.integers(1000, model_config.vocab_size, (batch_size, model_config.max_text_len))
+    text = np.where(position == words - 1, model_config.sep_id, text)
     return {
         "video": (video * video_mask[..., None]).astype(np.float16),
         "video_mask": video_mask,
-        "text": np.where(position < words, text, sizes.pad_id).astype(np.int32),
+        "text": np.where(position < words, text, model_config.pad_id).astype(np.int32),
         "text_mask": position < words,
     }
 
 
 def jax_step(
-    sizes: VLMSizes,
+    model_config: VLMConfig,
     budgets: Sequence[tuple],
     devices: Sequence[jax.Device] | None = None,
     model_axis: int = 1,
     fsdp: bool = False,
 ) -> Step:
     """Steps on all devices, or these, laid out as `vtmask.training.sharding` has it."""
-    model, task = VLM(sizes), Pretrain(budgets=budgets)
+    model, task = VLM(model_config), Pretrain(budgets=budgets)
     mesh = sharding.make_mesh(model_axis, devices)
     schedule = optax.constant_schedule(OPTIM.lr)
     optimizer = make_optimizer(OPTIM, schedule)
@@ -177,14 +180,18 @@ def jax_step(
     return step
 
 
-def torch_steps(sizes: VLMSizes, compiled: bool, batches: Sequence[Batch]) -> dict[str, Step]:
+def torch_steps(
+    model_config: VLMConfig, compiled: bool, batches: Sequence[Batch]
+) -> dict[str, Step]:
     """The same in PyTorch, with masks drawn beforehand; nothing where that is missing."""
     try:
         import torch_vlm
     except ImportError:
         print("PyTorch and transformers are not installed: JAX alone is measured")
         return {}
-    draw = jax.jit(lambda key, batch: masking.mask(key, batch, masking.MaskingScheme(), sizes))
+    draw = jax.jit(
+        lambda key, batch: masking.mask(key, batch, masking.MaskingScheme(), model_config)
+    )
 
     masks = {}
     for batch in batches:
@@ -202,23 +209,23 @@ def torch_steps(sizes: VLMSizes, compiled: bool, batches: Sequence[Batch]) -> di
     if compiled:
         forms |= {"compiled, padded": (False, True)}
     return {
-        f"PyTorch, {name}": masked(torch_vlm.make_step(sizes, OPTIM, *form))
+        f"PyTorch, {name}": masked(torch_vlm.make_step(model_config, OPTIM, *form))
         for name, form in forms.items()
     }
 
 
-def flops(sizes: VLMSizes, batch: Batch) -> float:
+def flops(model_config: VLMConfig, batch: Batch) -> float:
     """FLOPs of a step, forward and backward, on positions that are no padding."""
-    width, layers = sizes.hidden_size, sizes.num_layers
+    width, layers = model_config.hidden_size, model_config.num_layers
     length = positions(batch).sum(axis=1, dtype=float)
     arrays = jax.tree.map(jnp.asarray, batch)
-    drawn = masking.mask(jax.random.key(0), arrays, masking.MaskingScheme(), sizes)
+    drawn = masking.mask(jax.random.key(0), arrays, masking.MaskingScheme(), model_config)
     masked = float(drawn.video_masked.sum() + drawn.text_masked.sum())
     frames = float(batch["video_mask"].sum())
-    weights = 4 * width**2 + 2 * width * sizes.mlp_size
+    weights = 4 * width**2 + 2 * width * model_config.mlp_size
     encoder = layers * (weights * length + 2 * width * length**2).sum()
-    head = masked * width * (width + sizes.vocab_size + frames)
-    video = frames * width * (sizes.feature_size + width)
+    head = masked * width * (width + model_config.vocab_size + frames)
+    video = frames * width * (model_config.feature_size + width)
     return 6 * (encoder + head + video)
 
 

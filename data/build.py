@@ -15,9 +15,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from vtmask import cli
-from vtmask.building import files
-from vtmask.building.builder import VideoTextBuilder
+from vtmask import files, program
+from vtmask.datasets.builder import VideoTextBuilder
 from vtmask.errors import UserError, check_choice
 
 _REASONS = 3  # that a split's line tells; the report tells all
@@ -26,7 +25,7 @@ _REASONS = 3  # that a split's line tells; the report tells all
 def main() -> None:
     options = _parse()
     module = importlib.import_module(f"data.{options.name}.{options.name}_dataset_builder")
-    with cli.one_line_errors():
+    with program.one_line_errors():
         download_config = _download_config(options, module.Builder)
         builder = module.Builder(
             config=options.config and _config(options.config, module.Builder),
@@ -82,7 +81,7 @@ def _download_config(options: argparse.Namespace, builder: Any) -> Any:
     return tfds.download.DownloadConfig(
         manual_dir=manual_dir,
         beam_options=options.beam_pipeline_options
-        and cli.beam_options(options.beam_pipeline_options),
+        and program.beam_options(options.beam_pipeline_options),
     )
 
 

@@ -25,7 +25,7 @@ from vtmask.evaluation import base, ordered_steps
 from vtmask.export import Model
 from vtmask.features import create, extract
 from vtmask.inputs import examples
-from vtmask.models import VideoCLIPSizes
+from vtmask.models import VideoCLIPConfig
 from vtmask.tasks import Captioning, StepLocalization, separate
 from vtmask.training import initial_params
 
@@ -35,17 +35,21 @@ LENGTHS = (20, 1, 9, 8, 17, 3)
 TEXTS = [" ".join((*in_memory.TEXTS, *in_memory.TEXTS)[:n]) for n in (1, 10, 2, 0, 4)]
 
 
-def vlm(task: dict[str, Any] | None = None, extractor: str = "made-up", **sizes: Any) -> Model:
+def vlm(
+    task: dict[str, Any] | None = None, extractor: str = "made-up", **model_config: Any
+) -> Model:
     """An untrained VLM as it is exported after a task."""
-    model = in_memory.model(**{"num_layers": 2, "max_video_len": LONGEST, "max_len": 60} | sizes)
+    model = in_memory.model(
+        **{"num_layers": 2, "max_video_len": LONGEST, "max_len": 60} | model_config
+    )
     config = {"task": task or {"name": "pretrain"}}
     return dataclasses.replace(model, config=config, feature_extractor=extractor)
 
 
 def videoclip() -> Model:
     model = vlm()
-    sizes = VideoCLIPSizes(**dataclasses.asdict(model.module.sizes), num_video_layers=1)
-    module = models.create(sizes)
+    model_config = VideoCLIPConfig(**dataclasses.asdict(model.module.config), num_video_layers=1)
+    module = models.create(model_config)
     return dataclasses.replace(model, module=module, params=initial_params(module, 0))
 
 
@@ -65,7 +69,7 @@ def features(length: int, size: int = 4) -> np.ndarray:
 
 
 def clip(video: np.ndarray) -> examples.Example:
-    return examples.video(vlm().module.sizes, video, examples.Clip(0, len(video)))
+    return examples.video(vlm().module.config, video, examples.Clip(0, len(video)))
 
 
 def tokens(text: str) -> np.ndarray:
@@ -87,7 +91,7 @@ def test_embeddings_are_those_of_the_tasks(form: str, tmp_path: Path) -> None:
     export.save(tmp_path / "export", exported)
     model = vtmask.load(tmp_path / "export")
     videos = [features(length) for length in LENGTHS]
-    inputs = [examples.text(exported.module.sizes, tokens(text)) for text in TEXTS]
+    inputs = [examples.text(exported.module.config, tokens(text)) for text in TEXTS]
     assert sorted(i["text_mask"].sum() for i in inputs)[::4] == [1, 38]  # none, and cut
     by_video = alone(exported, separate.embed_video, [clip(video) for video in videos], layers)
     by_text = alone(exported, separate.embed_text, inputs, layers)
@@ -228,12 +232,12 @@ def test_nothing_is_compiled_but_for_the_documented_shapes(
         model.score(videos, texts)
         model.localize(videos[0], texts)
         model.caption([video[:LONGEST] for video in videos[:2]])
-    sizes, seconds, words = {1, 2, 4, 8, 16, 32}, {8, 16, 20}, {8, 16, 32, 38}
+    model_config, seconds, words = {1, 2, 4, 8, 16, 32}, {8, 16, 20}, {8, 16, 32, 38}
     assert traced.keys() == {"embed_video", "embed_text", "encode_frames", "_generate"}
     for name, shapes in traced.items():
         lengths = words if name == "embed_text" else seconds
         assert len(shapes) == len(set(shapes)), f"{name} compiled twice for a shape"
-        assert set(shapes) <= {(size, length) for size in sizes for length in lengths}
+        assert set(shapes) <= {(size, length) for size in model_config for length in lengths}
 
 
 def test_files_are_read_and_extracted_as_the_model_was_trained(tmp_path: Path) -> None:

@@ -23,9 +23,8 @@ import evaluate
 import train
 from data import build
 from data.folder.folder_dataset_builder import Builder, FolderConfig
-from vtmask import export
+from vtmask import export, recipe
 from vtmask.errors import UserError
-from vtmask.inputs import recipe
 from vtmask.inputs.dataset import Dataset
 from vtmask.training import Params
 
@@ -72,8 +71,8 @@ def data(folder: Path) -> list[str]:
 def small(name: str, folder: Path, **overrides: Any) -> ConfigDict:
     """The recipe as `SMALL` has it, to run in this process."""
     settings = {"batch_size": 8, "num_steps": 1, "data__name": "demo/tiny", "data__split": "train"}
-    sizes = {"model__hidden_size": 32, "model__num_layers": 2, "model__mlp_size": 64}
-    config = synthetic.recipe(name, data__dir=str(folder), **settings | sizes)
+    model_config = {"model__hidden_size": 32, "model__num_layers": 2, "model__mlp_size": 64}
+    config = synthetic.recipe(name, data__dir=str(folder), **settings | model_config)
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     if config.task.get("isolated_layers") is not None:
         config.task.isolated_layers = 2
@@ -335,8 +334,8 @@ def test_a_classifier_is_kept_for_the_same_classes(
     assert model.class_names == names and model.params["classifier"]["bias"].shape == (9,)
 
     def start(config: ConfigDict, class_names: tuple[str, ...]) -> Params:
-        sizes = recipe.model_sizes(config, dataset)
-        return train.params_to_start_from(folder, sizes, dataset, class_names)
+        model_config = recipe.model_config(config, dataset)
+        return train.params_to_start_from(folder, model_config, dataset, class_names)
 
     jax.tree.map(np.testing.assert_array_equal, start(config, names), model.params)
     assert "classifier" not in start(config, ("x", *names[1:]))

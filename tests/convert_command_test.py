@@ -18,16 +18,17 @@ import ml_dtypes
 import numpy as np
 import pytest
 import synthetic
-import torch_files_test as torch_files
+import torch_writer
 from safetensors.numpy import save_file
 
 import train
-from vtmask import __main__, api, convert, export, tokenizers
-from vtmask.convert import Options
+from vtmask import __main__, api, export, tokenizers
+from vtmask.convert import convert
+from vtmask.convert.convert import Options
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model, S3DModel
 from vtmask.features.s3d import S3DFeatures
-from vtmask.models import VLM, VideoCLIP, VideoCLIPSizes, VLMSizes
+from vtmask.models import VLM, VideoCLIP, VideoCLIPConfig, VLMConfig
 from vtmask.training import initial_params
 
 Weights = dict[str, np.ndarray]
@@ -45,7 +46,7 @@ META: dict[str, Any] = {
     "feature_dim": 5,
     "num_hidden_video_layers": 1,
 }
-SIZES: dict[str, Any] = {
+CONFIGS: dict[str, Any] = {
     **{"hidden_size": HIDDEN, "num_layers": LAYERS, "num_heads": 2, "mlp_size": 24},
     **{"vocab_size": VOCABULARY, "num_positions": POSITIONS, "feature_size": 5},
     **{"pad_id": 0, "cls_id": 2, "sep_id": 4, "mask_id": 5},
@@ -120,9 +121,9 @@ def s3d(golden_dir: Path) -> Weights:
 
 def file_of(path: Path, weights: Weights, wrapped: bool = False) -> Path:
     tensors: Any = {
-        name: torch_files.tensor(np.array(value, order="C")) for name, value in weights.items()
+        name: torch_writer.tensor(np.array(value, order="C")) for name, value in weights.items()
     }
-    path.write_bytes(torch_files.zipped({"model": tensors, "extra": [1]} if wrapped else tensors))
+    path.write_bytes(torch_writer.zipped({"model": tensors, "extra": [1]} if wrapped else tensors))
     return path
 
 
@@ -159,7 +160,7 @@ def test_a_vlm(tmp_path: Path, vocab: Path) -> None:
     weights = vlm()
     model = converted(tmp_path, weights, vocab)
     assert isinstance(model, Model) and type(model.module) is VLM
-    assert model.module.sizes == VLMSizes(**SIZES, max_video_len=32, max_len=96)
+    assert model.module.config == VLMConfig(**CONFIGS, max_video_len=32, max_len=96)
     assert model.tokenizer.encode(["a [MASK] f"]) == [[1, 5, 10]]
     assert (model.feature_extractor, model.seconds_per_feature) == (S3DFeatures.name, 1.0)
     assert model.class_names == () and model.config["task"] == {"name": "pretrain"}
@@ -173,7 +174,7 @@ def test_a_vlm(tmp_path: Path, vocab: Path) -> None:
 
 def test_a_fine_tuned_vlm_and_its_classes(tmp_path: Path, vocab: Path) -> None:
     model = converted(tmp_path, classifier(), vocab)
-    assert model.module.sizes.num_classes == 4 and "head" not in model.params
+    assert model.module.config.num_classes == 4 and "head" not in model.params
     assert model.class_names == ("class 0", "class 1", "class 2", "class 3")
     assert model.config["task"]["name"] == "segmentation"
     names = tmp_path / "names.txt"
@@ -208,9 +209,13 @@ def test_a_videoclip(tmp_path: Path, vocab: Path) -> None:
     options = {"num_heads": 4, "max_video_len": 20, "max_len": 50, "feature_extractor": "clip"}
     model = converted(tmp_path, weights, vocab, **options)
     assert type(model.module) is VideoCLIP
-    sizes = model.module.sizes
-    assert (sizes.num_layers, sizes.num_video_layers, sizes.num_heads) == (LAYERS, 1, 4)
-    assert (sizes.max_video_len, sizes.max_len, sizes.cls_id) == (20, 50, 2)
+    model_config = model.module.config
+    assert (model_config.num_layers, model_config.num_video_layers, model_config.num_heads) == (
+        LAYERS,
+        1,
+        4,
+    )
+    assert (model_config.max_video_len, model_config.max_len, model_config.cls_id) == (20, 50, 2)
     assert model.feature_extractor == "clip"
     for name, value in weights.items():
         if convert.path_of(name):
@@ -231,8 +236,12 @@ def test_a_bert_in_a_folder(tmp_path: Path) -> None:
     convert.convert(folder, tmp_path / "export", Options())
     model = export.load_any(tmp_path / "export")
     assert isinstance(model, BertModel)
-    sizes = model.module.sizes
-    assert (sizes.num_layers, sizes.num_heads, sizes.num_positions) == (LAYERS, 8, POSITIONS)
+    model_config = model.module.config
+    assert (model_config.num_layers, model_config.num_heads, model_config.num_positions) == (
+        LAYERS,
+        8,
+        POSITIONS,
+    )
     for name, value in bert().items():
         if convert.path_of(name):
             np.testing.assert_array_equal(golden.get(model.params, name), value, name)
@@ -418,7 +427,7 @@ def test_damaged_files(tmp_path: Path, vocab: Path) -> None:
     file.write_bytes(b"GGUF" + whole)
     refused = said(tmp_path, file, options)
     assert f"{file}: begins with b" in refused and "GGUF" in refused
-    file.write_bytes(torch_files.zipped({"model": {"a": 1}}))
+    file.write_bytes(torch_writer.zipped({"model": {"a": 1}}))
     assert f"{file}: holds other things than parameters" in said(tmp_path, file, options)
     assert "no such: cannot be read" in said(tmp_path, tmp_path / "no such", options)
     safe = tmp_path / "x.safetensors"
@@ -433,10 +442,10 @@ def test_damaged_files(tmp_path: Path, vocab: Path) -> None:
 
 def test_hostile_files(tmp_path: Path, vocab: Path) -> None:
     trap = tmp_path / "trap"
-    call = torch_files.Call(torch_files.Name("os", "system"), (f"touch {trap}",))
-    weights = {name: torch_files.tensor(value) for name, value in vlm().items()}
+    call = torch_writer.Call(torch_writer.Name("os", "system"), (f"touch {trap}",))
+    weights = {name: torch_writer.tensor(value) for name, value in vlm().items()}
     file = tmp_path / "x.pt"
-    file.write_bytes(torch_files.zipped({"model": weights, "args": call}))
+    file.write_bytes(torch_writer.zipped({"model": weights, "args": call}))
     assert "nothing was executed" in said(tmp_path, file, Options(vocab=vocab))
     assert not trap.exists()
 
@@ -468,8 +477,8 @@ def test_the_command(
     with pytest.raises(SystemExit) as done:
         __main__.main()
     assert done.value.code == 0 and capsys.readouterr().out == f"Converted: {out}\n"
-    sizes = export.load(out).module.sizes
-    assert (sizes.max_video_len, sizes.max_len, sizes.num_heads) == (10, 40, 4)
+    model_config = export.load(out).module.config
+    assert (model_config.max_video_len, model_config.max_len, model_config.num_heads) == (10, 40, 4)
     monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "5"])
     with pytest.raises(SystemExit) as done:
         __main__.main()
@@ -514,9 +523,9 @@ def test_safetensors_hold_tied_parameters_once(tmp_path: Path) -> None:
 def test_a_model_trained_here(tmp_path: Path, published: Any, bias: float) -> None:
     """It gets the names that the published code expects, zero where they feed no output."""
     torch = pytest.importorskip("torch")
-    module: VLM | VideoCLIP = VLM(VLMSizes(**SIZES))
+    module: VLM | VideoCLIP = VLM(VLMConfig(**CONFIGS))
     if published is videoclip:
-        module = VideoCLIP(VideoCLIPSizes(**SIZES, num_video_layers=1))
+        module = VideoCLIP(VideoCLIPConfig(**CONFIGS, num_video_layers=1))
     params = initial_params(module, 1)
     if published is vlm:
         params["decoder_bias"] = jnp.full(VOCABULARY, bias)
@@ -577,16 +586,16 @@ def test_a_disk_that_is_full(tmp_path: Path, vocab: Path, monkeypatch: pytest.Mo
 # Training starts from them
 
 
-def start(tmp_path: Path, vocab: Path, sizes: VLMSizes) -> Any:
+def start(tmp_path: Path, vocab: Path, model_config: VLMConfig) -> Any:
     dataset = in_memory.dataset(tokenizer=tokenizers.load(vocab), feature_size=5)
-    return train.params_to_start_from(str(tmp_path / "export"), sizes, dataset, ())
+    return train.params_to_start_from(str(tmp_path / "export"), model_config, dataset, ())
 
 
 def test_a_vlm_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
     there = converted(tmp_path, bert(), vocab).params
-    sizes = VLMSizes(**SIZES)
-    params = train.completed(start(tmp_path, vocab, sizes), VLM(sizes), 3)
-    fresh = initial_params(VLM(sizes), 3)
+    model_config = VLMConfig(**CONFIGS)
+    params = train.completed(start(tmp_path, vocab, model_config), VLM(model_config), 3)
+    fresh = initial_params(VLM(model_config), 3)
     assert params.keys() == fresh.keys()
     for name, value in params.items():
         expected = fresh if name == "video_mlp" else there
@@ -595,9 +604,9 @@ def test_a_vlm_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
 
 def test_a_videoclip_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
     there = converted(tmp_path, bert(), vocab).params
-    sizes = VideoCLIPSizes(**SIZES, num_video_layers=2)
-    params = train.completed(start(tmp_path, vocab, sizes), VideoCLIP(sizes), 3)
-    fresh = initial_params(VideoCLIP(sizes), 3)
+    model_config = VideoCLIPConfig(**CONFIGS, num_video_layers=2)
+    params = train.completed(start(tmp_path, vocab, model_config), VideoCLIP(model_config), 3)
+    fresh = initial_params(VideoCLIP(model_config), 3)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, fresh)
     jax.tree.map(
         np.testing.assert_array_equal, params["video"]["video_mlp"], fresh["video"]["video_mlp"]
@@ -609,11 +618,11 @@ def test_a_videoclip_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
             jax.tree.map(np.testing.assert_array_equal, value, expected)
     assert list(params["video"]["encoder"]) == ["layer_0", "layer_1"]
     with pytest.raises(UserError, match="has 3 layers, too few for config.model.num_video_layers"):
-        start(tmp_path, vocab, dataclasses.replace(sizes, num_video_layers=4))
+        start(tmp_path, vocab, dataclasses.replace(model_config, num_video_layers=4))
 
 
 def test_starts_that_do_not_fit(tmp_path: Path, vocab: Path, s3d: Weights) -> None:
-    vlm_sizes, clip_sizes = VLMSizes(**SIZES), VideoCLIPSizes(**SIZES, num_video_layers=1)
+    vlm_sizes, clip_sizes = VLMConfig(**CONFIGS), VideoCLIPConfig(**CONFIGS, num_video_layers=1)
     converted(tmp_path, bert(), vocab)
     with pytest.raises(UserError, match="mlp_size is 24, the config says 25"):
         start(tmp_path, vocab, dataclasses.replace(vlm_sizes, mlp_size=25))

@@ -23,12 +23,12 @@ from typing import Any
 
 import av
 import jax
+import mutation
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from building import mutation
-from building.toy import Toy
 from tokenizers_test import TOKENIZERS
+from toy import Toy
 
 from data.coin.coin_dataset_builder import Builder as Coin
 from data.crosstask.crosstask_dataset_builder import Builder as CrossTask
@@ -38,13 +38,13 @@ from data.howto100m.howto100m_dataset_builder import Builder as HowTo100M
 from data.msrvtt.msrvtt_dataset_builder import Builder as MSRVTT
 from data.youcook2.youcook2_dataset_builder import Builder as YouCook2
 from vtmask import tokenizers
-from vtmask.building.builder import RecordMaker, TimedTexts, Video, VideoTextBuilder, once_each
-from vtmask.building.report import Counts
+from vtmask.datasets.builder import RecordMaker, TimedTexts, Video, VideoTextBuilder, once_each
+from vtmask.datasets.report import Counts
 from vtmask.errors import UserError
-from vtmask.inputs import clips
+from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
-from vtmask.models import VLMSizes
+from vtmask.models import VLMConfig
 from vtmask.tokenizers import Tokenizer
 
 SAID = {"start": [0.5, 2, 4], "end": [2.5, 4, 9.5], "text": ["cut it", "cut it up", "now é fry"]}
@@ -510,7 +510,7 @@ def read_all(data_dir: Path) -> Any:
     """All records of a split, and some batches."""
     dataset = Dataset("toy/default", "train", str(data_dir))
     every = [dataset[i] for i in range(dataset.num_records)]
-    sampler = clips.CaptionWindows(VLMSizes(feature_size=4), clips_per_record=2)
+    sampler = samplers.CaptionWindows(VLMConfig(feature_size=4), clips_per_record=2)
     return [every, list(islice(TrainingBatches([dataset], sampler, 4, 0).from_step(0), 3))]
 
 

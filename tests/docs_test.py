@@ -19,10 +19,10 @@ def test_a_new_task_is_added_and_an_export_read_as_the_guide_says(tmp_path: Path
     blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     task, training, reading = blocks
     folder = tmp_path / "export"
-    sizes = dataclasses.replace(synthetic.SIZES, dropout_rate=0.0)
+    model_config = dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0)
     tokenizer = tokenizers.train(["a b c d e f g"] * 20, 20)
-    params = initial_params(VLM(sizes), 0)
-    model = export.Model(VLM(sizes), params, tokenizer, "made-up", 1.0, {"task": {}})
+    params = initial_params(VLM(model_config), 0)
+    model = export.Model(VLM(model_config), params, tokenizer, "made-up", 1.0, {"task": {}})
     export.save(folder, model)
 
     batch = synthetic.SyntheticBatches().batch(0)

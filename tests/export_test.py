@@ -13,7 +13,7 @@ from vtmask import export, tokenizers
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model
 from vtmask.models import VLM
-from vtmask.models.transformer import Bert, EncoderSizes
+from vtmask.models.transformer import Bert, EncoderConfig
 from vtmask.training import initial_params
 
 LINES = ["slide the red ball to the right", "now spin the blue box"] * 9
@@ -25,7 +25,7 @@ WORD_PIECE = tokenizers.WordPiece("\n".join((*tokenizers.CONTROL_SYMBOLS, "red")
 
 @pytest.fixture(params=[SENTENCE_PIECE, WORD_PIECE], ids=["SentencePiece", "WordPiece"])
 def model(request: pytest.FixtureRequest) -> Model:
-    module, tokenizer = VLM(synthetic.SIZES), request.param
+    module, tokenizer = VLM(synthetic.CONFIGS), request.param
     return Model(module, initial_params(module, 3), tokenizer, "pixels-v1", 0.5, {"seed": 3})
 
 
@@ -35,7 +35,7 @@ class Data:
 
     tokenizer: tokenizers.Tokenizer
     feature_extractor: str = "pixels-v1"
-    feature_size: int = synthetic.SIZES.feature_size
+    feature_size: int = synthetic.CONFIGS.feature_size
     seconds_per_feature: float = 0.5
     path: Path = Path("data")
 
@@ -44,7 +44,7 @@ def test_a_model_loads_as_it_was_saved(model: Model, tmp_path: Path) -> None:
     export.save(tmp_path / "model", model)
     loaded = export.load(tmp_path / "model")
     jax.tree.map(np.testing.assert_array_equal, loaded.params, model.params)
-    assert loaded.module.sizes == model.module.sizes
+    assert loaded.module.config == model.module.config
     assert type(loaded.tokenizer) is type(model.tokenizer)
     assert loaded.tokenizer.sha256 == model.tokenizer.sha256
     assert (loaded.feature_extractor, loaded.seconds_per_feature) == ("pixels-v1", 0.5)
@@ -95,15 +95,17 @@ def test_a_damaged_export(model: Model, tmp_path: Path) -> None:
 
 
 def test_a_bert_knows_no_video(model: Model, tmp_path: Path) -> None:
-    sizes = EncoderSizes(hidden_size=32, num_layers=2, num_heads=2, mlp_size=64, vocab_size=50)
+    model_config = EncoderConfig(
+        hidden_size=32, num_layers=2, num_heads=2, mlp_size=64, vocab_size=50
+    )
     names = ("words", "positions", "segments", "embedding_norm", "encoder")
     params = {name: model.params[name] for name in names}
-    bert = BertModel(Bert(sizes), params, model.tokenizer, {"seed": 4})
+    bert = BertModel(Bert(model_config), params, model.tokenizer, {"seed": 4})
     export.save(tmp_path / "bert", bert)
     assert "feature_extractor" not in json.loads((tmp_path / "bert" / "model.json").read_text())
     loaded = export.load_any(tmp_path / "bert")
     assert isinstance(loaded, BertModel)
-    assert loaded.module.sizes == sizes and loaded.config == {"seed": 4}
+    assert loaded.module.config == model_config and loaded.config == {"seed": 4}
     jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
     loaded.require_same_inputs(Data(model.tokenizer, "anything", 768, 3.0))
     with pytest.raises(UserError, match="data: its captions were tokenised with another"):

@@ -10,9 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from vtmask import convert
+from vtmask.convert import convert
 from vtmask.masking import Masked
-from vtmask.models import VLM, VideoCLIP, VideoCLIPSizes, VLMSizes
+from vtmask.models import VLM, VideoCLIP, VideoCLIPConfig, VLMConfig
 
 WORDS = "mm_encoder.bert.embeddings.word_embeddings.weight"
 COMPACT = Path(__file__).parent / "golden"
@@ -97,7 +97,7 @@ def meta(case: Any) -> dict[str, Any]:
     return json.loads(str(case["meta"]))
 
 
-def sizes(case: Any) -> dict[str, Any]:
+def model_config(case: Any) -> dict[str, Any]:
     """What VLM and VideoCLIP have of a golden case's sizes."""
     facts = meta(case)
     bert = facts["bert"]
@@ -122,14 +122,16 @@ def vlm(case: Any, kind: str = "vlm") -> tuple[VLM, dict[str, Any]]:
     """The model and the parameters of a golden case, of the model that `kind` names."""
     params = convert.parameters("vlm", published_weights(case, kind)).params()
     num_classes = len(params["classifier"]["bias"]) if "classifier" in params else 0
-    return VLM(VLMSizes(**sizes(case), num_classes=num_classes)), params
+    return VLM(VLMConfig(**model_config(case), num_classes=num_classes)), params
 
 
 def videoclip(case: Any) -> tuple[VideoCLIP, dict[str, Any]]:
     """The model and the parameters of the golden case of VideoCLIP."""
     params = convert.parameters("videoclip", published_weights(case, "videoclip")).params()
     num_video_layers = meta(case)["num_hidden_video_layers"]
-    return VideoCLIP(VideoCLIPSizes(**sizes(case), num_video_layers=num_video_layers)), params
+    return VideoCLIP(
+        VideoCLIPConfig(**model_config(case), num_video_layers=num_video_layers)
+    ), params
 
 
 def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:

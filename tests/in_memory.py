@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from vtmask import tokenizers
+from vtmask.datasets import records
 from vtmask.export import Model
-from vtmask.inputs import records
-from vtmask.models import VLM, VLMSizes
+from vtmask.models import VLM, VLMConfig
 from vtmask.tokenizers import Tokenizer
 from vtmask.training import initial_params
 
@@ -74,10 +74,10 @@ def texts(*lines: str) -> dict[str, Any]:
     return records.encode_texts(TOKENIZER, lines)
 
 
-def model(class_names: tuple[str, ...] = (), **sizes: Any) -> Model:
+def model(class_names: tuple[str, ...] = (), **model_config: Any) -> Model:
     """An untrained model of the data set's inputs, which tells inputs apart."""
     module = VLM(
-        VLMSizes(
+        VLMConfig(
             **{
                 "hidden_size": 16,
                 "num_layers": 1,
@@ -90,7 +90,7 @@ def model(class_names: tuple[str, ...] = (), **sizes: Any) -> Model:
                 "max_len": 20,
                 "num_classes": len(class_names),
             }
-            | sizes
+            | model_config
         )
     )
     config = {"task": {"name": "pretrain"}, "init_from": "", "num_steps": 0}

@@ -81,8 +81,8 @@ def test_products_of_16_bits_are_of_eights() -> None:
 
     ours, arguments = of(losses.cross_entropy), (queries.hidden, candidates.embeddings)
     products = re.findall(r"dot_general.* : \((.*)\) ->", ours.lower(*arguments).as_text())
-    sizes = {int(size) for size in re.findall(r"(\d+)x", " ".join(products))}
-    assert sizes and number not in sizes and 8 * math.ceil(number / 8) in sizes
+    model_config = {int(size) for size in re.findall(r"(\d+)x", " ".join(products))}
+    assert model_config and number not in model_config and 8 * math.ceil(number / 8) in model_config
     jax.tree.map(
         lambda ours, right: np.testing.assert_allclose(ours, right, rtol=0.05, atol=0.02),
         ours(*arguments),

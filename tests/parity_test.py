@@ -19,12 +19,14 @@ import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from vtmask import attention, convert, export, losses, torch_files
-from vtmask.convert import Options
+from vtmask import attention, export, losses
+from vtmask.convert import convert
+from vtmask.convert.convert import Options
 from vtmask.evaluation import metrics, moments, ordered_steps, windows
 from vtmask.export import Model
-from vtmask.inputs import clips
-from vtmask.models import VLM, AnyModel, VideoCLIP, VideoCLIPSizes, VLMSizes
+from vtmask.files import pytorch
+from vtmask.inputs import samplers
+from vtmask.models import VLM, AnyModel, VideoCLIP, VideoCLIPConfig, VLMConfig
 from vtmask.models.s3d import S3D, Words
 from vtmask.tasks import captioning
 from vtmask.tasks.captioning import Captioning
@@ -63,7 +65,7 @@ def compare_hidden_states(case: Any, model: VLM, params: Any) -> None:
         video = jnp.where(masked.video_masked[..., None], 0.0, batch["video"])
         embedded = model.embed(model.video_tokens(video), masked.text)
         mask = attention.padding(batch["video_mask"], batch["text_mask"])
-        layers = range(model.sizes.num_layers + 1)
+        layers = range(model.config.num_layers + 1)
         return [model.encode(embedded, mask, num_layers=i) for i in layers]
 
     states = nn.apply(hidden_states, model)({"params": params})
@@ -180,7 +182,7 @@ def test_joint_retrieval(golden_dir: Path) -> None:
     for name in cases:
         num_isolated = int(name.removeprefix("iso"))
         masks = attention.isolated_layers(
-            batch["video_mask"], batch["text_mask"], num_isolated, model.sizes.num_layers
+            batch["video_mask"], batch["text_mask"], num_isolated, model.config.num_layers
         )
         np.testing.assert_array_equal(masks, case[f"{name}_train/attention_mask"])
 
@@ -230,7 +232,7 @@ def compare_videoclip(case: Any, model: VideoCLIP, params: Any, batch: Any) -> N
     assert_close(video, case["pooled_video"])
     assert_close(text, case["pooled_text"])
 
-    calm = VideoCLIP(dataclasses.replace(model.sizes, dropout_rate=0.0))
+    calm = VideoCLIP(dataclasses.replace(model.config, dropout_rate=0.0))
 
     def loss_of(params: Any) -> jax.Array:
         return nn.apply(task.loss, calm)({"params": params}, batch, jax.random.key(0))[0]
@@ -284,7 +286,7 @@ def converted(golden_dir: Path, tmp_path: Path, vocab: Path, name: str) -> Model
 def test_a_converted_vlm(golden_dir: Path, tmp_path: Path, vocab: Path) -> None:
     model = converted(golden_dir, tmp_path, vocab, "vlm")
     case = np.load(golden_dir / "vlm_pretrain.npz")
-    assert model.module == VLM(VLMSizes(**golden.sizes(case)))
+    assert model.module == VLM(VLMConfig(**golden.config(case)))
     compare_hidden_states(case, model.module, model.params)
     loss = nn.apply(Pretrain().masked_loss, model.module)
     masked = golden.masked(case, case["input_caps"])
@@ -296,7 +298,7 @@ def test_a_converted_videoclip(golden_dir: Path, tmp_path: Path, vocab: Path) ->
     model = converted(golden_dir, tmp_path, vocab, "videoclip")
     case = np.load(golden_dir / "videoclip.npz")
     assert isinstance(model.module, VideoCLIP)
-    assert model.module == VideoCLIP(VideoCLIPSizes(**golden.sizes(case), num_video_layers=1))
+    assert model.module == VideoCLIP(VideoCLIPConfig(**golden.config(case), num_video_layers=1))
     compare_videoclip(case, model.module, model.params, golden.batch(case))
 
 
@@ -306,7 +308,7 @@ def test_a_checkpoint_and_back(golden_dir: Path, tmp_path: Path, vocab: Path, na
     converted(golden_dir, tmp_path, vocab, name)
     convert.convert(tmp_path / name, tmp_path / "back.pt", Options())
     found = torch.load(tmp_path / "back.pt", weights_only=True)["model"]
-    expected = torch_files.load(golden_dir / f"{name}_checkpoint.pt")["model"]
+    expected = pytorch.load(golden_dir / f"{name}_checkpoint.pt")["model"]
     assert list(found) == list(expected)
     for key, value in expected.items():
         array = found[key].numpy()
@@ -325,7 +327,7 @@ def test_segmentation(golden_dir: Path) -> None:
 def test_localization(golden_dir: Path) -> None:
     case = np.load(golden_dir / "vlm_localization.npz")
     model, params = golden.vlm(case, kind="joint")
-    task = StepLocalization(model.sizes.num_layers)
+    task = StepLocalization(model.config.num_layers)
     variables = {"params": params}
     text, text_mask = jnp.asarray(case["step_caps"][:, 2:]), jnp.asarray(case["step_cmasks"][:, 2:])
     video, mask = jnp.asarray(case["vfeats"]), jnp.asarray(case["vmasks"])
@@ -356,7 +358,7 @@ def test_video_is_cut_and_padded(golden_dir: Path) -> None:
     for case in json.loads((golden_dir / "sequences.json").read_text())["video"]:
         start, end = tf.constant([[case["start"]]]), tf.constant([[case["end"]]])
         features = tf.pad(tf.constant([case["features"]], tf.float32), [[0, 0], [0, 1], [0, 0]])
-        video, mask = clips.cut_video(features, start, end, len(case["vmasks"]))
+        video, mask = samplers.cut_video(features, start, end, len(case["vmasks"]))
         np.testing.assert_array_equal(mask[0, 0], case["vmasks"])
         np.testing.assert_array_equal(video[0, 0], np.float32(case["vfeats"]))
 
@@ -368,7 +370,7 @@ def test_text_is_cut_and_padded(golden_dir: Path) -> None:
     starts = ends - [len(case["token_ids"]) for case in cases]
     cls_id, sep_id = cases[0]["caps"][:2]
     pad_id = next(case["caps"][-1] for case in cases if not case["cmasks"][-1])
-    text, mask = clips.cut_text(
+    text, mask = samplers.cut_text(
         tf.constant([tokens]),
         tf.constant([starts], tf.int32),
         tf.constant([ends], tf.int32),
@@ -468,4 +470,4 @@ def test_captioning_generation(golden_dir: Path, num_beams: int) -> None:
     found = np.concatenate([prompt, ids], axis=1)
     width = expected.shape[1]
     np.testing.assert_array_equal(found[:, :width], expected)
-    np.testing.assert_array_equal(found[:, width:], model.sizes.pad_id)
+    np.testing.assert_array_equal(found[:, width:], model.config.pad_id)

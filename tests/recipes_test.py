@@ -21,11 +21,11 @@ from ml_collections import ConfigDict
 import evaluate
 import train
 from configs import videoclip_finetuning, zeroshot
-from vtmask import export, models, tasks
+from vtmask import export, models, recipe, tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import captioning
 from vtmask.export import Model
-from vtmask.inputs import clips, recipe
+from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.tokenizers import CONTROL_SYMBOLS
 from vtmask.training import initial_params
@@ -204,14 +204,14 @@ def test_a_recipe_fits_together(name: str) -> None:
     config = synthetic.recipe(name)
     tasks.create(config.task)
     settings = config.model.to_dict()
-    sizes = models.SIZES[settings.pop("name")](**settings)
+    model_config = models.CONFIGS[settings.pop("name")](**settings)
     settings = config.sampler.to_dict()
-    sampler = clips.create(settings.pop("name"), sizes, **settings)
+    sampler = samplers.create(settings.pop("name"), model_config, **settings)
     assert config.batch_size % sampler.clips_per_record == 0
-    assert (config.task.get("isolated_layers") or 0) <= sizes.num_layers
+    assert (config.task.get("isolated_layers") or 0) <= model_config.num_layers
     json.dumps(config.to_dict())  # a run writes its config
     if "eval" in config and "stride" in config.eval:
-        assert config.eval.stride <= sizes.max_video_len
+        assert config.eval.stride <= model_config.max_video_len
 
 
 def test_every_recipe_of_a_data_set_is_checked() -> None:
@@ -367,7 +367,7 @@ def test_videoclip_does_a_task_without_training_for_it(
     tiny = {field: value for field, value in TINY.items() if not field.startswith("eval")}
     longest = {"model__max_video_len": 30, "model__num_video_layers": 1}
     pretrained = synthetic.recipe("videoclip", **tiny | longest)
-    module = models.create(recipe.model_sizes(pretrained, dataset))
+    module = models.create(recipe.model_config(pretrained, dataset))
     inputs = (dataset.tokenizer, dataset.feature_extractor, dataset.seconds_per_feature)
     model = Model(module, initial_params(module, 0), *inputs, pretrained.to_dict())
     export.save(tmp_path / "export", model)
@@ -399,20 +399,29 @@ def test_a_videoclip_is_fine_tuned_as_it_was_pre_trained(name: str) -> None:
     start = synthetic.recipe(
         "demo_videoclip" if name.startswith("demo_") else "videoclip_howto100m"
     )
-    sizes = ("name", "hidden_size", "num_layers", "num_video_layers", "mlp_size", "num_heads")
-    assert {size: config.model[size] for size in sizes} == {s: start.model[s] for s in sizes}
+    model_config = (
+        "name",
+        "hidden_size",
+        "num_layers",
+        "num_video_layers",
+        "mlp_size",
+        "num_heads",
+    )
+    assert {size: config.model[size] for size in model_config} == {
+        s: start.model[s] for s in model_config
+    }
     assert config.task.isolated_layers is None
 
 
 def test_videoclip_writes_no_captions() -> None:
-    model: Any = SimpleNamespace(module=models.VideoCLIP(models.VideoCLIPSizes()))
+    model: Any = SimpleNamespace(module=models.VideoCLIP(models.VideoCLIPConfig()))
     nothing: Any = None
     with pytest.raises(UserError, match="is captioning, which VideoCLIP cannot do; use a VLM"):
         captioning.evaluate(model, nothing, nothing, nothing)
 
 
 def test_a_vlm_without_a_head_writes_no_captions() -> None:
-    model: Any = SimpleNamespace(module=models.VLM(models.VLMSizes()), params={"words": {}})
+    model: Any = SimpleNamespace(module=models.VLM(models.VLMConfig()), params={"words": {}})
     nothing: Any = None
     with pytest.raises(UserError, match="^the model has no prediction head, which writes captions"):
         captioning.evaluate(model, nothing, nothing, nothing)
@@ -423,4 +432,4 @@ def test_what_videoclip_is_not_trained_for(task: str) -> None:
     config = synthetic.recipe("videoclip", task=ConfigDict({"name": task}))
     dataset: Any = None
     with pytest.raises(UserError, match=f"config.task.name is {task}, which VideoCLIP cannot do"):
-        recipe.model_sizes(config, dataset)
+        recipe.model_config(config, dataset)

@@ -15,10 +15,10 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from configs import demo
-from vtmask.models import VLM, VLMSizes
+from vtmask.models import VLM, VLMConfig
 from vtmask.training import Params, initial_params
 
-SIZES = VLMSizes(
+CONFIGS = VLMConfig(
     hidden_size=32,
     num_layers=2,
     num_heads=2,
@@ -29,7 +29,7 @@ SIZES = VLMSizes(
     max_len=16,
 )
 
-CALM = dataclasses.replace(SIZES, dropout_rate=0.0, initializer_range=0.2)
+CALM = dataclasses.replace(CONFIGS, dropout_rate=0.0, initializer_range=0.2)
 
 
 def config() -> ConfigDict:
@@ -72,13 +72,13 @@ class SyntheticBatches:
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(step)
-        size, frames, words = self.batch_size, SIZES.max_video_len, SIZES.max_text_len
+        size, frames, words = self.batch_size, CONFIGS.max_video_len, CONFIGS.max_text_len
         video_len, text_len = rng.integers(1, frames + 1, size), rng.integers(1, words, size)
         video_mask = np.arange(frames) < video_len[:, None]
-        video = rng.standard_normal((size, frames, SIZES.feature_size)) * video_mask[..., None]
+        video = rng.standard_normal((size, frames, CONFIGS.feature_size)) * video_mask[..., None]
         position = np.arange(words)
         text = np.where(position < text_len[:, None], rng.integers(5, 50, (size, words)), 0)
-        text = np.where(position == text_len[:, None], SIZES.sep_id, text)
+        text = np.where(position == text_len[:, None], CONFIGS.sep_id, text)
         return {
             "video": video.astype(np.float16),
             "video_mask": video_mask,
@@ -125,25 +125,25 @@ def steps_batch(videos: int = 4, windows: int = 3, steps: int = 5) -> dict[str, 
 
 
 @functools.cache
-def params(sizes: VLMSizes) -> Params:
+def params(model_config: VLMConfig) -> Params:
     """Of seed 0, the same for every type of activations."""
-    return initial_params(VLM(dataclasses.replace(sizes, dtype="float32")), 0)
+    return initial_params(VLM(dataclasses.replace(model_config, dtype="float32")), 0)
 
 
-def apply(function: Callable[..., Any], sizes: VLMSizes, *arguments: Any) -> Any:
+def apply(function: Callable[..., Any], model_config: VLMConfig, *arguments: Any) -> Any:
     """What a task's function of a model gives for the parameters of seed 0."""
-    model = VLM(sizes)
+    model = VLM(model_config)
 
     @jax.jit
     def run(params: Params, arguments: Any) -> Any:
         return nn.apply(function, model)({"params": params}, *arguments)
 
-    return run(params(sizes), arguments)
+    return run(params(model_config), arguments)
 
 
-def loss_of(task: Any, sizes: VLMSizes) -> Callable[[Params, Any], Array]:
+def loss_of(task: Any, model_config: VLMConfig) -> Callable[[Params, Any], Array]:
     """A task's loss as a function of parameters and batch; dropout is the same at every call."""
-    model, key = VLM(sizes), jax.random.key(1)
+    model, key = VLM(model_config), jax.random.key(1)
 
     def loss(params: Params, batch: Any) -> Array:
         return nn.apply(task.loss, model)({"params": params}, batch, key, rngs={"dropout": key})[0]
@@ -151,27 +151,29 @@ def loss_of(task: Any, sizes: VLMSizes) -> Callable[[Params, Any], Array]:
     return loss
 
 
-def loss(task: Any, sizes: VLMSizes, batch: dict[str, np.ndarray]) -> float:
+def loss(task: Any, model_config: VLMConfig, batch: dict[str, np.ndarray]) -> float:
     """A task's loss for the parameters of seed 0."""
-    value = jax.jit(loss_of(task, sizes))(params(sizes), batch)
+    value = jax.jit(loss_of(task, model_config))(params(model_config), batch)
     assert value.dtype == jnp.float32
     return float(value)
 
 
-def gradients(task: Any, sizes: VLMSizes, batch: dict[str, np.ndarray]) -> list[Array]:
+def gradients(task: Any, model_config: VLMConfig, batch: dict[str, np.ndarray]) -> list[Array]:
     """Of the loss by every parameter, of seed 0."""
-    return jax.tree.leaves(jax.jit(jax.grad(loss_of(task, sizes)))(params(sizes), batch))
+    return jax.tree.leaves(
+        jax.jit(jax.grad(loss_of(task, model_config)))(params(model_config), batch)
+    )
 
 
 def losses_in_training(
-    task: Any, sizes: VLMSizes, batch: dict[str, np.ndarray], steps: int = 40
+    task: Any, model_config: VLMConfig, batch: dict[str, np.ndarray], steps: int = 40
 ) -> list[float]:
     """The losses of steps on one and the same batch."""
-    optimizer, start = optax.adam(3e-3), params(sizes)
+    optimizer, start = optax.adam(3e-3), params(model_config)
 
     def step(state: Any, _: None) -> Any:
         params, opt_state = state
-        loss, grads = jax.value_and_grad(loss_of(task, sizes))(params, batch)
+        loss, grads = jax.value_and_grad(loss_of(task, model_config))(params, batch)
         updates, opt_state = optimizer.update(grads, opt_state)
         return (optax.apply_updates(params, updates), opt_state), loss
 

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from vtmask import tokenizers
+from vtmask import recipe, tokenizers
 from vtmask.errors import UserError
-from vtmask.inputs import recipe
 from vtmask.tokenizers import CONTROL_SYMBOLS, SentencePiece, Tokenizer, WordPiece
 
 LINES = ["slide the red ball to the right", "now spin the blue box", "then lift a green star"] * 9
@@ -121,9 +120,15 @@ def test_a_tokenizer_is_found_in_its_folder(tokenizer: Tokenizer, tmp_path: Path
 def test_a_model_takes_the_ids_of_its_tokenizer(tokenizer: Tokenizer) -> None:
     dataset: Any = SimpleNamespace(tokenizer=tokenizer, feature_size=3)
     config = ConfigDict({"model": {"name": "vlm"}, "task": {"name": "pretrain"}})
-    sizes = recipe.model_sizes(config, dataset)
-    assert sizes.vocab_size == tokenizer.vocab_size
-    found = [sizes.pad_id, tokenizer.unk_id, sizes.cls_id, sizes.sep_id, sizes.mask_id]
+    model_config = recipe.model_config(config, dataset)
+    assert model_config.vocab_size == tokenizer.vocab_size
+    found = [
+        model_config.pad_id,
+        tokenizer.unk_id,
+        model_config.cls_id,
+        model_config.sep_id,
+        model_config.mask_id,
+    ]
     assert found == control_ids(tokenizer)
 
 

@@ -26,8 +26,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from vtmask import export, tasks
-from vtmask.building import files
+from vtmask import export, files, tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import windows
 from vtmask.models import VLM
@@ -74,10 +73,10 @@ class VideoTextModel:
         found = [
             np.average(pooled, axis=0, weights=lengths + 1)  # + 1: [SEP]
             for _, lengths, pooled in self._over_windows(
-                self._embed_video, videos, self._sizes.max_video_len
+                self._embed_video, videos, self._model_config.max_video_len
             )
         ]
-        return _like(video, np.array(found, np.float32).reshape(-1, self._sizes.hidden_size))
+        return _like(video, np.array(found, np.float32).reshape(-1, self._model_config.hidden_size))
 
     def embed_text(self, text: str | Sequence[str]) -> np.ndarray:
         """Embeddings of texts, float32 [H], or [texts, H] of a list.
@@ -92,13 +91,13 @@ class VideoTextModel:
         for place, one in enumerate(texts):
             if not isinstance(one, str):
                 raise UserError(f"texts[{place}] is {type(one).__name__}, expected str")
-        length = self._sizes.max_text_len
+        length = self._model_config.max_text_len
         rows = [
-            np.array([*tokens[: length - 1], self._sizes.sep_id], np.int32)
+            np.array([*tokens[: length - 1], self._model_config.sep_id], np.int32)
             for tokens in self.exported.tokenizer.encode(texts)
         ]
         found = list(_run(self._embed_text, rows, length))
-        embeddings = np.array(found, np.float32).reshape(-1, self._sizes.hidden_size)
+        embeddings = np.array(found, np.float32).reshape(-1, self._model_config.hidden_size)
         return embeddings[0] if isinstance(text, str) else embeddings
 
     def score(self, video: Videos, texts: str | Sequence[str]) -> np.ndarray:
@@ -124,7 +123,11 @@ class VideoTextModel:
         Raises:
           UserError: as `embed_video` and `embed_text`.
         """
-        videos, texts, size = self._read(video), self.embed_text(text), self._sizes.max_video_len
+        videos, texts, size = (
+            self._read(video),
+            self.embed_text(text),
+            self._model_config.max_video_len,
+        )
         found = []
         for starts, lengths, hidden in self._over_windows(
             self._encode_frames, videos, max(size // 2, 1)
@@ -146,7 +149,7 @@ class VideoTextModel:
         if not isinstance(self.exported.module, VLM):
             raise UserError("the model is a VideoCLIP, which can't write captions; load a VLM")
         tasks.require_head(self.exported.params)
-        size = self._sizes.max_video_len
+        size = self._model_config.max_video_len
         videos = self._read(video)
         for (name, _), features in zip(_named(video), videos, strict=True):
             if len(features) > size:
@@ -161,14 +164,14 @@ class VideoTextModel:
         return _like(video, captions)
 
     @property
-    def _sizes(self) -> Any:
-        return self.exported.module.sizes
+    def _model_config(self) -> Any:
+        return self.exported.module.config
 
     def _over_windows(
         self, function: Callable[..., Array], videos: Sequence[np.ndarray], stride: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
         """Starts and lengths of each video's windows, and what the function gives for them."""
-        size = self._sizes.max_video_len
+        size = self._model_config.max_video_len
         starts = [windows.starts(len(features), size, stride) for features in videos]
         clips = [
             features[start : start + size]
@@ -196,7 +199,7 @@ class VideoTextModel:
                 f"{name}: is {type(video).__name__}, expected an array of features or the path of "
                 "a .npy or video file"
             ) from None
-        files.check_features(name, features, self._sizes.feature_size)
+        files.check_features(name, features, self._model_config.feature_size)
         return features
 
     def _read_file(self, path: Path) -> np.ndarray:
@@ -240,7 +243,7 @@ def isolated_layers(exported: export.Model) -> int | None:
     """
     task = exported.config.get("task", {})
     if task.get("name") == "segmentation":
-        return exported.module.sizes.num_layers
+        return exported.module.config.num_layers
     return task.get("isolated_layers")
 
 
@@ -249,7 +252,7 @@ def captioning(exported: export.Model) -> Captioning:
     task = exported.config.get("task", {})
     if task.get("name") == "captioning":
         return tasks.create(ConfigDict(task))
-    longest = exported.module.sizes.max_text_len + PROMPT_LENGTH
+    longest = exported.module.config.max_text_len + PROMPT_LENGTH
     return Captioning(max_decode_length=min(Captioning.max_decode_length, longest))
 
 

@@ -27,14 +27,14 @@ from vtmask import disk, models, tokenizers
 from vtmask.errors import UserError, check_choice, reason
 from vtmask.models import AnyModel
 from vtmask.models.s3d import S3D
-from vtmask.models.transformer import Bert, EncoderSizes
+from vtmask.models.transformer import Bert, EncoderConfig
 from vtmask.tokenizers import Tokenizer
 
 _COMMON = ("model", "sizes", "config")
 _OF_TEXT = ("tokenizer", "tokenizer_sha256")
 _OF_VIDEO = ("feature_extractor", "seconds_per_feature", "class_names")
 _FIELDS = {
-    **{kind: (*_COMMON, *_OF_TEXT, *_OF_VIDEO) for kind in models.SIZES},
+    **{kind: (*_COMMON, *_OF_TEXT, *_OF_VIDEO) for kind in models.CONFIGS},
     "bert": (*_COMMON, *_OF_TEXT),
     "s3d": _COMMON,
 }
@@ -56,7 +56,7 @@ class Model:
     """A model with its parameters.
 
     Attributes:
-      module: the Flax module; `module.sizes` has its sizes.
+      module: the Flax module; `module.config` has its sizes.
       params: its parameters, a pytree.
       tokenizer: what text goes through.
       feature_extractor: name of what video goes through.
@@ -81,10 +81,10 @@ class Model:
                 f"trained on {self.feature_extractor!r}; extract them again with the model's "
                 "extractor"
             )
-        if data.feature_size != self.module.sizes.feature_size:
+        if data.feature_size != self.module.config.feature_size:
             raise UserError(
                 f"{data.path}: its features are {data.feature_size} numbers wide, the model was "
-                f"trained on {self.module.sizes.feature_size}; build the data set from features "
+                f"trained on {self.module.config.feature_size}; build the data set from features "
                 "of the model's width"
             )
         if data.seconds_per_feature != self.seconds_per_feature:
@@ -169,7 +169,7 @@ def _card(model: AnyExport) -> dict[str, Any]:
     card: dict[str, Any] = {"model": type(model.module).__name__.lower()}
     if isinstance(model, S3DModel):
         return card | {"sizes": {"vocab_size": model.module.vocab_size}, "config": model.config}
-    card["sizes"] = dataclasses.asdict(model.module.sizes)
+    card["sizes"] = dataclasses.asdict(model.module.config)
     if isinstance(model, Model):
         card["feature_extractor"] = model.feature_extractor
         card["seconds_per_feature"] = model.seconds_per_feature
@@ -187,7 +187,7 @@ def load(folder: str | Path) -> Model:
     if not isinstance(model, Model):
         raise UserError(
             f"{folder}/model.json: model is {type(model.module).__name__.lower()!r}, expected one "
-            f"of video and text, {' or '.join(map(repr, models.SIZES))}"
+            f"of video and text, {' or '.join(map(repr, models.CONFIGS))}"
         )
     return model
 
@@ -212,13 +212,13 @@ def load_any(folder: str | Path) -> AnyExport:
         if field not in card:
             raise UserError(f"{folder}/model.json: has no {field}; export the model again")
     check_choice(f"{folder}/model.json: model", kind, _FIELDS)
-    sizes_of: Any = {**models.SIZES, "bert": EncoderSizes, "s3d": S3D}[kind]
+    config_of: Any = {**models.CONFIGS, "bert": EncoderConfig, "s3d": S3D}[kind]
     try:
-        sizes = sizes_of(**card["sizes"])
+        model_config = config_of(**card["sizes"])
     except TypeError as error:
         raise UserError(f"{folder}/model.json: sizes: {error}; export the model again") from error
     if kind == "s3d":
-        return S3DModel(sizes, _read_params(folder / "params"), card["config"])
+        return S3DModel(model_config, _read_params(folder / "params"), card["config"])
     tokenizer = tokenizers.load(folder / card["tokenizer"])
     if tokenizer.sha256 != card["tokenizer_sha256"]:
         raise UserError(
@@ -226,9 +226,11 @@ def load_any(folder: str | Path) -> AnyExport:
             "export the model again"
         )
     if kind == "bert":
-        return BertModel(Bert(sizes), _read_params(folder / "params"), tokenizer, card["config"])
+        return BertModel(
+            Bert(model_config), _read_params(folder / "params"), tokenizer, card["config"]
+        )
     return Model(
-        models.create(sizes),
+        models.create(model_config),
         _read_params(folder / "params"),
         tokenizer,
         card["feature_extractor"],

@@ -3,7 +3,7 @@
 All are a softmax: queries score candidates by dot products, and each query has a label, its right
 candidate. The scores of all queries with all candidates are never in memory together.
 
-Arrays are grouped as `vtmask.packing` has it, so that each part of a mesh scores its own queries.
+Arrays are grouped as `vtmask.unpadding` has it, so that each part of a mesh scores its own queries.
 """
 
 import math
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vtmask import packing
+from vtmask import unpadding
 
 CLOSED = -1e9  # finite, as a difference of two scores may be of two closed ones
 BLOCK_SCORES = 2**26  # scores of a group in memory at a time: 256 MiB
@@ -77,7 +77,7 @@ def contrastive(queries: Array, candidates: Array, negatives: Negatives = "globa
     Scores are plain dot products, without temperature, as published. Text queries over video
     candidates is T2V, the reverse V2T.
     """
-    groups = packing.groups()
+    groups = unpadding.groups()
     grouped = queries.reshape(groups, -1, queries.shape[-1])
     of_group = grouped.shape[:2]
     first, embeddings = offered(candidates.reshape(grouped.shape), negatives)
@@ -203,7 +203,7 @@ def _over_blocks(
     """Scans `block` over queries, few enough at a time, as `jax.lax.scan` does."""
     groups, size = queries.label.shape
     blocks = math.ceil(size * candidates.open.shape[1] / BLOCK_SCORES)
-    shared = packing.parts("model")
+    shared = unpadding.parts("model")
     length = math.ceil(size / (blocks * shared)) * shared
 
     def split(x: Array) -> Array:
@@ -215,7 +215,7 @@ def _over_blocks(
         return x.swapaxes(0, 1).reshape(groups, blocks * length, *x.shape[3:])[:, :size]
 
     def shared_block(sums: Any, queries: Queries) -> tuple[Any, Any]:
-        return block(sums, queries._replace(hidden=packing.split(queries.hidden, "model")))
+        return block(sums, queries._replace(hidden=unpadding.split(queries.hidden, "model")))
 
     sums, found = jax.lax.scan(shared_block, sums, jax.tree.map(split, queries))
     return sums, jax.tree.map(join, found)

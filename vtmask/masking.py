@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vtmask.models.vlm import VLMSizes
+from vtmask.models.vlm import VLMConfig
 
 REPLACE_BY_MASK = 0.8
 REPLACE_BY_RANDOM = 0.1  # the remaining tenth keeps its token (BERT, section 3.1)
@@ -35,14 +35,14 @@ class Masked(NamedTuple):
     video_masked: Array
 
 
-def mask(key: Array, batch: dict[str, Array], scheme: MaskingScheme, sizes: VLMSizes) -> Masked:
+def mask(key: Array, batch: dict[str, Array], scheme: MaskingScheme, config: VLMConfig) -> Masked:
     """Draws masks for a batch; special tokens and padding are never masked.
 
     Masked frames are always replaced; of masked tokens 80 % become [MASK], 10 % a random token and
     10 % stay, whole masked texts included, as published.
     """
     text, video_mask = batch["text"], batch["video_mask"]
-    special = jnp.array([sizes.pad_id, sizes.cls_id, sizes.sep_id])
+    special = jnp.array([config.pad_id, config.cls_id, config.sep_id])
     maskable = batch["text_mask"] & ~jnp.isin(text, special)
     modality_key, text_key, video_key, replace_key, random_key = jax.random.split(key, 5)
 
@@ -57,7 +57,7 @@ def mask(key: Array, batch: dict[str, Array], scheme: MaskingScheme, sizes: VLMS
     video_masked = video_mask & (whole_video | (ordinary & some_video))
 
     replace = jax.random.uniform(replace_key, text.shape)
-    random_text = jax.random.randint(random_key, text.shape, 0, sizes.vocab_size, text.dtype)
+    random_text = jax.random.randint(random_key, text.shape, 0, config.vocab_size, text.dtype)
     replaced = jnp.where(replace < REPLACE_BY_MASK + REPLACE_BY_RANDOM, random_text, text)
-    replaced = jnp.where(replace < REPLACE_BY_MASK, sizes.mask_id, replaced)
+    replaced = jnp.where(replace < REPLACE_BY_MASK, config.mask_id, replaced)
     return Masked(jnp.where(text_masked, replaced, text), text_masked, video_masked)

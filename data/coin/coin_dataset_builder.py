@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from vtmask.building import activitynet, files
-from vtmask.building.builder import (
+from vtmask import files
+from vtmask.datasets import records
+from vtmask.datasets.builder import (
     Entry,
     FeatureFile,
     FeatureLabels,
@@ -18,9 +19,9 @@ from vtmask.building.builder import (
     Video,
     VideoTextBuilder,
 )
-from vtmask.building.captions import Caption
 from vtmask.errors import UserError
-from vtmask.inputs import records
+from vtmask.files import activitynet
+from vtmask.files.subtitles import Caption
 
 _FILE = "COIN.json"
 _SUBSETS = {"training": "train", "testing": "test"}

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from vtmask.building import files
-from vtmask.building.builder import (
+from vtmask import files
+from vtmask.datasets import records
+from vtmask.datasets.builder import (
     Entry,
     FeatureFile,
     Skipped,
@@ -19,9 +20,8 @@ from vtmask.building.builder import (
     Video,
     VideoTextBuilder,
 )
-from vtmask.building.captions import Caption
 from vtmask.errors import UserError, reason
-from vtmask.inputs import records
+from vtmask.files.subtitles import Caption
 
 _NUM_TRAIN = 30  # videos of a primary task
 

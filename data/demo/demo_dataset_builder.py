@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vtmask import features as video_features
 from vtmask import tokenizers
-from vtmask.inputs import records
+from vtmask.datasets import records
 
 from . import language, rendering, world
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from vtmask.building import files
-from vtmask.building.builder import (
+from vtmask import files
+from vtmask.datasets import records
+from vtmask.datasets.builder import (
     Entry,
     FeatureFile,
     Skipped,
@@ -18,7 +19,6 @@ from vtmask.building.builder import (
     VideoTextBuilder,
 )
 from vtmask.errors import UserError
-from vtmask.inputs import records
 
 _FILES = {"train": "train_data.json", "validation": "val_data.json", "test": "test_data.json"}
 _MAX_SEGMENTS = 6  # of 5 seconds; longer videos were cut to 30 seconds for the annotators

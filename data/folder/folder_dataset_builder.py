@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from vtmask import features
-from vtmask.building import files, subtitles
-from vtmask.building.builder import (
+from vtmask import features, files
+from vtmask.datasets.builder import (
     Entry,
     FeatureFile,
     Skipped,
@@ -22,6 +21,7 @@ from vtmask.building.builder import (
 )
 from vtmask.errors import UserError
 from vtmask.features.listing import VIDEO_SUFFIXES, walk
+from vtmask.files import subtitles
 
 _SPLITS = ("train", "validation", "test")
 _FEATURES = (".npy",)

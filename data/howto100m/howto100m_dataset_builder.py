@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vtmask.building import files, json_stream, shards, subtitles
-from vtmask.building.builder import (
+from vtmask import files
+from vtmask.datasets import mmpt_shards
+from vtmask.datasets.builder import (
     Entry,
     FeatureFile,
     Skipped,
@@ -16,8 +17,9 @@ from vtmask.building.builder import (
     VideoTextBuilder,
     VideoTextConfig,
 )
-from vtmask.building.captions import Caption
 from vtmask.errors import UserError
+from vtmask.files import json_stream, subtitles
+from vtmask.files.subtitles import Caption
 from vtmask.tokenizers import SentencePiece, Tokenizer, WordPiece
 
 _LISTS = {"train": "how2_s3d_train.lst", "validation": "how2_s3d_val.lst"}
@@ -89,14 +91,14 @@ class Builder(VideoTextBuilder):
         config = self.builder_config
         vocab_size = self._tokenizer(folder).vocab_size
         found = {
-            split: shards.find(folder / config.features, _TAGS[split], config.shards)
+            split: mmpt_shards.find(folder / config.features, _TAGS[split], config.shards)
             for split in lists
         }
         return {
             split: _listed(
                 listed,
-                shards.videos(found[split], vocab_size),
-                shards.entry,
+                mmpt_shards.videos(found[split], vocab_size),
+                mmpt_shards.entry,
                 f"{_TAGS[split]}_meta.pkl: has no such video",
             )
             for split, listed in lists.items()

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from vtmask.building import files
-from vtmask.building.builder import (
+from vtmask import files
+from vtmask.datasets import records
+from vtmask.datasets.builder import (
     Entry,
     FeatureFile,
     Skipped,
@@ -20,7 +21,6 @@ from vtmask.building.builder import (
     VideoTextConfig,
 )
 from vtmask.errors import check_choice
-from vtmask.inputs import records
 
 _SENTENCES = "MSRVTT_data.json"
 _TRAIN = "MSRVTT_train.csv"

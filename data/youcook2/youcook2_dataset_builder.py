@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from vtmask.building import activitynet, files
-from vtmask.building.builder import (
+from vtmask import files
+from vtmask.datasets import records
+from vtmask.datasets.builder import (
     Entry,
     FeatureFile,
     Skipped,
@@ -20,9 +21,9 @@ from vtmask.building.builder import (
     VideoTextBuilder,
     VideoTextConfig,
 )
-from vtmask.building.captions import Caption
 from vtmask.errors import UserError
-from vtmask.inputs import records
+from vtmask.files import activitynet
+from vtmask.files.subtitles import Caption
 
 _ANNOTATIONS = "youcookii_annotations_trainval.json"
 _SUBSETS = {"training": "train", "validation": "validation"}

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data.crosstask.crosstask_dataset_builder import Builder, Listed, Task, draw_test, read_tasks
-from vtmask.building.builder import Entry, Skipped
+from vtmask.datasets.builder import Entry, Skipped
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
 
@@ -60,8 +60,8 @@ def test_records(tmp_path: Path) -> None:
     download = tfds.download.DownloadConfig(manual_dir=tmp_path)
     builder.download_and_prepare(download_config=download)
 
-    sizes = {"train": 31, "validation": 1, "test": 1}
-    for split, size in sizes.items():
+    model_config = {"train": 31, "validation": 1, "test": 1}
+    for split, size in model_config.items():
         assert Dataset("crosstask", split, str(tmp_path / "data")).num_records == size
     found = Dataset("crosstask", "validation", str(tmp_path / "data"))[0]
     assert found["video_id"] == "23521_a_b"

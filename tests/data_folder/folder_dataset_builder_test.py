@@ -11,13 +11,13 @@ import tensorflow_datasets as tfds
 
 from data.demo import rendering, world
 from data.folder.folder_dataset_builder import Builder, FolderConfig
-from vtmask.building.builder import Entry, FeatureFile, Skipped, Video, VideoFile
-from vtmask.building.captions import Caption
+from vtmask.datasets.builder import Entry, FeatureFile, Skipped, Video, VideoFile
 from vtmask.errors import UserError
-from vtmask.inputs import clips
+from vtmask.files.subtitles import Caption
+from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
-from vtmask.models import VLMSizes
+from vtmask.models import VLMConfig
 
 VTT = "WEBVTT\n\n00:01.000 --> 00:02.500\n{}\n"
 SRT = "1\n00:00:01,000 --> 00:00:02,500\n{}\n"
@@ -262,8 +262,8 @@ def test_clips_of_features_of_ones_own(manual: Path, tmp_path: Path, length: flo
     )
     build(manual, tmp_path, config)
     dataset = Dataset("folder/clip", "train", str(tmp_path))
-    sizes = VLMSizes(feature_size=dataset.feature_size)
-    sampler = clips.CaptionWindows(sizes, clips_per_record=16, min_tokens=1, max_tokens=1)
+    model_config = VLMConfig(feature_size=dataset.feature_size)
+    sampler = samplers.CaptionWindows(model_config, clips_per_record=16, min_tokens=1, max_tokens=1)
     batch = next(TrainingBatches([dataset], sampler, 64, seed=0).from_step(0))
     drawn = set()
     for video, video_mask, text, text_mask in zip(

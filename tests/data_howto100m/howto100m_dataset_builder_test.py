@@ -4,15 +4,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import mmpt_writer
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from building import shards_test
 
 from data.howto100m.howto100m_dataset_builder import Builder
-from vtmask.building.builder import Entry, Skipped, Video
-from vtmask.building.captions import Caption
+from vtmask.datasets.builder import Entry, Skipped, Video
 from vtmask.errors import UserError
+from vtmask.files.subtitles import Caption
 from vtmask.inputs.dataset import Dataset
 
 ROLLING = {
@@ -172,19 +172,19 @@ def test_other_caption_files(manual: Path) -> None:
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
     """Manual folder with shards of four videos, one of which is in no list."""
-    unlisted = {"unlisted": shards_test.VIDEOS["b"]}
-    shards_test.write(tmp_path, "train", 0, shards_test.VIDEOS | unlisted)
-    shards_test.write(tmp_path, "val", 0, {"v": shards_test.VIDEOS["b"]})
+    unlisted = {"unlisted": mmpt_writer.VIDEOS["b"]}
+    mmpt_writer.write(tmp_path, "train", 0, mmpt_writer.VIDEOS | unlisted)
+    mmpt_writer.write(tmp_path, "val", 0, {"v": mmpt_writer.VIDEOS["b"]})
     (tmp_path / "how2_s3d_train.lst").write_text("b\ngone\na\n")
     (tmp_path / "how2_s3d_val.lst").write_text("v\n")
-    (tmp_path / "vocab.txt").write_bytes(shards_test.VOCABULARY.content)
+    (tmp_path / "vocab.txt").write_bytes(mmpt_writer.VOCABULARY.content)
     return tmp_path
 
 
 def test_records_of_shards(shards: Path) -> None:
     found = build(shards, "shards", "train")
     assert set(found) == {"a", "b"}
-    features, _ = shards_test.VIDEOS["a"]
+    features, _ = mmpt_writer.VIDEOS["a"]
     np.testing.assert_array_equal(found["a"]["features"], features)
     said = found["a"]["captions"]
     assert said["start"].tolist() == [0.5, 2] and said["end"].tolist() == [2.25, 8]

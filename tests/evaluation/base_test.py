@@ -20,12 +20,12 @@ from vtmask.models import VLM
 from vtmask.tasks.retrieval import Retrieval
 
 MODEL = in_memory.model()
-SIZES = MODEL.module.sizes
+CONFIGS = MODEL.module.config
 
 
 def clips(*lengths: int) -> list[Example]:
     found = (in_memory.record(i, length) for i, length in enumerate(lengths))
-    return [examples.video(SIZES, r["features"], Clip(0, len(r["features"]))) for r in found]
+    return [examples.video(CONFIGS, r["features"], Clip(0, len(r["features"]))) for r in found]
 
 
 @jax.jit
@@ -58,7 +58,7 @@ def test_equal_texts_go_through_the_model_once(monkeypatch: pytest.MonkeyPatch) 
     texts: list[Any] = [[7, 8], np.array([9], np.int32), np.array([7, 8], np.int32), []]
     found = base.embed_texts(MODEL, Retrieval(None).embed_text, texts, 2)
     assert [call.args[1].tolist() for call in text.mock_calls] == [[7, 8], [9], []]
-    assert found.shape == (4, SIZES.hidden_size)
+    assert found.shape == (4, CONFIGS.hidden_size)
     np.testing.assert_array_equal(found[0], found[2])
     alone = base.embed_texts(MODEL, Retrieval(None).embed_text, texts[1:2], 2)
     np.testing.assert_allclose(found[1], alone[0], rtol=1e-4, atol=1e-4)

@@ -17,7 +17,7 @@ import synthetic
 from in_memory import InMemory, texts
 from ml_collections import ConfigDict
 
-from vtmask import tasks
+from vtmask import recipe, tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import (
     localization,
@@ -33,7 +33,7 @@ from vtmask.evaluation import (
 )
 from vtmask.evaluation.base import Evaluation
 from vtmask.export import Model
-from vtmask.inputs import examples, recipe
+from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Clip, Example
 from vtmask.models import VLM
@@ -81,7 +81,7 @@ class Evaluated:
         self.task = tasks.create(self.config.task)
         self.dataset = Dataset("demo/tiny", "validation", str(demo_dir))
         self.records = [self.dataset[i] for i in range(self.dataset.num_records)]
-        module = VLM(recipe.model_sizes(self.config, self.dataset))
+        module = VLM(recipe.model_config(self.config, self.dataset))
         self.model = Model(
             module,
             initial_params(module, 0),
@@ -89,7 +89,7 @@ class Evaluated:
             self.dataset.feature_extractor,
             self.dataset.seconds_per_feature,
             self.config.to_dict(),
-            self.dataset.class_names if module.sizes.num_classes else (),
+            self.dataset.class_names if module.config.num_classes else (),
         )
         self.found = self.evaluate(3)
 
@@ -121,12 +121,12 @@ def compiled(method: Callable[..., Any], module: VLM) -> Callable[..., Any]:
 
 def clip(model: Model, record: Any, start: int = 0, stop: int | None = None) -> Example:
     stop = len(record["features"]) if stop is None else stop
-    return examples.video(model.module.sizes, record["features"], Clip(start, stop))
+    return examples.video(model.module.config, record["features"], Clip(start, stop))
 
 
 def merged(model: Model, method: Callable[..., Any], record: Any, stride: int) -> np.ndarray:
     """The mean of what a method gives for each frame, over the windows that have it."""
-    length, size = len(record["features"]), model.module.sizes.max_video_len
+    length, size = len(record["features"]), model.module.config.max_video_len
     found: list[list[np.ndarray]] = [[] for _ in range(length)]
     for start in windows.starts(length, size, stride).tolist():
         values = alone(model, method, clip(model, record, start, min(start + size, length)))
@@ -136,7 +136,7 @@ def merged(model: Model, method: Callable[..., Any], record: Any, stride: int) -
 
 
 def text_embeddings(model: Model, method: Callable[..., Any], field: Any) -> np.ndarray:
-    inputs = [examples.text(model.module.sizes, tokens) for tokens in examples.tokens(field)]
+    inputs = [examples.text(model.module.config, tokens) for tokens in examples.tokens(field)]
     return np.stack([alone(model, method, text) for text in inputs])
 
 

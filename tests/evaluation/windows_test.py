@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from vtmask.evaluation import windows
 
-SIZES = st.integers(1, 8).flatmap(lambda size: st.tuples(st.just(size), st.integers(1, size)))
+CONFIGS = st.integers(1, 8).flatmap(lambda size: st.tuples(st.just(size), st.integers(1, size)))
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,11 @@ def test_starts(length: int, expected: list[int]) -> None:
     assert windows.starts(length, 32, 16).tolist() == expected
 
 
-@hypothesis.given(st.integers(1, 60), SIZES)
-def test_windows_cover_a_video_and_none_is_needless(length: int, sizes: tuple[int, int]) -> None:
-    size, stride = sizes
+@hypothesis.given(st.integers(1, 60), CONFIGS)
+def test_windows_cover_a_video_and_none_is_needless(
+    length: int, model_config: tuple[int, int]
+) -> None:
+    size, stride = model_config
     starts = windows.starts(length, size, stride)
     ends = np.minimum(starts + size, length)
     assert ends[-1] == length
@@ -34,9 +36,11 @@ def test_windows_cover_a_video_and_none_is_needless(length: int, sizes: tuple[in
     assert (starts[1:] <= ends[:-1]).all()
 
 
-@hypothesis.given(st.integers(1, 60), SIZES, st.integers(0, 99))
-def test_merge_is_the_mean_over_windows(length: int, sizes: tuple[int, int], seed: int) -> None:
-    size, stride = sizes
+@hypothesis.given(st.integers(1, 60), CONFIGS, st.integers(0, 99))
+def test_merge_is_the_mean_over_windows(
+    length: int, model_config: tuple[int, int], seed: int
+) -> None:
+    size, stride = model_config
     starts = windows.starts(length, size, stride)
     lengths = np.minimum(size, length - starts)
     values = np.random.default_rng(seed).standard_normal((len(starts), size, 2), np.float32)

@@ -331,10 +331,10 @@ def test_portrait_videos_of_phones_are_upright(tmp_path: Path) -> None:
 
 
 def test_pictures_may_change_their_size(tmp_path: Path) -> None:
-    sizes = [(64, 48), (96, 64), (32, 64)]
+    model_config = [(64, 48), (96, 64), (32, 64)]
     parts = [
         write(tmp_path / f"{index}.h264", greys([50 + 50 * index] * 8, *size), rate=8)
-        for index, size in enumerate(sizes)
+        for index, size in enumerate(model_config)
     ]
     video = joined(tmp_path / "a.h264", *parts)
     assert levels(decoded(video, 8)) == [5] * 8 + [10] * 8 + [15] * 8

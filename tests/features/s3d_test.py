@@ -6,11 +6,12 @@ import in_memory
 import jax
 import numpy as np
 import pytest
-import torch_files_test as torch_files
+import torch_writer
 from features import videos as made
 
 import vtmask
-from vtmask import convert, export
+from vtmask import export
+from vtmask.convert import convert
 from vtmask.errors import UserError
 from vtmask.features import extract
 from vtmask.features.extractors import ExtractorConfig
@@ -27,8 +28,8 @@ def weights(golden_dir: Path) -> dict[str, np.ndarray]:
 def checkpoint(weights: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights in a file like s3d_howto100m.pth."""
     path = tmp_path_factory.mktemp("s3d") / "s3d_howto100m.pth"
-    tensors = {name: torch_files.tensor(value) for name, value in weights.items()}
-    path.write_bytes(torch_files.older(tensors))
+    tensors = {name: torch_writer.tensor(value) for name, value in weights.items()}
+    path.write_bytes(torch_writer.older(tensors))
     return path
 
 
@@ -77,7 +78,7 @@ def test_a_model_of_such_features_takes_video_files(
 
 def test_a_file_of_other_weights(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
-    path.write_bytes(torch_files.older({"layer.weight": torch_files.tensor(np.ones((2, 2)))}))
+    path.write_bytes(torch_writer.older({"layer.weight": torch_writer.tensor(np.ones((2, 2)))}))
     with pytest.raises(UserError, match="other.pth: .*do not fit.*; expected s3d_howto100m.pth"):
         S3DFeatures(path)
 
@@ -85,7 +86,7 @@ def test_a_file_of_other_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [{"model": {}}, [1, 2], {"fc.weight": 3.0}])
 def test_a_file_of_no_weights(tmp_path: Path, value: object) -> None:
     path = tmp_path / "other.pth"
-    path.write_bytes(torch_files.older(value))
+    path.write_bytes(torch_writer.older(value))
     with pytest.raises(UserError, match="other.pth: .*expected s3d_howto100m.pth") as error:
         S3DFeatures(path)
     assert "\n" not in str(error.value)

@@ -9,11 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vtmask import tokenizers
-from vtmask.inputs import clips, examples, records
+from vtmask.datasets import records
+from vtmask.inputs import examples, samplers
 from vtmask.inputs.examples import Clip
-from vtmask.models import VLMSizes
+from vtmask.models import VLMConfig
 
-SIZES = VLMSizes(pad_id=0, cls_id=2, sep_id=3, feature_size=2, max_video_len=5, max_len=11)
+CONFIGS = VLMConfig(pad_id=0, cls_id=2, sep_id=3, feature_size=2, max_video_len=5, max_len=11)
 TOKENIZER = tokenizers.train(["slide the red ball", "now spin the blue box"] * 9, 40)
 
 
@@ -22,9 +23,9 @@ TOKENIZER = tokenizers.train(["slide the red ball", "now spin the blue box"] * 9
 def test_videos_are_cut_as_in_training(length: int, data: st.DataObject) -> None:
     start, stop = sorted(data.draw(st.integers(0, length)) for _ in range(2))
     features = np.arange(2 * length, dtype=np.float16).reshape(length, 2) + 1
-    found = examples.video(SIZES, features, Clip(start, stop))
+    found = examples.video(CONFIGS, features, Clip(start, stop))
     dense = tf.pad(features[None], [[0, 0], [0, 1], [0, 0]])
-    video, mask = clips.cut_video(dense, tf.constant([[start]]), tf.constant([[stop]]), 5)
+    video, mask = samplers.cut_video(dense, tf.constant([[start]]), tf.constant([[stop]]), 5)
     np.testing.assert_array_equal(found["video"], video[0, 0])
     np.testing.assert_array_equal(found["video_mask"], mask[0, 0])
     assert found["video"].dtype == np.float16
@@ -33,9 +34,9 @@ def test_videos_are_cut_as_in_training(length: int, data: st.DataObject) -> None
 @given(st.lists(st.integers(5, 30), max_size=9))
 @settings(max_examples=30, deadline=None)
 def test_texts_are_cut_as_in_training(ids: list[int]) -> None:
-    found = examples.text(SIZES, np.array(ids, np.int32))
+    found = examples.text(CONFIGS, np.array(ids, np.int32))
     ends = tf.constant([[0]]), tf.constant([[len(ids)]])
-    text, mask = clips.cut_text(tf.constant([ids], tf.int32), *ends, SIZES.max_text_len, 3, 0)
+    text, mask = samplers.cut_text(tf.constant([ids], tf.int32), *ends, CONFIGS.max_text_len, 3, 0)
     np.testing.assert_array_equal(found["text"], text[0, 0])
     np.testing.assert_array_equal(found["text_mask"], mask[0, 0])
     assert found["text"].dtype == np.int32
@@ -68,7 +69,7 @@ def test_times_are_those_of_training(
     parts = {"captions": ("tokens", "num_tokens", "start", "end")}
     read = records.parse([serialized], 2, seconds, parts)
     captions = read["captions"]
-    start, stop = clips.whole_features(captions["start"], captions["end"], read["num_features"])
+    start, stop = samplers.whole_features(captions["start"], captions["end"], read["num_features"])
     expected = list(zip(start[0].numpy().tolist(), stop[0].numpy().tolist(), strict=True))
     assert examples.clips(written, seconds, num_features) == expected
 
@@ -80,11 +81,11 @@ def test_tokens_are_split_by_their_numbers() -> None:
     assert examples.tokens(records.encode_texts(TOKENIZER, [])) == []
 
 
-@pytest.mark.parametrize(("number", "sizes"), [(0, []), (3, [3]), (6, [3, 3]), (7, [3, 3, 1])])
-def test_a_stack_is_filled_up_and_counted(number: int, sizes: list[int]) -> None:
+@pytest.mark.parametrize(("number", "counts"), [(0, []), (3, [3]), (6, [3, 3]), (7, [3, 3, 1])])
+def test_a_stack_is_filled_up_and_counted(number: int, counts: list[int]) -> None:
     numbered = ({"x": np.array([i, -i])} for i in range(number))
     found = list(examples.stack(numbered, 3))
-    assert [count for _, count in found] == sizes
+    assert [count for _, count in found] == counts
     assert all(batch["x"].shape == (3, 2) for batch, _ in found)
     counted = [row for batch, count in found for row in batch["x"][:count, 0].tolist()]
     assert counted == [*range(number)]

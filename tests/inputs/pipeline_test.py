@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from vtmask.errors import UserError
 from vtmask.evaluation import base
-from vtmask.inputs import clips, examples, pipeline
+from vtmask.inputs import examples, pipeline, samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import Batch, TrainingBatches
-from vtmask.models import VLMSizes
+from vtmask.models import VLMConfig
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def dataset(demo_dir: Path) -> Dataset:
 
 
 def batches(dataset: Dataset, **options: Any) -> TrainingBatches:
-    sizes = VLMSizes(feature_size=dataset.feature_size)
-    sampler = clips.CaptionWindows(sizes, clips_per_record=2)
+    model_config = VLMConfig(feature_size=dataset.feature_size)
+    sampler = samplers.CaptionWindows(model_config, clips_per_record=2)
     return TrainingBatches([dataset], sampler, **{"batch_size": 16, "seed": 7} | options)
 
 
@@ -88,8 +88,10 @@ def test_an_epoch_has_every_video_once(dataset: Dataset) -> None:
 
 
 def test_evaluation_has_every_video_once_in_order(dataset: Dataset) -> None:
-    sizes = VLMSizes(feature_size=dataset.feature_size)
-    texts = (examples.text(sizes, r["descriptions"]["tokens"]) for r in base.records(dataset))
+    model_config = VLMConfig(feature_size=dataset.feature_size)
+    texts = (
+        examples.text(model_config, r["descriptions"]["tokens"]) for r in base.records(dataset)
+    )
     found = [batch["text"][:count] for batch, count in examples.stack(texts, 7)]
     rows = np.concatenate(found)
     assert len(rows) == dataset.num_records
@@ -199,8 +201,8 @@ NOTHING = np.array([], np.int32)
 TEXTLESS: dict[str, Any] = {"text": [], "tokens": NOTHING, "num_tokens": NOTHING}
 
 
-def sampler(name: str, **options: Any) -> clips.Sampler:
-    return clips.create(name, VLMSizes(num_classes=9), **options)
+def sampler(name: str, **options: Any) -> samplers.Sampler:
+    return samplers.create(name, VLMConfig(num_classes=9), **options)
 
 
 STEPS = sampler("step_windows", windows=2, max_steps=8)
@@ -220,7 +222,7 @@ TIMED = sampler("timed_texts", clips_per_record=1)
 def test_an_annotation_that_does_not_fit_is_told_with_its_video(
     dataset: Dataset,
     monkeypatch: pytest.MonkeyPatch,
-    sampler: clips.Sampler,
+    sampler: samplers.Sampler,
     change: dict[str, Any],
     problem: str,
 ) -> None:
@@ -260,7 +262,7 @@ def test_a_name_is_told_as_it_is_written(demo_dir: Path, tmp_path: Path) -> None
     ],
 )
 def test_a_data_set_without_the_field(
-    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, sampler: clips.Sampler, field: str
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, sampler: samplers.Sampler, field: str
 ) -> None:
     fields = {name: feature for name, feature in dataset._features.items() if name != field}
     monkeypatch.setattr(dataset, "_features", fields)
@@ -284,15 +286,15 @@ def test_python_ends_while_batches_are_read_ahead(demo_dir: Path) -> None:
     """TensorFlow's threads must not be left waiting for a Python that is gone."""
     program = f"""
 import time
-from vtmask.inputs import clips
+from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
-from vtmask.models import VLMSizes
+from vtmask.models import VLMConfig
 
 dataset = Dataset("demo/tiny", "train", {str(demo_dir)!r})
 read = dataset.read
 dataset.read = lambda indices: (time.sleep(0.3), read(indices))[1]
-sampler = clips.CaptionWindows(VLMSizes(feature_size=512), clips_per_record=2)
+sampler = samplers.CaptionWindows(VLMConfig(feature_size=512), clips_per_record=2)
 batches = TrainingBatches([dataset], sampler, 16, 0).from_step(0)
 next(batches)
 """
@@ -318,7 +320,7 @@ class Part:
 
 def located(weights: Sequence[float], counts: Sequence[int], steps: int) -> list[tuple[str, int]]:
     parts: Any = [Part(f"part{i}", count) for i, count in enumerate(counts)]
-    sampler = clips.CaptionWindows(VLMSizes(), clips_per_record=4)
+    sampler = samplers.CaptionWindows(VLMConfig(), clips_per_record=4)
     source = TrainingBatches(parts, sampler, 64, 0, weights)
     return [(part.name, i) for step in range(steps) for part, i in source.records(step)]
 

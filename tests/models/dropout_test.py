@@ -9,7 +9,7 @@ import pytest
 from jax import Array
 
 from vtmask.models.dropout import Dropout
-from vtmask.packing import Packing, packing
+from vtmask.unpadding import Packing, packing
 
 X = jnp.ones((64, 50, 30))
 

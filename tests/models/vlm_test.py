@@ -11,15 +11,15 @@ import pytest
 import synthetic
 
 from vtmask.masking import Masked, MaskingScheme
-from vtmask.models import VLM, VLMSizes
+from vtmask.models import VLM, VLMConfig
 from vtmask.tasks import Pretrain, Retrieval
 from vtmask.training import initial_params
 
 BATCH = jax.tree.map(jnp.asarray, synthetic.SyntheticBatches().batch(0))
 
 
-def loss(sizes: VLMSizes, task: Any, dropout_seed: int = 0) -> float:
-    model = VLM(sizes)
+def loss(model_config: VLMConfig, task: Any, dropout_seed: int = 0) -> float:
+    model = VLM(model_config)
     variables = {"params": initial_params(model, 0)}
     rngs = {"dropout": jax.random.key(dropout_seed)}
     value, _ = nn.apply(task.loss, model)(variables, BATCH, jax.random.key(1), rngs=rngs)
@@ -29,18 +29,18 @@ def loss(sizes: VLMSizes, task: Any, dropout_seed: int = 0) -> float:
 
 @pytest.mark.parametrize("task", [Pretrain(), Pretrain(objective="mfm_mlm"), Retrieval(2)])
 def test_bfloat16_activations_give_nearly_the_same_loss(task: Any) -> None:
-    sizes = dataclasses.replace(synthetic.SIZES, dropout_rate=0.0)
-    half = dataclasses.replace(sizes, dtype="bfloat16")
-    assert loss(half, task) == pytest.approx(loss(sizes, task), rel=0.01)
+    model_config = dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0)
+    half = dataclasses.replace(model_config, dtype="bfloat16")
+    assert loss(half, task) == pytest.approx(loss(model_config, task), rel=0.01)
     assert {leaf.dtype for leaf in jax.tree.leaves(initial_params(VLM(half), 0))} == {
         jnp.dtype("float32")
     }
 
 
 def test_gradients_of_a_frequent_word_are_summed_in_float32() -> None:
-    text = jnp.full((256, synthetic.SIZES.max_text_len), 7)
-    video_tokens = jnp.zeros((256, 0, synthetic.SIZES.hidden_size))
-    weight = jax.random.normal(jax.random.key(0), (synthetic.SIZES.hidden_size,))
+    text = jnp.full((256, synthetic.CONFIGS.max_text_len), 7)
+    video_tokens = jnp.zeros((256, 0, synthetic.CONFIGS.hidden_size))
+    weight = jax.random.normal(jax.random.key(0), (synthetic.CONFIGS.hidden_size,))
     params = initial_params(VLM(synthetic.CALM), 0)
 
     def of_words(dtype: str) -> Any:
@@ -58,13 +58,13 @@ def test_gradients_of_a_frequent_word_are_summed_in_float32() -> None:
 
 
 def test_dropout_follows_its_key() -> None:
-    sizes = dataclasses.replace(synthetic.SIZES, dropout_rate=0.5)
-    assert loss(sizes, Retrieval(2), 1) == loss(sizes, Retrieval(2), 1)
-    assert loss(sizes, Retrieval(2), 1) != loss(sizes, Retrieval(2), 2)
+    model_config = dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.5)
+    assert loss(model_config, Retrieval(2), 1) == loss(model_config, Retrieval(2), 1)
+    assert loss(model_config, Retrieval(2), 1) != loss(model_config, Retrieval(2), 2)
 
 
 def test_default_sizes_are_those_of_bert_base() -> None:
-    shapes = jax.eval_shape(lambda: initial_params(VLM(VLMSizes()), 0))
+    shapes = jax.eval_shape(lambda: initial_params(VLM(VLMConfig()), 0))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["encoder"])) == 85_054_464
     assert shapes["words"]["embedding"].shape == (30522, 768)
 
@@ -73,7 +73,7 @@ def test_default_sizes_are_those_of_bert_base() -> None:
 def test_gradients_are_finite_where_there_is_nothing_to_predict_or_no_negative(
     masked_frames: bool,
 ) -> None:
-    model = VLM(synthetic.SIZES)
+    model = VLM(synthetic.CONFIGS)
     params = initial_params(model, 0)
     nothing = jnp.zeros_like(BATCH["text_mask"])
     frames = BATCH["video_mask"] if masked_frames else jnp.zeros_like(BATCH["video_mask"])
@@ -91,7 +91,7 @@ def test_gradients_are_finite_where_there_is_nothing_to_predict_or_no_negative(
 
 def test_the_objective_sees_the_whole_batch() -> None:
     """One more sample gives masked frames more negatives, so the others' loss grows."""
-    model = VLM(dataclasses.replace(synthetic.SIZES, dropout_rate=0.0))
+    model = VLM(dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0))
     variables = {"params": initial_params(model, 0)}
     task = Pretrain(MaskingScheme(mm_prob=1.0))
     few = {name: value[:2] for name, value in BATCH.items()}

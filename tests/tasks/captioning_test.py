@@ -16,13 +16,13 @@ from vtmask.models import VLM
 from vtmask.tasks.captioning import PROMPT_LENGTH, Captioning
 from vtmask.training import initial_params
 
-SIZES = dataclasses.replace(synthetic.SIZES, dropout_rate=0.0, initializer_range=0.2)
+CONFIGS = dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0, initializer_range=0.2)
 BATCH = {
     name: jnp.asarray(value)[:4] for name, value in synthetic.SyntheticBatches().batch(0).items()
 }
 CLIPS = {name: BATCH[name] for name in ("video", "video_mask")}
-LENGTH = SIZES.max_text_len
-MODEL = VLM(SIZES)
+LENGTH = CONFIGS.max_text_len
+MODEL = VLM(CONFIGS)
 VARIABLES = {"params": initial_params(MODEL, 0)}
 
 
@@ -37,7 +37,7 @@ def whole_logits(text: jax.Array, text_mask: jax.Array) -> jax.Array:
 
 def test_cached_scores_are_those_of_the_whole_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three texts a clip, in another of the three beams at every position."""
-    text = jax.random.randint(jax.random.key(0), (3, 4, LENGTH), 5, SIZES.vocab_size)
+    text = jax.random.randint(jax.random.key(0), (3, 4, LENGTH), 5, CONFIGS.vocab_size)
     orders = [np.roll(np.arange(3), t) for t in range(LENGTH)]  # which text a beam has
 
     def forced(step: Any, logits: Any, cache: Any, wanted: Any, num_beams: int) -> Any:
@@ -65,9 +65,9 @@ def test_scores_are_those_of_the_captions(num_beams: int, key: int | None) -> No
     task = Captioning(num_beams, length_penalty=0.7, max_decode_length=LENGTH + PROMPT_LENGTH)
     ids, scores = generate(task, None if key is None else jax.random.key(key))
     assert ids.shape == (4, LENGTH) and ids.dtype == jnp.int32
-    ended = ids == SIZES.sep_id
+    ended = ids == CONFIGS.sep_id
     valid = np.cumsum(ended, axis=1) - ended == 0
-    np.testing.assert_array_equal(ids[~valid], SIZES.pad_id)
+    np.testing.assert_array_equal(ids[~valid], CONFIGS.pad_id)
     words = jax.nn.log_softmax(whole_logits(ids, jnp.asarray(valid)))
     sums = (jnp.take_along_axis(words, ids[..., None], axis=2)[..., 0] * valid).sum(axis=1)
     lengths = PROMPT_LENGTH + (valid & ~ended).sum(axis=1)
@@ -76,7 +76,7 @@ def test_scores_are_those_of_the_captions(num_beams: int, key: int | None) -> No
 
 def test_one_beam_takes_the_likeliest_token() -> None:
     ids, _ = generate(Captioning(num_beams=1, max_decode_length=LENGTH + PROMPT_LENGTH))
-    valid = np.cumsum(ids == SIZES.sep_id, axis=1) - (ids == SIZES.sep_id) == 0
+    valid = np.cumsum(ids == CONFIGS.sep_id, axis=1) - (ids == CONFIGS.sep_id) == 0
     likeliest = whole_logits(ids, jnp.asarray(valid)).argmax(axis=-1)
     np.testing.assert_array_equal(ids[valid], likeliest[valid])
 
@@ -110,7 +110,7 @@ def test_a_clip_s_caption_does_not_depend_on_other_clips_or_on_padding() -> None
     together, scores = generate(task)
     frames = int(CLIPS["video_mask"][2].sum())
     noise = jnp.where(CLIPS["video_mask"][..., None], CLIPS["video"], 5.0)
-    for length, video in ((SIZES.max_video_len, noise), (frames, CLIPS["video"])):
+    for length, video in ((CONFIGS.max_video_len, noise), (frames, CLIPS["video"])):
         alone = {"video": video[2:3, :length], "video_mask": CLIPS["video_mask"][2:3, :length]}
         ids, score = jax.jit(nn.apply(task.generate, MODEL))(VARIABLES, alone)
         np.testing.assert_array_equal(ids[0], together[2])
@@ -118,7 +118,7 @@ def test_a_clip_s_caption_does_not_depend_on_other_clips_or_on_padding() -> None
 
 
 def test_bfloat16_activations_score_nearly_the_same() -> None:
-    half = VLM(dataclasses.replace(SIZES, dtype="bfloat16"))
+    half = VLM(dataclasses.replace(CONFIGS, dtype="bfloat16"))
     task = Captioning(num_beams=3, max_decode_length=9)
     (_, expected), (_, scores) = generate(task), generate(task, model=half)
     assert scores.dtype == jnp.float32
@@ -126,7 +126,7 @@ def test_bfloat16_activations_score_nearly_the_same() -> None:
 
 
 def test_the_loss_is_of_valid_text_and_has_dropout() -> None:
-    model = VLM(dataclasses.replace(SIZES, dropout_rate=0.1))
+    model = VLM(dataclasses.replace(CONFIGS, dropout_rate=0.1))
     loss = nn.apply(Captioning().loss, model)
 
     def of(batch: dict[str, jax.Array], seed: int) -> float:

@@ -9,9 +9,9 @@ import synthetic
 from vtmask.tasks.localization import StepLocalization
 from vtmask.tasks.retrieval import Retrieval
 
-SIZES = synthetic.CALM
+CONFIGS = synthetic.CALM
 BATCH = synthetic.steps_batch()
-TASK = StepLocalization(SIZES.num_layers)
+TASK = StepLocalization(CONFIGS.num_layers)
 
 
 @pytest.mark.parametrize("isolated_layers", [1, None])
@@ -22,19 +22,21 @@ def test_the_loss_is_the_mean_over_frames_and_steps(isolated_layers: int | None)
         steps, mask = (BATCH[name][video] for name in ("steps", "steps_mask"))
         there = mask.any(axis=1)
         clips = BATCH["video"][video], BATCH["video_mask"][video]
-        frames = np.asarray(synthetic.apply(task.encode_frames, SIZES, *clips), np.float64)
-        texts = np.asarray(synthetic.apply(task.embed_steps, SIZES, steps, mask), np.float64)
+        frames = np.asarray(synthetic.apply(task.encode_frames, CONFIGS, *clips), np.float64)
+        texts = np.asarray(synthetic.apply(task.embed_steps, CONFIGS, steps, mask), np.float64)
         scores = frames[BATCH["video_mask"][video]] @ texts[there].T
         shown = BATCH["shown"][video][BATCH["video_mask"][video]][:, there]
         losses.append(np.logaddexp(0, np.where(shown, -scores, scores)).ravel())
-    found = synthetic.loss(task, SIZES, BATCH)
+    found = synthetic.loss(task, CONFIGS, BATCH)
     assert found == pytest.approx(np.concatenate(losses).mean(), rel=1e-4)
 
 
 def test_steps_are_pooled_as_texts_of_retrieval_and_zero_where_missing() -> None:
     steps, mask = BATCH["steps"][0], BATCH["steps_mask"][0]
-    found = synthetic.apply(TASK.embed_steps, SIZES, steps, mask)
-    expected = synthetic.apply(Retrieval(SIZES.num_layers).embed_text, SIZES, steps[:3], mask[:3])
+    found = synthetic.apply(TASK.embed_steps, CONFIGS, steps, mask)
+    expected = synthetic.apply(
+        Retrieval(CONFIGS.num_layers).embed_text, CONFIGS, steps[:3], mask[:3]
+    )
     np.testing.assert_allclose(found[:3], expected, rtol=1e-5, atol=1e-6)
     assert not np.asarray(found[3:]).any()
 
@@ -63,8 +65,8 @@ def test_padding_does_not_change_the_loss() -> None:
         "steps": np.where(padded["steps_mask"], padded["steps"], 7),
         "shown": padded["shown"] | ~(valid & there),
     }
-    expected = synthetic.loss(TASK, SIZES, few)
-    assert synthetic.loss(TASK, SIZES, noisy) == pytest.approx(expected, rel=1e-5)
+    expected = synthetic.loss(TASK, CONFIGS, few)
+    assert synthetic.loss(TASK, CONFIGS, noisy) == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradients_are_finite_where_steps_and_windows_are_missing() -> None:
@@ -72,17 +74,17 @@ def test_gradients_are_finite_where_steps_and_windows_are_missing() -> None:
     batch = {name: x.copy() for name, x in BATCH.items()}
     batch["video_mask"][1] = False
     batch["steps_mask"][2] = False
-    grads = synthetic.gradients(TASK, SIZES, batch)
+    grads = synthetic.gradients(TASK, CONFIGS, batch)
     assert all(np.isfinite(leaf).all() for leaf in grads)
 
 
 def test_training_learns() -> None:
-    losses = synthetic.losses_in_training(TASK, SIZES, BATCH)
+    losses = synthetic.losses_in_training(TASK, CONFIGS, BATCH)
     assert losses[-1] < 0.2 * losses[0]
 
 
 def test_bfloat16_activations_give_nearly_the_same_loss() -> None:
-    sizes = dataclasses.replace(SIZES, initializer_range=0.02)
-    half = dataclasses.replace(sizes, dtype="bfloat16")
-    expected = synthetic.loss(TASK, sizes, BATCH)
+    model_config = dataclasses.replace(CONFIGS, initializer_range=0.02)
+    half = dataclasses.replace(model_config, dtype="bfloat16")
+    expected = synthetic.loss(TASK, model_config, BATCH)
     assert synthetic.loss(TASK, half, BATCH) == pytest.approx(expected, rel=0.01)

@@ -109,8 +109,8 @@ def test_more_isolated_layers_than_there_are(isolated_layers: int) -> None:
 
 
 def test_bfloat16_activations_give_nearly_the_same_loss() -> None:
-    sizes = dataclasses.replace(synthetic.CALM, initializer_range=0.02)
-    half = dataclasses.replace(sizes, dtype="bfloat16")
-    expected = synthetic.loss(Retrieval(None, "v2t"), sizes, BATCH)
+    model_config = dataclasses.replace(synthetic.CALM, initializer_range=0.02)
+    half = dataclasses.replace(model_config, dtype="bfloat16")
+    expected = synthetic.loss(Retrieval(None, "v2t"), model_config, BATCH)
     found = synthetic.loss(Retrieval(None, "v2t"), half, BATCH)
     assert found == pytest.approx(expected, rel=0.01)

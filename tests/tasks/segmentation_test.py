@@ -15,12 +15,12 @@ from vtmask.tasks.retrieval import Retrieval
 from vtmask.tasks.segmentation import Segmentation, TextLabels, classes_by_names
 from vtmask.training import initial_params
 
-SIZES = dataclasses.replace(synthetic.CALM, num_classes=4)
+CONFIGS = dataclasses.replace(synthetic.CALM, num_classes=4)
 BATCH = synthetic.labelled_batch()
 
 
 def parts(batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
-    model, key = VLM(SIZES), jax.random.key(0)
+    model, key = VLM(CONFIGS), jax.random.key(0)
     apply = jax.jit(nn.apply(Segmentation().loss, model))
     return apply({"params": initial_params(model, 0)}, batch, key, rngs={"dropout": key})
 
@@ -28,7 +28,7 @@ def parts(batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
 def test_loss_and_accuracy_are_those_of_valid_frames() -> None:
     loss, found = parts(BATCH)
     video = BATCH["video"], BATCH["video_mask"]
-    scores = np.asarray(synthetic.apply(Segmentation().scores, SIZES, *video))
+    scores = np.asarray(synthetic.apply(Segmentation().scores, CONFIGS, *video))
     assert scores.shape == (16, 6, 4)
     losses, right = [], []
     for place in zip(*np.nonzero(BATCH["video_mask"]), strict=True):
@@ -59,19 +59,19 @@ def test_padding_does_not_change_the_loss() -> None:
 def test_gradients_are_finite_where_a_window_is_empty() -> None:
     mask = BATCH["video_mask"].copy()
     mask[0] = False
-    grads = synthetic.gradients(Segmentation(), SIZES, BATCH | {"video_mask": mask})
+    grads = synthetic.gradients(Segmentation(), CONFIGS, BATCH | {"video_mask": mask})
     assert all(np.isfinite(leaf).all() for leaf in grads)
 
 
 def test_training_learns() -> None:
-    losses = synthetic.losses_in_training(Segmentation(), SIZES, BATCH)
+    losses = synthetic.losses_in_training(Segmentation(), CONFIGS, BATCH)
     assert losses[-1] < 0.2 * losses[0]
 
 
 def test_bfloat16_activations_give_nearly_the_same_loss() -> None:
-    sizes = dataclasses.replace(SIZES, initializer_range=0.02)
-    half = dataclasses.replace(sizes, dtype="bfloat16")
-    expected = synthetic.loss(Segmentation(), sizes, BATCH)
+    model_config = dataclasses.replace(CONFIGS, initializer_range=0.02)
+    half = dataclasses.replace(model_config, dtype="bfloat16")
+    expected = synthetic.loss(Segmentation(), model_config, BATCH)
     assert synthetic.loss(Segmentation(), half, BATCH) == pytest.approx(expected, rel=0.01)
 
 
@@ -80,12 +80,12 @@ def test_names_score_frames_by_dot_products(isolated_layers: int | None) -> None
     labels = TextLabels(isolated_layers)
     text = synthetic.SyntheticBatches(3).batch(5)
     words = text["text"], text["text_mask"]
-    names = synthetic.apply(labels.embed_names, SIZES, *words)
-    pooled = synthetic.apply(Retrieval(isolated_layers).embed_text, SIZES, *words)
+    names = synthetic.apply(labels.embed_names, CONFIGS, *words)
+    pooled = synthetic.apply(Retrieval(isolated_layers).embed_text, CONFIGS, *words)
     np.testing.assert_array_equal(names, pooled)
     video = BATCH["video"], BATCH["video_mask"]
-    scores = synthetic.apply(labels.scores, SIZES, *video, names)
-    doubled = synthetic.apply(labels.scores, SIZES, *video, 2 * names[::-1])
+    scores = synthetic.apply(labels.scores, CONFIGS, *video, names)
+    doubled = synthetic.apply(labels.scores, CONFIGS, *video, 2 * names[::-1])
     assert scores.shape == (16, 6, 3)
     np.testing.assert_allclose(doubled, 2 * scores[..., ::-1], rtol=1e-4, atol=1e-4)
 

@@ -15,15 +15,15 @@ import optax
 import synthetic
 
 from vtmask import losses, masking
-from vtmask.models import VLM, VLMSizes
+from vtmask.models import VLM, VLMConfig
 from vtmask.tasks import Pretrain
 from vtmask.training import initial_params, make_train_step, sharding
 from vtmask.training.step import initial_state, step_keys
 
-SIZES = dataclasses.replace(
-    synthetic.SIZES, num_heads=4, scan_layers=True, remat="products", initializer_range=0.2
+CONFIGS = dataclasses.replace(
+    synthetic.CONFIGS, num_heads=4, scan_layers=True, remat="products", initializer_range=0.2
 )
-CALM = dataclasses.replace(SIZES, dropout_rate=0.0)
+CALM = dataclasses.replace(CONFIGS, dropout_rate=0.0)
 BATCH = synthetic.SyntheticBatches(32).batch(0)
 
 
@@ -35,7 +35,7 @@ def main() -> None:
         "all": of_layout(8, model=2, fsdp=True, microbatches=2),
         "tensor": of_layout(8, model=4),
         "tensor, in blocks": in_blocks(8, model=4),
-        "own negatives": of_layout(8, fsdp=True, negatives="device", sizes=CALM),
+        "own negatives": of_layout(8, fsdp=True, negatives="device", model_config=CALM),
         "by parts": loss_by_parts(8),
         "contrastive": contrastive(8),
     }
@@ -49,13 +49,15 @@ def of_layout(
     fsdp: bool = False,
     microbatches: int = 1,
     negatives: Any = "global",
-    sizes: VLMSizes = SIZES,
+    model_config: VLMConfig = CONFIGS,
 ) -> dict[str, Any]:
     """Losses of two steps, bytes of a device's state, and what devices exchange in a step."""
     mesh = sharding.make_mesh(model, jax.devices()[:devices])
     task, optimizer = Pretrain(negatives=negatives), optax.adam(1e-3)
-    state = initial_state(initial_params(VLM(sizes), 0), optimizer, mesh, fsdp)
-    step = make_train_step(VLM(sizes), task, optimizer, lambda _: 1e-3, 0, mesh, fsdp, microbatches)
+    state = initial_state(initial_params(VLM(model_config), 0), optimizer, mesh, fsdp)
+    step = make_train_step(
+        VLM(model_config), task, optimizer, lambda _: 1e-3, 0, mesh, fsdp, microbatches
+    )
     on_devices = sharding.put_batch(batch, mesh)
     compiled = step.lower(state, on_devices).compile()
     taken = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))

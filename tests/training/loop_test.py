@@ -26,7 +26,7 @@ def run(workdir: Path, batches: Any = None, **overrides: Any) -> Any:
     config = synthetic.config()
     for name, value in overrides.items():
         config[name] = value
-    model = VLM(synthetic.SIZES)
+    model = VLM(synthetic.CONFIGS)
     task = tasks.create(config.task)
     params = initial_params(model, config.seed)
     return train(config, workdir, model, task, batches or synthetic.SyntheticBatches(), params)

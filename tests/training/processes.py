@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import synthetic
 
-from vtmask import cli, tasks
+from vtmask import program, tasks
 from vtmask.models import VLM
 from vtmask.training import distributed, initial_params, sharding, train
 
@@ -44,7 +44,7 @@ def main(workdir: Path, fields: dict[str, Any]) -> None:
     config.update(fields)
     config.task.budgets = ()  # less to compile
     Part.model = config.sharding.model
-    model = VLM(synthetic.SIZES)
+    model = VLM(synthetic.CONFIGS)
     # On one device, as those of an export.
     params = jax.device_put(initial_params(model, config.seed), jax.local_devices()[0])
     params = train(config, workdir, model, tasks.create(config.task), batches, params)
@@ -53,5 +53,5 @@ def main(workdir: Path, fields: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    with cli.one_line_errors(), distributed.start():
+    with program.one_line_errors(), distributed.start():
         main(Path(sys.argv[1]), json.loads(sys.argv[2]))

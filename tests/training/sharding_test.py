@@ -53,7 +53,7 @@ def test_the_state_is_split(found: Any) -> None:
 
 
 def test_fsdp_gathers_parameters_and_no_activations(found: Any) -> None:
-    largest_kernel = layouts.SIZES.hidden_size * layouts.SIZES.mlp_size
+    largest_kernel = layouts.CONFIGS.hidden_size * layouts.CONFIGS.mlp_size
     assert 0 < max(found["own negatives"]["exchanged"]["all-gather"]) <= largest_kernel
 
 

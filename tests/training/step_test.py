@@ -13,7 +13,7 @@ import pytest
 import synthetic
 
 from vtmask.errors import UserError
-from vtmask.models import VLM, VLMSizes
+from vtmask.models import VLM, VLMConfig
 from vtmask.tasks import Pretrain, Retrieval
 from vtmask.training import initial_params, make_train_step, sharding
 from vtmask.training.step import initial_state
@@ -23,10 +23,10 @@ BUDGETS = ((0.2, 0.2, 0.2), (0.9, 0.7, 0.9))
 
 
 def step(
-    task: Any = None, sizes: VLMSizes = synthetic.CALM, microbatches: int = 1
+    task: Any = None, model_config: VLMConfig = synthetic.CALM, microbatches: int = 1
 ) -> tuple[Any, dict[str, float]]:
     """Updates of one step by plain gradient descent, and its metrics."""
-    model, optimizer = VLM(sizes), optax.sgd(1.0)
+    model, optimizer = VLM(model_config), optax.sgd(1.0)
     mesh = sharding.make_mesh()
     params = initial_params(VLM(synthetic.CALM), 0)
     state = initial_state(params, optimizer, mesh, fsdp=False)
@@ -74,17 +74,17 @@ def test_the_budget_that_fits(too_small: Any, fits: int) -> None:
 
 @pytest.mark.parametrize("remat", ["none", "products", "all"])
 def test_scanned_layers_have_the_same_update(remat: str) -> None:
-    sizes = dataclasses.replace(synthetic.CALM, num_layers=4)
-    scanned = dataclasses.replace(sizes, scan_layers=True, remat=remat)
+    model_config = dataclasses.replace(synthetic.CALM, num_layers=4)
+    scanned = dataclasses.replace(model_config, scan_layers=True, remat=remat)
     fused = dataclasses.replace(scanned, fused_attention=True)
-    found = [gradients(sizes, which) for which in (sizes, scanned, fused)]
+    found = [gradients(model_config, which) for which in (model_config, scanned, fused)]
     for other in found[1:]:
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), other, found[0]
         )
 
 
-def gradients(fresh: VLMSizes, sizes: VLMSizes) -> Any:
+def gradients(fresh: VLMConfig, model_config: VLMConfig) -> Any:
     """Gradients of retrieval, whose mask differs by layer."""
     params = initial_params(VLM(fresh), 0)
     task = Retrieval(2)
@@ -94,34 +94,37 @@ def gradients(fresh: VLMSizes, sizes: VLMSizes) -> Any:
             video, text = task.embed_pairs(model, BATCH, deterministic=True)
             return (video * text).sum() / len(video)
 
-        return VLM(sizes).apply({"params": params}, method=of_model)
+        return VLM(model_config).apply({"params": params}, method=of_model)
 
     return jax.jit(jax.grad(loss))(params)
 
 
 def test_a_gpu_s_program_multiplies_bfloat16_and_gives_up_the_old_state() -> None:
-    sizes = dataclasses.replace(synthetic.SIZES, dtype="bfloat16")
+    model_config = dataclasses.replace(synthetic.CONFIGS, dtype="bfloat16")
     optimizer, mesh = optax.adam(1.0), sharding.make_mesh()
-    state = initial_state(initial_params(VLM(sizes), 0), optimizer, mesh, fsdp=False)
+    state = initial_state(initial_params(VLM(model_config), 0), optimizer, mesh, fsdp=False)
     task = Pretrain(budgets=BUDGETS)
-    train_step = make_train_step(VLM(sizes), task, optimizer, lambda _: 1.0, 0, mesh)
+    train_step = make_train_step(VLM(model_config), task, optimizer, lambda _: 1.0, 0, mesh)
     traced = train_step.trace(state, sharding.put_batch(BATCH, mesh))
     program = traced.lower(lowering_platforms=("cuda",)).as_text()
     products = re.findall(r"dot_general.* : \((.*)\) ->", program)
-    assert len(products) > 6 * sizes.num_layers * (len(BUDGETS) + 1)
+    assert len(products) > 6 * model_config.num_layers * (len(BUDGETS) + 1)
     assert all(product.count("xbf16>") == 2 for product in products)
     assert program.count("tf.aliasing_output") == len(jax.tree.leaves(state))
 
 
 def test_a_single_layer_is_not_scanned() -> None:
     scanned = dataclasses.replace(synthetic.CALM, scan_layers=True)
-    found = [synthetic.loss(Retrieval(1), sizes, BATCH) for sizes in (synthetic.CALM, scanned)]
+    found = [
+        synthetic.loss(Retrieval(1), model_config, BATCH)
+        for model_config in (synthetic.CALM, scanned)
+    ]
     assert found[0] == found[1]
 
 
 def test_remat_needs_a_scan() -> None:
     with pytest.raises(UserError, match="config.model.remat is all, which needs"):
-        dataclasses.replace(synthetic.SIZES, remat="all")
+        dataclasses.replace(synthetic.CONFIGS, remat="all")
 
 
 def test_microbatches_average_their_gradients() -> None:

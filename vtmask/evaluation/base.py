@@ -17,7 +17,7 @@ from vtmask.export import Model
 from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Example
-from vtmask.models.vlm import VLMSizes
+from vtmask.models.vlm import VLMConfig
 
 Record = dict[str, Any]
 
@@ -111,8 +111,8 @@ def embed_texts(
     """Embeddings [N, H] of texts' token ids; equal texts go through the model once."""
     keys = [tuple(map(int, tokens)) for tokens in texts]
     unique = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    sizes = model.module.sizes
-    inputs = (examples.text(sizes, np.array(key, np.int32)) for key in unique)
+    model_config = model.module.config
+    inputs = (examples.text(model_config, np.array(key, np.int32)) for key in unique)
     found = np.stack(list(apply(model, method, inputs, batch_size, "texts")))
     return found[[unique[key] for key in keys]]
 
@@ -130,23 +130,26 @@ def over_windows(
     A window every `stride` frames goes through the model; where windows overlap their outputs are
     merged as `vtmask.evaluation.windows` does: [features, …] a video, in order.
     """
-    sizes = model.module.sizes
-    if not 0 < stride <= sizes.max_video_len:
+    model_config = model.module.config
+    if not 0 < stride <= model_config.max_video_len:
         raise UserError(
-            f"config.eval.stride is {stride}, expected 1 to max_video_len, {sizes.max_video_len}"
+            f"config.eval.stride is {stride}, expected 1 to max_video_len, "
+            f"{model_config.max_video_len}"
         )
     lengths = [len(record["features"]) for record in records(dataset)]
-    inputs = (example for record in records(dataset) for example in _windows(sizes, record, stride))
+    inputs = (
+        example for record in records(dataset) for example in _windows(model_config, record, stride)
+    )
     outputs = apply(model, method, inputs, batch_size, "windows", **options)
     for length in lengths:
-        starts = windows.starts(length, sizes.max_video_len, stride)
+        starts = windows.starts(length, model_config.max_video_len, stride)
         found = np.stack([next(outputs) for _ in starts])
-        sizes_of = np.minimum(np.asarray(starts) + sizes.max_video_len, length) - starts
+        sizes_of = np.minimum(np.asarray(starts) + model_config.max_video_len, length) - starts
         yield windows.merge(found, starts, sizes_of)
 
 
-def _windows(sizes: VLMSizes, record: Record, stride: int) -> Iterator[Example]:
+def _windows(model_config: VLMConfig, record: Record, stride: int) -> Iterator[Example]:
     length = len(record["features"])
-    for start in windows.starts(length, sizes.max_video_len, stride):
-        clip = examples.Clip(start, min(start + sizes.max_video_len, length))
-        yield examples.video(sizes, record["features"], clip)
+    for start in windows.starts(length, model_config.max_video_len, stride):
+        clip = examples.Clip(start, min(start + model_config.max_video_len, length))
+        yield examples.video(model_config, record["features"], clip)

@@ -45,7 +45,7 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
     ids = list(base.apply(model, generate, inputs, settings.batch_size, "captions", **key))
     if not ids:
         raise UserError(f"{dataset.path}: field {field} is empty in all videos of {dataset.split}")
-    special = {getattr(model.module.sizes, name) for name in ("pad_id", "cls_id", "sep_id")}
+    special = {getattr(model.module.config, name) for name in ("pad_id", "cls_id", "sep_id")}
     generated = [
         model.tokenizer.decode([i for i in row.tolist() if i not in special]) for row in ids
     ]
@@ -87,7 +87,7 @@ def _clips(model: Model, dataset: Dataset, field: str) -> Iterator[Example]:
     for record in _records(dataset, field):
         features = record["features"]
         for clip in examples.clips(record[field], dataset.seconds_per_feature, len(features)):
-            yield examples.video(model.module.sizes, features, clip)
+            yield examples.video(model.module.config, features, clip)
 
 
 def _references(model: Model, record: Record, field: str) -> Iterator[dict[str, Any]]:

@@ -63,7 +63,7 @@ def retrieval_of_ranks(ranks: np.ndarray) -> dict[str, float]:
 
     Args:
       ranks: [queries], of each query's right candidate; 1 is best. `ranks` says how ties count,
-        `vtmask.evaluation.ranking` ranks among candidates by the million.
+        `vtmask.ranking` ranks among candidates by the million.
 
     Returns:
       "R@1", "R@5" and "R@10", the fraction of queries whose right candidate is among the first 1, 5

@@ -36,7 +36,7 @@ def evaluate(
             "moments are segments of 5 s"
         )
     lengths = np.array([len(record["features"]) for record in _records(dataset)])
-    needed, seen = min(lengths.max(), SEGMENTS * SECONDS), model.module.sizes.max_video_len
+    needed, seen = min(lengths.max(), SEGMENTS * SECONDS), model.module.config.max_video_len
     if seen < needed:
         raise UserError(
             f"{dataset.path}: its moments are in the first {needed} s of a video, the model sees "
@@ -116,7 +116,7 @@ def _of(record: Record, video: int) -> Iterator[Record]:
 def _videos(model: Model, dataset: Dataset) -> Iterator[Example]:
     for record in _records(dataset):
         features = record["features"]
-        yield examples.video(model.module.sizes, features, Clip(0, len(features)))
+        yield examples.video(model.module.config, features, Clip(0, len(features)))
 
 
 def _chance(

@@ -59,7 +59,7 @@ def evaluate(
 
 
 def _questions(model: Model, task: QuestionAnswering, dataset: Dataset) -> Iterator[Example]:
-    sizes = model.module.sizes
+    model_config = model.module.config
     for record in base.records(dataset, "choices"):
         answers = examples.tokens(record["choices"])
         where = f"{dataset.path}: video {record['video_id']}: field choices"
@@ -70,9 +70,9 @@ def _questions(model: Model, task: QuestionAnswering, dataset: Dataset) -> Itera
                 f"{where} has {len(answers)} answers, expected config.task.num_answers = "
                 f"{task.num_answers}"
             )
-        texts = [examples.text(sizes, tokens) for tokens in answers]
+        texts = [examples.text(model_config, tokens) for tokens in answers]
         yield {
-            **examples.video(sizes, record["features"], Clip(0, len(record["features"]))),
+            **examples.video(model_config, record["features"], Clip(0, len(record["features"]))),
             "answers": np.stack([text["text"] for text in texts]),
             "answers_mask": np.stack([text["text_mask"] for text in texts]),
         }

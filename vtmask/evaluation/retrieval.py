@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 from vtmask.errors import UserError
 from vtmask.evaluation import base, cards, figures, metrics
 from vtmask.evaluation.base import Evaluation, Record
-from vtmask.evaluation.ranking import Ranking, rank
 from vtmask.export import Model
 from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Clip, Example
+from vtmask.ranking import Ranking, rank
 from vtmask.tasks.retrieval import Retrieval
 
 TEXT_TO_VIDEO, VIDEO_TO_TEXT = "text to video", "video to text"
@@ -133,7 +133,7 @@ def _clips(model: Model, dataset: Dataset, field: str) -> Iterator[Example]:
         if "start" in record[field]:
             clips = examples.clips(record[field], dataset.seconds_per_feature, len(features))
         for clip in clips:
-            yield examples.video(model.module.sizes, features, clip)
+            yield examples.video(model.module.config, features, clip)
 
 
 def _texts_of(pairs: Pairs) -> np.ndarray:

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vtmask.building import files
+from vtmask import files
 from vtmask.disk import write_whole
 from vtmask.errors import UserError, reason
 from vtmask.features import extractors

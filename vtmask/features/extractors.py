@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vtmask.building import files
+from vtmask import files
 from vtmask.errors import UserError, check_choice
 from vtmask.features.decode import DamagedVideo, Window, windows
 from vtmask.features.pixel_statistics import PixelStatistics

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from vtmask import convert, export, torch_files
+from vtmask import export
+from vtmask.convert import convert
 from vtmask.errors import UserError, check_choice
 from vtmask.features.decode import Window
+from vtmask.files import pytorch
 from vtmask.models.s3d import EMBEDDING_SIZE, S3D
 
 _SMALLEST_NORM = 1e-12
@@ -62,7 +64,7 @@ def _read(weights: Path) -> dict[str, Any]:
         if not isinstance(exported, export.S3DModel):
             raise UserError(f"{weights}/model.json: is of another model, expected an S3D")
         return exported.params
-    published = torch_files.load(weights)
+    published = pytorch.load(weights)
     try:
         return convert.s3d_from_published(convert.state_dict(published))
     except UserError as error:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vtmask.building import files
+from vtmask import files
 from vtmask.errors import UserError
 from vtmask.features import decode, extraction, extractors
 from vtmask.features.extractors import ExtractorConfig

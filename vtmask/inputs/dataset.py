@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from vtmask import tokenizers
+from vtmask.datasets import records
 from vtmask.errors import UserError, reason
-from vtmask.inputs import records
 
 _OTHER_FILES = 256  # that a process has open beside its shards
 _PARTS = ("tokens", "num_tokens", "start", "end", "label")  # of texts, what samplers read
@@ -134,7 +134,7 @@ class Dataset:
                 )
 
     def parse(self, serialized: tf.Tensor, fields: Sequence[str]) -> dict[str, Any]:
-        """Serialised records as tensors; see `vtmask.inputs.records.parse`."""
+        """Serialised records as tensors; see `vtmask.datasets.records.parse`."""
         parts = {field: self._parts(field) for field in fields}
         return records.parse(serialized, self.feature_size, self.seconds_per_feature, parts)
 

@@ -1,6 +1,6 @@
 """Records to what an evaluation sees: every clip, window and text of a video, in NumPy.
 
-The same cutting and padding as `vtmask.inputs.clips` does for training, one example at a time; a
+The same cutting and padding as `vtmask.inputs.samplers` does for training, one example at a time; a
 record is what `vtmask.inputs.dataset.Dataset[i]` gives.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vtmask.models.vlm import VLMSizes
+from vtmask.models.vlm import VLMConfig
 
 Example = dict[str, np.ndarray]
 
@@ -22,23 +22,23 @@ class Clip(NamedTuple):
     stop: int
 
 
-def video(sizes: VLMSizes, features: np.ndarray, clip: Clip) -> Example:
+def video(config: VLMConfig, features: np.ndarray, clip: Clip) -> Example:
     """The clip's `video` [V, size] and `video_mask` [V], cut to V frames and padded."""
-    frames = features[clip.start : clip.stop][: sizes.max_video_len]
-    padding = sizes.max_video_len - len(frames)
+    frames = features[clip.start : clip.stop][: config.max_video_len]
+    padding = config.max_video_len - len(frames)
     return {
         "video": np.pad(frames, ((0, padding), (0, 0))),
-        "video_mask": np.arange(sizes.max_video_len) < len(frames),
+        "video_mask": np.arange(config.max_video_len) < len(frames),
     }
 
 
-def text(sizes: VLMSizes, tokens: np.ndarray) -> Example:
+def text(config: VLMConfig, tokens: np.ndarray) -> Example:
     """`text` [T] of the token ids, cut, closed by [SEP] and padded, and `text_mask` [T]."""
-    tokens = tokens[: sizes.max_text_len - 1]
-    ids = np.full(sizes.max_text_len, sizes.pad_id, np.int32)
+    tokens = tokens[: config.max_text_len - 1]
+    ids = np.full(config.max_text_len, config.pad_id, np.int32)
     ids[: len(tokens)] = tokens
-    ids[len(tokens)] = sizes.sep_id
-    return {"text": ids, "text_mask": np.arange(sizes.max_text_len) <= len(tokens)}
+    ids[len(tokens)] = config.sep_id
+    return {"text": ids, "text_mask": np.arange(config.max_text_len) <= len(tokens)}
 
 
 def tokens(texts: dict[str, Any]) -> list[np.ndarray]:
@@ -51,7 +51,7 @@ def tokens(texts: dict[str, Any]) -> list[np.ndarray]:
 def clips(texts: dict[str, Any], seconds_per_feature: float, num_features: int) -> list[Clip]:
     """The features that each timed text touches."""
     places = np.stack([texts["start"], texts["end"]], 1) / seconds_per_feature
-    if seconds_per_feature != 1:  # as `vtmask.inputs.records.parse` rounds them
+    if seconds_per_feature != 1:  # as `vtmask.datasets.records.parse` rounds them
         places = (places * 1024).round() / 1024
     return [
         Clip(max(min(math.floor(start), stop), 0), max(stop, 0))

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from vtmask.errors import UserError
-from vtmask.inputs import clips
+from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 
 Batch = dict[str, np.ndarray]
@@ -45,7 +45,7 @@ class TrainingBatches:
     """
 
     datasets: Sequence[Dataset]
-    sampler: clips.Sampler
+    sampler: samplers.Sampler
     batch_size: int
     seed: int
     weights: Sequence[float] = (1.0,)
@@ -205,14 +205,14 @@ def _batches(make: _BatchMaker, plans: tf.data.Dataset) -> Generator[Batch, None
             batch.cancel()
 
 
-def _batch_maker(datasets: Sequence[Dataset], sampler: clips.Sampler) -> _BatchMaker:
+def _batch_maker(datasets: Sequence[Dataset], sampler: samplers.Sampler) -> _BatchMaker:
     """A function of a plan; it may run in several threads at once."""
 
     strings = tf.TensorSpec([None], tf.string)
     numbers = tf.TensorSpec([None, sampler.clips_per_record, sampler.draws], tf.int64)
 
     @tf.function(input_signature=[strings, strings, numbers], autograph=False)
-    def draw(serialized: tf.Tensor, path: tf.Tensor, random: tf.Tensor) -> clips.Clips:
+    def draw(serialized: tf.Tensor, path: tf.Tensor, random: tf.Tensor) -> samplers.Clips:
         records = datasets[0].parse(serialized, sampler.fields) | {"path": path}
         _check(records, sampler.fields)
         drawn = sampler(records, random)
@@ -231,16 +231,18 @@ def _batch_maker(datasets: Sequence[Dataset], sampler: clips.Sampler) -> _BatchM
     return make
 
 
-def _check(records: clips.Records, fields: Sequence[str]) -> None:
+def _check(records: samplers.Records, fields: Sequence[str]) -> None:
     """Stops the pipeline at a record no model should see."""
-    clips.require(records["num_features"] > 0, records, "field features is empty; build it again")
+    samplers.require(
+        records["num_features"] > 0, records, "field features is empty; build it again"
+    )
     finite = tf.reduce_all(tf.math.is_finite(records["features"]), axis=[1, 2])
-    clips.require(finite, records, "field features is not finite; extract this video again")
+    samplers.require(finite, records, "field features is not finite; extract this video again")
     for field in fields:
         if "start" in records[field]:
             ordered = tf.reduce_all(records[field]["end"] >= records[field]["start"], axis=1)
             problem = f"field {field}: one ends before it starts; mend or drop it"
-            clips.require(ordered, records, problem)
+            samplers.require(ordered, records, problem)
 
 
 def _user_error(error: tf.errors.OpError) -> UserError:

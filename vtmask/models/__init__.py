@@ -1,15 +1,15 @@
 """Models, `VLM` and `VideoCLIP`, and their sizes."""
 
-from vtmask.models.videoclip import VideoCLIP, VideoCLIPSizes
-from vtmask.models.vlm import VLM, VLMSizes
+from vtmask.models.videoclip import VideoCLIP, VideoCLIPConfig
+from vtmask.models.vlm import VLM, VLMConfig
 
-__all__ = ["SIZES", "VLM", "AnyModel", "VLMSizes", "VideoCLIP", "VideoCLIPSizes", "create"]
+__all__ = ["SIZES", "VLM", "AnyModel", "VLMConfig", "VideoCLIP", "VideoCLIPConfig", "create"]
 
 AnyModel = VLM | VideoCLIP
 
-SIZES = {"vlm": VLMSizes, "videoclip": VideoCLIPSizes}
+CONFIGS = {"vlm": VLMConfig, "videoclip": VideoCLIPConfig}
 
 
-def create(sizes: VLMSizes) -> AnyModel:
+def create(config: VLMConfig) -> AnyModel:
     """The model of these sizes."""
-    return VideoCLIP(sizes) if isinstance(sizes, VideoCLIPSizes) else VLM(sizes)
+    return VideoCLIP(config) if isinstance(config, VideoCLIPConfig) else VLM(config)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.random import threefry2x32_p
 
-from vtmask.packing import Packing
+from vtmask.unpadding import Packing
 
 _LEVELS = 2**16
 

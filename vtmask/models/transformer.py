@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vtmask import packing
+from vtmask import unpadding
 from vtmask.errors import UserError
 from vtmask.models.dropout import Dropout
-from vtmask.packing import Packing
+from vtmask.unpadding import Packing
 
 LAYER_NORM_EPSILON = 1e-12
 CLOSED = -10000.0  # added to closed scores, as published: a row with every key closed stays finite
@@ -25,7 +25,7 @@ REMAT_POLICIES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class EncoderSizes:
+class EncoderConfig:
     """Sizes of an encoder; the defaults are BERT-base.
 
     Attributes:
@@ -82,7 +82,7 @@ class SelfAttention(nn.Module):
     `rows.input`'s.
     """
 
-    sizes: EncoderSizes
+    config: EncoderConfig
 
     @nn.compact
     def __call__(
@@ -94,17 +94,17 @@ class SelfAttention(nn.Module):
         rows: Rows,
         cache_at: Array | int | None = None,
     ) -> Array:
-        sizes = self.sizes
+        config = self.config
 
         def project(name: str, x: Array, where: Packing | None) -> Array:
-            heads = (sizes.num_heads, sizes.hidden_size // sizes.num_heads)
-            projected = _unpack(dense(sizes, sizes.hidden_size, name)(x), where)
+            heads = (config.num_heads, config.hidden_size // config.num_heads)
+            projected = _unpack(dense(config, config.hidden_size, name)(x), where)
             return projected.reshape(*projected.shape[:-1], *heads)
 
         query = project("query", queries, rows.output)
         key, value = project("key", x, rows.input), project("value", x, rows.input)
         mask = mask[:, None]
-        if sizes.fused_attention and cache_at is None:
+        if config.fused_attention and cache_at is None:
             mixed = _fused_attention(query, key, value, mask)
         else:  # laid out as products read it, so that with a cache nothing is transposed at a step
             key, value = key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
@@ -114,10 +114,10 @@ class SelfAttention(nn.Module):
             scores = _scores(query.swapaxes(1, 2), key)
             scores = scores / query.shape[-1] ** 0.5 + jnp.where(mask, 0.0, CLOSED)
             weights = jax.nn.softmax(scores).astype(x.dtype)
-            weights = Dropout(sizes.dropout_rate)(weights, deterministic)
+            weights = Dropout(config.dropout_rate)(weights, deterministic)
             mixed = (weights @ value).swapaxes(1, 2)
-        mixed = _pack(mixed.reshape(*mixed.shape[:2], sizes.hidden_size), rows.output)
-        return dense(sizes, sizes.hidden_size, "output")(mixed)
+        mixed = _pack(mixed.reshape(*mixed.shape[:2], config.hidden_size), rows.output)
+        return dense(config, config.hidden_size, "output")(mixed)
 
     def _cached(self, name: str, new: Array, axis: int, slots: int, at: Array | int) -> Array:
         """What the cache holds in all its slots along an axis, `new` written to those from `at`."""
@@ -130,7 +130,7 @@ class SelfAttention(nn.Module):
 class Layer(nn.Module):
     """Attention and MLP, each followed by dropout, the residual and a LayerNorm."""
 
-    sizes: EncoderSizes
+    config: EncoderConfig
 
     @nn.compact
     def __call__(
@@ -141,25 +141,25 @@ class Layer(nn.Module):
         rows: Rows = PADDED,
         cache_at: Array | int | None = None,
     ) -> Array:
-        sizes = self.sizes
-        dropout = Dropout(sizes.dropout_rate)
-        own = packing.split(rows.move(x))
-        attention = SelfAttention(sizes, name="attention")
+        config = self.config
+        dropout = Dropout(config.dropout_rate)
+        own = unpadding.split(rows.move(x))
+        attention = SelfAttention(config, name="attention")
         attended = attention(own, x, mask, deterministic, rows, cache_at)
-        own = layer_norm(sizes, "attention_norm")(
+        own = layer_norm(config, "attention_norm")(
             own + dropout(attended, deterministic, rows.output)
         )
-        inner = gelu(dense(sizes, sizes.mlp_size, "mlp_in")(own))
-        outer = dense(sizes, sizes.hidden_size, "mlp_out")(inner)
-        return packing.split(
-            layer_norm(sizes, "mlp_norm")(own + dropout(outer, deterministic, rows.output))
+        inner = gelu(dense(config, config.mlp_size, "mlp_in")(own))
+        outer = dense(config, config.hidden_size, "mlp_out")(inner)
+        return unpadding.split(
+            layer_norm(config, "mlp_norm")(own + dropout(outer, deterministic, rows.output))
         )
 
 
 class Encoder(nn.Module):
     """A stack of layers."""
 
-    sizes: EncoderSizes
+    config: EncoderConfig
 
     @nn.compact
     def __call__(
@@ -185,26 +185,26 @@ class Encoder(nn.Module):
             from slot `cache_at` on. All slots are the keys then, and the mask's last dimension is
             their number M; what it closes has no effect. The first call makes the cache.
         """
-        num_layers = self.sizes.num_layers if num_layers is None else num_layers
+        num_layers = self.config.num_layers if num_layers is None else num_layers
         packed = Rows(rows.input, rows.input)
         if not num_layers:
             return rows.move(x)
         first = num_layers - 1
-        scan = self.sizes.scan_layers and first > 0
+        scan = self.config.scan_layers and first > 0
         if scan and cache_at is None and not self.is_initializing():
             x = self._scanned(x, mask, deterministic, first, packed)
         else:
             for i in range(first):
-                layer = Layer(self.sizes, name=f"layer_{i}")
+                layer = Layer(self.config, name=f"layer_{i}")
                 x = layer(x, _of_layer(mask, i), deterministic, packed, cache_at)
-        last = Layer(self.sizes, name=f"layer_{first}")
+        last = Layer(self.config, name=f"layer_{first}")
         return last(x, _of_layer(mask, first), deterministic, rows, cache_at)
 
     def _scanned(
         self, x: Array, mask: Array, deterministic: bool, num_layers: int, rows: Rows
     ) -> Array:
         """The first layers as one loop over their stacked parameters, compiled once."""
-        layer = Layer(self.sizes, parent=None)
+        layer = Layer(self.config, parent=None)
         params = [self.variables["params"][f"layer_{i}"] for i in range(num_layers)]
         masks = jnp.stack([_of_layer(mask, i) for i in range(num_layers)])
         keys = None if deterministic else jax.random.split(self.make_rng("dropout"), num_layers)
@@ -214,7 +214,7 @@ class Encoder(nn.Module):
             rngs = None if key is None else {"dropout": key}
             return layer.apply({"params": params}, x, mask, deterministic, rows, rngs=rngs), None
 
-        policy = REMAT_POLICIES[self.sizes.remat]
+        policy = REMAT_POLICIES[self.config.remat]
         if policy:
             body = jax.checkpoint(body, policy=policy, prevent_cse=False)
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
@@ -224,21 +224,21 @@ class Encoder(nn.Module):
 class Bert(nn.Module):
     """Embeddings of words, positions and segments, and the encoder."""
 
-    sizes: EncoderSizes
+    config: EncoderConfig
 
     def setup(self) -> None:
-        sizes = self.sizes
+        config = self.config
 
         def table(rows: int) -> nn.Embed:
             # In float32 whatever the activations are: gradients of a word are sums over a batch.
-            return nn.Embed(rows, sizes.hidden_size, embedding_init=initializer(sizes))
+            return nn.Embed(rows, config.hidden_size, embedding_init=initializer(config))
 
-        self.words = table(sizes.vocab_size)
-        self.positions = table(sizes.num_positions)
+        self.words = table(config.vocab_size)
+        self.positions = table(config.num_positions)
         self.segments = table(2)
-        self.embedding_norm = layer_norm(sizes, "embedding_norm")
-        self.embedding_dropout = Dropout(sizes.dropout_rate)
-        self.encoder = Encoder(sizes)
+        self.embedding_norm = layer_norm(config, "embedding_norm")
+        self.embedding_dropout = Dropout(config.dropout_rate)
+        self.encoder = Encoder(config)
 
     def embed_tokens(
         self, tokens: Array, position: Array, segment: Array, deterministic: bool = True
@@ -260,16 +260,18 @@ class Bert(nn.Module):
         return self.encoder(embedded, mask, deterministic, num_layers, rows, cache_at)
 
 
-def initializer(sizes: EncoderSizes) -> nn.initializers.Initializer:
-    return nn.initializers.normal(sizes.initializer_range)
+def initializer(config: EncoderConfig) -> nn.initializers.Initializer:
+    return nn.initializers.normal(config.initializer_range)
 
 
-def dense(sizes: EncoderSizes, features: int, name: str) -> nn.Dense:
-    return nn.Dense(features, dtype=sizes.dtype, kernel_init=initializer(sizes), name=name)
+def dense(config: EncoderConfig, features: int, name: str) -> nn.Dense:
+    return nn.Dense(features, dtype=config.dtype, kernel_init=initializer(config), name=name)
 
 
-def layer_norm(sizes: EncoderSizes, name: str, epsilon: float = LAYER_NORM_EPSILON) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=epsilon, dtype=sizes.dtype, use_fast_variance=False, name=name)
+def layer_norm(
+    config: EncoderConfig, name: str, epsilon: float = LAYER_NORM_EPSILON
+) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=epsilon, dtype=config.dtype, use_fast_variance=False, name=name)
 
 
 @jax.checkpoint

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from vtmask.models.transformer import Bert
-from vtmask.models.vlm import VideoTextEncoder, VLMSizes
+from vtmask.models.vlm import VideoTextEncoder, VLMConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoCLIPSizes(VLMSizes):
+class VideoCLIPConfig(VLMConfig):
     """Sizes of a VideoCLIP; `num_layers` is of the text encoder.
 
     Attributes:
@@ -28,11 +28,11 @@ class VideoCLIPSizes(VLMSizes):
 class TextEncoder(Bert):
     """A plain BERT."""
 
-    sizes: VideoCLIPSizes
+    config: VideoCLIPConfig
 
     def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:
         """Hidden states of `[CLS] text`: [B, T], [B, T] -> [B, T + 1, H]."""
-        text = jnp.pad(text, ((0, 0), (1, 0)), constant_values=self.sizes.cls_id)
+        text = jnp.pad(text, ((0, 0), (1, 0)), constant_values=self.config.cls_id)
         position = jnp.arange(text.shape[1])
         embedded = self.embed_tokens(
             self.words(text), position, jnp.zeros_like(position), deterministic
@@ -44,12 +44,14 @@ class TextEncoder(Bert):
 class VideoCLIP(nn.Module):
     """The model. `vtmask.tasks` calls its methods through `flax.linen.apply`."""
 
-    sizes: VideoCLIPSizes
+    config: VideoCLIPConfig
 
     def setup(self) -> None:
-        sizes = self.sizes
-        self.video = VideoTextEncoder(dataclasses.replace(sizes, num_layers=sizes.num_video_layers))
-        self.text = TextEncoder(sizes)
+        config = self.config
+        self.video = VideoTextEncoder(
+            dataclasses.replace(config, num_layers=config.num_video_layers)
+        )
+        self.text = TextEncoder(config)
 
     def __call__(self, batch: dict[str, Array]) -> tuple[Array, Array]:
         """Hidden states of videos and texts, [B, V + 2, H] and [B, T + 1, H]."""

@@ -23,7 +23,7 @@ from vtmask.errors import UserError, check_choice
 from vtmask.models.transformer import (
     REMAT_POLICIES,
     Bert,
-    EncoderSizes,
+    EncoderConfig,
     dense,
     gelu,
     layer_norm,
@@ -33,7 +33,7 @@ VIDEO_MLP_EPSILON = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
-class VLMSizes(EncoderSizes):
+class VLMConfig(EncoderConfig):
     """Sizes and special tokens of a VLM.
 
     Attributes:
@@ -78,37 +78,37 @@ class VLMSizes(EncoderSizes):
 class VideoMLP(nn.Module):
     """Features to video tokens: [..., feature_size] -> [..., H]."""
 
-    sizes: VLMSizes
+    config: VLMConfig
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        sizes = self.sizes
-        x = dense(sizes, sizes.hidden_size, "in")(features.astype(sizes.dtype))
+        config = self.config
+        x = dense(config, config.hidden_size, "in")(features.astype(config.dtype))
         x = gelu(x)
-        x = layer_norm(sizes, "norm", VIDEO_MLP_EPSILON)(x)
-        return dense(sizes, sizes.hidden_size, "out")(x)
+        x = layer_norm(config, "norm", VIDEO_MLP_EPSILON)(x)
+        return dense(config, config.hidden_size, "out")(x)
 
 
 class PredictionHead(nn.Module):
     """Hidden states to where tokens and frames are scored: [..., H] -> [..., H]."""
 
-    sizes: VLMSizes
+    config: VLMConfig
 
     @nn.compact
     def __call__(self, hidden: Array) -> Array:
-        sizes = self.sizes
-        x = gelu(dense(sizes, sizes.hidden_size, "dense")(hidden))
-        return layer_norm(sizes, "norm")(x)
+        config = self.config
+        x = gelu(dense(config, config.hidden_size, "dense")(hidden))
+        return layer_norm(config, "norm")(x)
 
 
 class VideoTextEncoder(Bert):
     """Video, text or both through one encoder."""
 
-    sizes: VLMSizes
+    config: VLMConfig
 
     def setup(self) -> None:
         super().setup()
-        self.video_mlp = VideoMLP(self.sizes)
+        self.video_mlp = VideoMLP(self.config)
 
     def video_tokens(self, features: Array) -> Array:
         """Video tokens of features [..., feature_size], before positions: [..., H]."""
@@ -116,7 +116,7 @@ class VideoTextEncoder(Bert):
 
     def masked_video_token(self) -> Array:
         """The token that stands for a masked frame, that of a zero feature: [H]."""
-        return self.video_mlp(jnp.zeros(self.sizes.feature_size))
+        return self.video_mlp(jnp.zeros(self.config.feature_size))
 
     def embed(self, video_tokens: Array, text: Array, deterministic: bool = True) -> Array:
         """`[CLS] video [SEP] text` with positions and segments: [B, V, H], [B, T] -> [B, L, H].
@@ -124,11 +124,11 @@ class VideoTextEncoder(Bert):
         V and T may be less than the model's, or 0; the video's [SEP] and the text keep their
         positions.
         """
-        sizes = self.sizes
-        special = self.words(jnp.array([[[sizes.cls_id]], [[sizes.sep_id]]]))
-        cls, sep = jnp.broadcast_to(special, (2, len(text), 1, sizes.hidden_size))
+        config = self.config
+        special = self.words(jnp.array([[[config.cls_id]], [[config.sep_id]]]))
+        cls, sep = jnp.broadcast_to(special, (2, len(text), 1, config.hidden_size))
         tokens = jnp.concatenate([cls, video_tokens, sep, self.words(text)], axis=1)
-        text_start = sizes.max_video_len + 2
+        text_start = config.max_video_len + 2
         frames = jnp.arange(video_tokens.shape[1] + 1)
         position = jnp.append(frames, jnp.arange(text_start - 1, text_start + text.shape[1]))
         segment = (position >= text_start).astype(jnp.int32)
@@ -136,7 +136,7 @@ class VideoTextEncoder(Bert):
 
     def embed_text(self, text: Array, position: Array) -> Array:
         """Text as `embed` does it, without dropout: [...] ids at a text position [] -> [..., H]."""
-        place = self.sizes.max_video_len + 2 + position
+        place = self.config.max_video_len + 2 + position
         return self.embed_tokens(self.words(text), place, jnp.ones_like(text))
 
     def encode_video(self, video: Array, video_mask: Array, deterministic: bool = True) -> Array:
@@ -152,25 +152,25 @@ class VLM(VideoTextEncoder):
 
     def setup(self) -> None:
         super().setup()
-        sizes = self.sizes
-        self.head = PredictionHead(sizes)
-        self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (sizes.vocab_size,))
-        if sizes.num_classes:
-            self.classifier = dense(sizes, sizes.num_classes, "classifier")
+        config = self.config
+        self.head = PredictionHead(config)
+        self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (config.vocab_size,))
+        if config.num_classes:
+            self.classifier = dense(config, config.num_classes, "classifier")
 
     def __call__(self, batch: dict[str, Array]) -> Array:
         """Hidden states of the whole sequence after the last layer and the head: [B, L, H]."""
         mask = attention.padding(batch["video_mask"], batch["text_mask"])
         embedded = self.embed(self.video_tokens(batch["video"]), batch["text"])
         hidden = self.encode(embedded, mask)
-        if self.sizes.num_classes and self.is_initializing():
+        if self.config.num_classes and self.is_initializing():
             self.classify(hidden)
         return self.head(hidden)
 
     def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:
         """Hidden states of `[CLS] text` alone, each at its place in a sequence with a video:
         [B, T], [B, T] -> [B, T + 1, H]."""
-        no_video = jnp.zeros((len(text), 0, self.sizes.hidden_size))
+        no_video = jnp.zeros((len(text), 0, self.config.hidden_size))
         embedded = self.embed(no_video, text, deterministic)
         embedded = jnp.concatenate([embedded[:, :1], embedded[:, 2:]], axis=1)
         mask = jnp.pad(text_mask, ((0, 0), (1, 0)), constant_values=True)

@@ -66,8 +66,8 @@ class Captioning:
         """Scores of each text position's token given the video and the tokens before it:
         [B, T, vocab_size]."""
         text, text_mask = batch["text"], batch["text_mask"]
-        shifted = jnp.pad(text[:, :-1], ((0, 0), (1, 0)), constant_values=model.sizes.cls_id)
-        shifted = jnp.where(text_mask, shifted, model.sizes.pad_id)
+        shifted = jnp.pad(text[:, :-1], ((0, 0), (1, 0)), constant_values=model.config.cls_id)
+        shifted = jnp.where(text_mask, shifted, model.config.pad_id)
         embedded = model.embed(model.video_tokens(batch["video"]), shifted, deterministic)
         mask = attention.text_generation(batch["video_mask"], text_mask)
         hidden = model.encode(embedded, mask, deterministic)
@@ -90,16 +90,16 @@ class Captioning:
         Raises:
           UserError: captions may get longer than the model's text.
         """
-        sizes = model.sizes
-        if self.max_tokens > sizes.max_text_len:
+        config = model.config
+        if self.max_tokens > config.max_text_len:
             raise UserError(
                 f"config.task.max_decode_length is {self.max_decode_length}, expected at most "
-                f"{sizes.max_text_len + PROMPT_LENGTH}, as the model has {sizes.max_text_len} text "
-                "positions"
+                f"{config.max_text_len + PROMPT_LENGTH}, as the model has {config.max_text_len} "
+                "text positions"
             )
         num_beams = 1 if key is not None else self.num_beams
         slots = (self.max_tokens - 1) * num_beams
-        start = jnp.full((len(batch["video"]), 1), sizes.cls_id)
+        start = jnp.full((len(batch["video"]), 1), config.cls_id)
         known = attention.padding(batch["video_mask"], jnp.ones_like(start, bool))
         module, variables = model.unbind()
 
@@ -123,8 +123,8 @@ class Captioning:
 
         logits, cache = nn.apply(prompt, module, mutable="cache")(variables)
         wanted = decoding.Sequences(
-            end_id=sizes.sep_id,
-            pad_id=sizes.pad_id,
+            end_id=config.sep_id,
+            pad_id=config.pad_id,
             max_tokens=self.max_tokens,
             length_penalty=self.length_penalty,
             prompt_length=PROMPT_LENGTH,

@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from vtmask import attention, losses, masking, packing
+from vtmask import attention, losses, masking, unpadding
 from vtmask.errors import UserError, check_choice
 from vtmask.losses import Candidates, Negatives, Queries
-from vtmask.models import VLMSizes
+from vtmask.models import VLMConfig
 from vtmask.models.transformer import Rows
 from vtmask.models.vlm import VLM
 
@@ -33,7 +33,7 @@ WHOLE = Budget()
 
 
 class Scored(NamedTuple):
-    """Masked positions and what they are scored with, grouped as `vtmask.packing` has it.
+    """Masked positions and what they are scored with, grouped as `vtmask.unpadding` has it.
 
     Attributes:
       hidden: masked positions after the prediction head, [groups, M, H].
@@ -86,17 +86,17 @@ class Pretrain:
         self, model: VLM, batch: dict[str, Array], key: Array, budget: Budget = WHOLE
     ) -> tuple[Array, dict[str, Array]]:
         """Masks the batch with `key`; returns the loss and its parts. Needs an rng "dropout"."""
-        masked = masking.mask(key, batch, self.scheme, model.sizes)
+        masked = masking.mask(key, batch, self.scheme, model.config)
         return self.masked_loss(model, batch, masked, deterministic=False, budget=budget)
 
-    def fitting(self, batch: dict[str, Array], key: Array, sizes: VLMSizes) -> Array:
+    def fitting(self, batch: dict[str, Array], key: Array, config: VLMConfig) -> Array:
         """Index of the first budget that holds the batch, len(budgets) where none does."""
-        masked = masking.mask(key, batch, self.scheme, sizes)
+        masked = masking.mask(key, batch, self.scheme, config)
         found = [_positions(batch), _masked(masked), batch["video_mask"]]
         fits = [
             jnp.stack(
                 [
-                    packing.largest(chosen) <= packing.slots_of(share, chosen.size)
+                    unpadding.largest(chosen) <= unpadding.slots_of(share, chosen.size)
                     for share, chosen in zip(budget, found, strict=True)
                 ]
             ).all()
@@ -166,11 +166,11 @@ class Pretrain:
         positions, chosen = _positions(batch), _masked(masked)
 
         def slots(share: float, mask: Array) -> int:
-            return packing.slots_of(share, mask.size)
+            return unpadding.slots_of(share, mask.size)
 
-        there = packing.packing(positions, slots(budget.positions, positions))
-        wanted = packing.packing(chosen, slots(budget.masked, chosen))
-        frames = packing.packing(batch["video_mask"], slots(budget.frames, batch["video_mask"]))
+        there = unpadding.packing(positions, slots(budget.positions, positions))
+        wanted = unpadding.packing(chosen, slots(budget.masked, chosen))
+        frames = unpadding.packing(batch["video_mask"], slots(budget.frames, batch["video_mask"]))
         mask = attention.padding(batch["video_mask"], batch["text_mask"])
         hidden = model.head(
             model.encode(there.pack(embedded), mask, deterministic, rows=Rows(there, wanted))

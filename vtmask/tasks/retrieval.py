@@ -60,7 +60,7 @@ class Retrieval:
         num_layers = separate.layers_to_run(model, self.isolated_layers)
         embedded = model.embed(model.video_tokens(video), text, deterministic)
         mask = attention.isolated_layers(
-            video_mask, text_mask, self.isolated_layers, model.sizes.num_layers
+            video_mask, text_mask, self.isolated_layers, model.config.num_layers
         )
         hidden = model.encode(embedded, mask, deterministic, num_layers)
         start = video.shape[1] + 2

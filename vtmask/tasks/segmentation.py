@@ -35,7 +35,7 @@ class Segmentation:
 
         The video runs alone, as all layers isolated have it (as published: `num_iso_layer: 12`).
         """
-        layers = model.sizes.num_layers
+        layers = model.config.num_layers
         hidden = separate.encode_video(model, video, video_mask, layers, deterministic)
         return model.classify(hidden[:, :-1])
 

@@ -44,7 +44,7 @@ def encode_text(
     if isolated_layers is None:
         return model.encode_text(text, text_mask, deterministic)[:, 1:]
     num_layers = layers_to_run(model, isolated_layers)
-    no_video = jnp.zeros((len(text), 0, model.sizes.hidden_size))
+    no_video = jnp.zeros((len(text), 0, model.config.hidden_size))
     embedded = model.embed(no_video, text, deterministic)[:, 2:]
     return model.encode(embedded, text_mask[:, None, None, :], deterministic, num_layers)
 
@@ -103,12 +103,12 @@ def layers_to_run(model: AnyModel, isolated_layers: int) -> int:
             f"config.task.isolated_layers is {isolated_layers}, expected None: VideoCLIP's "
             "modalities have an encoder each"
         )
-    if not 0 <= isolated_layers <= model.sizes.num_layers:
+    if not 0 <= isolated_layers <= model.config.num_layers:
         raise UserError(
             f"config.task.isolated_layers is {isolated_layers}, but the model has "
-            f"{model.sizes.num_layers} layers"
+            f"{model.config.num_layers} layers"
         )
-    return isolated_layers or model.sizes.num_layers
+    return isolated_layers or model.config.num_layers
 
 
 def _masked_mean(hidden: Array, mask: Array) -> Array:

@@ -34,7 +34,7 @@ AHEAD = 2  # batches on the devices besides that of the step
 class Batches(Protocol):
     """Batches as a function of the step; see `vtmask.inputs.pipeline.TrainingBatches`.
 
-    Where they depend on the parameters too, as `vtmask.inputs.retrieval_augmented` has it, `params`
+    If they depend on the parameters too, as in `vtmask.training.retrieval_augmented`, `params`
     gives those of the step whose batch is asked for.
 
     Attributes:

@@ -14,7 +14,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jax.stages import Wrapped
 
-from vtmask import packing
+from vtmask import unpadding
 from vtmask.models import AnyModel
 from vtmask.tasks.pretrain import WHOLE, Budget, Pretrain
 from vtmask.training import sharding
@@ -41,12 +41,12 @@ class TrainState(flax.struct.PyTreeNode):
 
 def initial_params(model: AnyModel, seed: int) -> Params:
     """Fresh parameters of a model."""
-    sizes = model.sizes
+    model_config = model.config
     batch = {
-        "video": jnp.zeros((1, sizes.max_video_len, sizes.feature_size)),
-        "video_mask": jnp.ones((1, sizes.max_video_len), bool),
-        "text": jnp.zeros((1, sizes.max_text_len), jnp.int32),
-        "text_mask": jnp.ones((1, sizes.max_text_len), bool),
+        "video": jnp.zeros((1, model_config.max_video_len, model_config.feature_size)),
+        "video_mask": jnp.ones((1, model_config.max_video_len), bool),
+        "text": jnp.zeros((1, model_config.max_text_len), jnp.int32),
+        "text_mask": jnp.ones((1, model_config.max_text_len), bool),
     }
     return jax.jit(model.init)(jax.random.key(seed), batch)["params"]
 
@@ -151,7 +151,7 @@ def _gradients(
         return within()
     # Gradients are found inside of the switch, or each budget's intermediate results would be kept.
     budgets = [*(Budget(*shares) for shares in task.budgets), WHOLE]
-    fitting = task.fitting(batch, key, model.sizes)
+    fitting = task.fitting(batch, key, model.config)
     grads, metrics = jax.lax.switch(fitting, [functools.partial(within, b) for b in budgets])
     return grads, metrics | {"budget": fitting}
 
@@ -160,7 +160,7 @@ def _split(batch: dict[str, Array], parts: int) -> dict[str, Array]:
     """[B, ...] -> [parts, B / parts, ...], each device's rows dealt out to all parts."""
 
     def split(x: Array) -> Array:
-        x = x.reshape(packing.groups(), parts, -1, *x.shape[1:]).swapaxes(0, 1)
+        x = x.reshape(unpadding.groups(), parts, -1, *x.shape[1:]).swapaxes(0, 1)
         x = x.reshape(parts, -1, *x.shape[3:])
         return jax.lax.with_sharding_constraint(x, PartitionSpec(None, "data"))
 

@@ -1,0 +1,148 @@
+"""Captions are de-duplicated as published; nothing is dropped without being counted."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vtmask.datasets import captions
+from vtmask.datasets.captions import Caption, Statistics
+
+_WORDS = ["now", "we", "are", "going", "to", "cut", "the", "onion"]
+_TEXTS = st.lists(st.sampled_from(_WORDS)).map(" ".join)
+_TIMES = st.integers(-2, 25) | st.floats()
+_CAPTIONS = st.lists(st.builds(Caption, _TIMES, _TIMES, _TEXTS), max_size=12)
+
+
+def timed(case: dict[str, list[Any]]) -> list[Caption]:
+    rows = zip(case["start"], case["end"], case["text"], strict=True)
+    return [Caption(start, end, text or "") for start, end, text in rows]
+
+
+@pytest.mark.parametrize("side", ["into_previous", "into_current"])
+def test_deduplication_agrees_with_the_published_one(golden_dir: Path, side: str) -> None:
+    cases = json.loads((golden_dir / "caption_dedup.json").read_text())
+    assert len(cases) == 60
+    for case in cases:
+        found = captions.deduplicate(timed(case["input"]), lambda: side == "into_previous")
+        assert found == timed(case[side])
+
+
+@given(_CAPTIONS, st.integers(0, 9))
+def test_clean_captions_stay_clean_when_deduplicated(given: list[Caption], seed: int) -> None:
+    cleaned, problems = captions.clean(given, 20)
+    assert len(cleaned) + sum(n for what, n in problems.items() if "cut" not in what) == len(given)
+    found = captions.deduplicate(cleaned, captions.coin(seed, "v"))
+    assert len(found) <= len(cleaned)
+    for start, end, text in (*cleaned, *found):
+        assert 0 <= start <= end <= 20
+        assert text and text == text.strip()
+    said = "".join(caption.text.replace(" ", "") for caption in cleaned)
+    assert sum(len(caption.text.replace(" ", "")) for caption in found) <= len(said)
+    assert bool(found) == bool(cleaned)
+
+
+def test_the_coin_depends_on_seed_and_video_alone() -> None:
+    def throws(seed: int, video_id: str) -> list[bool]:
+        toss = captions.coin(seed, video_id)
+        return [toss() for _ in range(400)]
+
+    assert throws(1, "a") == throws(1, "a")
+    assert len({tuple(throws(seed, video)) for seed in (1, 2) for video in "ab"}) == 4
+    assert 150 < sum(throws(1, "a")) < 250
+
+
+def test_bad_captions_are_counted() -> None:
+    given = [
+        Caption(8.5, 30.0, " c \n  d "),
+        Caption(2.0, 3.0, "b"),
+        Caption(-1.0, 1.0, "a"),
+        Caption(4.0, 4.0, "at once"),
+        Caption(1.0, 2.0, " \n"),
+        Caption(3.0, 2.0, "x"),
+        Caption(math.nan, 2.0, "x"),
+        Caption(1.0, math.inf, "x"),
+        Caption(-3.0, -2.0, "x"),
+        Caption(10.0, 11.0, "x"),
+        Caption(11.0, 12.0, "x"),
+        Caption(1.0, 2.0, "\ud800"),
+    ]
+    kept, problems = captions.clean(given, 10)
+    assert kept == [(0, 1, "a"), (2, 3, "b"), (4, 4, "at once"), (8.5, 10, "c d")]
+    assert problems == {
+        "caption cut at the video's end": 1,
+        "caption cut at the video's start": 1,
+        "empty caption": 1,
+        "caption ends before it starts": 1,
+        "caption without finite times": 2,
+        "caption before the video's start": 1,
+        "caption beyond the video's end": 2,
+        "caption with half of a surrogate pair": 1,
+    }
+
+
+def test_cutting_captions_to_the_video_changes_no_window() -> None:
+    given = [Caption(8.5, 30.0, "a"), Caption(-1.0, 1.5, "b"), Caption(2.2, 10.0, "c")]
+
+    def window(caption: Caption) -> tuple[int, int]:
+        return max(math.floor(caption.start), 0), min(math.ceil(caption.end), 10)
+
+    kept, _ = captions.clean(given, 10)
+    assert sorted(map(window, kept)) == sorted(map(window, given))
+
+
+def test_statistics_of_a_video() -> None:
+    statistics = Statistics()
+    told = [Caption(0.0, 2.0, "a b c"), Caption(1.0, 4.0, "d"), Caption(6.0, 7.0, "e f")]
+    statistics.add(told, 12)
+    statistics.add([], 30)
+    found = statistics.to_json()
+    assert found["video_seconds"]["count"] == 2
+    assert found["video_seconds"]["mean"] == 21
+    assert found["captions"] == {
+        "count": 2,
+        "mean": 1.5,
+        "min": 0,
+        "max": 3,
+        "bin_width": 10.0,
+        "histogram": [2, *[0] * 59],
+    }
+    lengths = found["seconds_per_caption"]  # the second's first second belongs to the first
+    assert (lengths["count"], lengths["min"], lengths["max"]) == (3, 1, 2)
+    assert lengths["histogram"][:5] == [0, 0, 1, 0, 2]
+    assert found["caption_seconds"]["max"] == 5
+    assert found["words_per_video_second"]["max"] == 0.5
+    assert found["words_per_caption_second"]["count"] == 1
+    assert found["words_per_caption_second"]["mean"] == pytest.approx(6 / 5)
+
+
+def test_no_videos_and_no_seconds_give_no_nan() -> None:
+    statistics = Statistics()
+    statistics.add([Caption(0.0, 1e-320, "a")], 0)
+    for found in (Statistics().to_json(), statistics.to_json()):
+        assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["words_per_video_second"]["mean"] is None
+    assert found["words_per_caption_second"]["count"] == 0
+
+
+def test_the_last_bin_holds_all_above() -> None:
+    figure = captions.Figure(0.5)
+    for value in (0.0, 0.49, 0.5, 29.9, 1e9):
+        figure.add(value)
+    assert figure.counts[:2] == [2, 1]
+    assert figure.counts[-1] == 2
+    assert sum(figure.counts) == figure.count == 5
+
+
+@given(st.lists(st.tuples(_CAPTIONS, st.integers(0, 60)), max_size=6), st.integers(0, 6))
+def test_statistics_of_parts_add_up(videos: list[tuple[list[Caption], int]], cut: int) -> None:
+    parts = Statistics(), Statistics(), Statistics()
+    for i, (told, seconds) in enumerate(videos):
+        kept, _ = captions.clean(told, seconds)
+        for part in (parts[0], parts[1 if i < cut else 2]):
+            part.add(kept, seconds)
+    assert parts[0] == parts[1] + parts[2] == parts[2] + parts[1]

@@ -1,0 +1,214 @@
+"""Timed captions: checked, freed from the repetitions of rolling subtitles, counted."""
+
+import math
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vtmask.files import is_unicode
+from vtmask.files.subtitles import Caption
+
+_INSTANT = 1e-3  # seconds
+
+
+def clean(captions: Iterable[Caption], seconds: float) -> tuple[list[Caption], Counter[str]]:
+    """Captions fit for a record, in order of their start, and what was dropped or cut.
+
+    Times are cut to the video; a sampler would do so too, so that no clip changes. Each run of
+    white space in a text becomes one space.
+
+    Args:
+      seconds: length of the video.
+
+    Returns:
+      The captions, with 0 <= start < seconds and start <= end <= seconds; and how many captions
+      had each problem ("empty caption": 3), a caption having at most one.
+    """
+    kept: list[Caption] = []
+    problems: Counter[str] = Counter()
+    for caption in captions:
+        start, end, text = caption.start, caption.end, _one_line(caption.text)
+        if not text:
+            problems["empty caption"] += 1
+        elif not is_unicode(text):
+            problems["caption with half of a surrogate pair"] += 1
+        elif not (math.isfinite(start) and math.isfinite(end)):
+            problems["caption without finite times"] += 1
+        elif end < start:
+            problems["caption ends before it starts"] += 1
+        elif start < 0 and end <= 0:
+            problems["caption before the video's start"] += 1
+        elif start >= seconds:
+            problems["caption beyond the video's end"] += 1
+        else:
+            if start < 0:
+                problems["caption cut at the video's start"] += 1
+            elif end > seconds:
+                problems["caption cut at the video's end"] += 1
+            kept.append(Caption(max(start, 0.0), min(end, float(seconds)), text))
+    return sorted(kept, key=lambda caption: caption.start), problems
+
+
+def deduplicate(captions: Iterable[Caption], into_previous: Callable[[], bool]) -> list[Caption]:
+    """Rolling subtitles, which repeat words of the caption before, with every word once.
+
+    The rule of the published preprocessing, found from its results. Of a caption and the one kept
+    before it:
+    - the previous ends with the text: the previous lasts until both have ended;
+    - the text begins with all of the previous: one caption with this text lasts as long as both;
+    - the previous ends with letters that the text begins with, the fewest that do so: they go to
+      one of both. Where the previous keeps them, it lasts at least until the text starts, and the
+      text starts when it ends; else it ends when the text starts.
+
+    Letters are compared, not words: "now" after "golden brown" shares an "n". Empty texts are
+    left out.
+
+    Args:
+      captions: in order of their start.
+      into_previous: draws, for each such overlap, whether the previous caption keeps it.
+    """
+    kept: list[Caption] = []
+    for start, end, text in captions:
+        text = _one_line(text)
+        if not text:
+            continue
+        if not kept:
+            kept.append(Caption(start, end, text))
+            continue
+        before = kept.pop()
+        if before.text.endswith(text):
+            kept.append(before._replace(end=max(before.end, end)))
+        elif text.startswith(before.text):
+            kept.append(Caption(min(before.start, start), max(before.end, end), text))
+        else:
+            kept += _separate(before, Caption(start, end, text), into_previous)
+    return kept
+
+
+def _separate(
+    before: Caption, after: Caption, into_previous: Callable[[], bool]
+) -> tuple[Caption, Caption]:
+    lengths = range(1, min(len(before.text), len(after.text)))
+    shared = next((n for n in lengths if before.text.endswith(after.text[:n])), 0)
+    if not shared:
+        return before, after
+    if into_previous():
+        border = max(before.end, after.start)
+        rest = after.text[shared:].strip()
+        return before._replace(end=border), Caption(border, max(after.end, border), rest)
+    border = max(before.start, min(before.end, after.start))
+    return Caption(before.start, border, before.text[:-shared].strip()), after
+
+
+def coin(seed: int, video_id: str) -> Callable[[], bool]:
+    """A fair coin for `deduplicate` whose throws depend on seed and video alone."""
+    rng = np.random.default_rng([seed, zlib.crc32(video_id.encode())])
+    return lambda: bool(rng.integers(2))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@dataclass
+class Figure:
+    """How one figure is distributed, in constant memory.
+
+    Attributes:
+      width: of a bin of the histogram, in the figure's unit.
+      counts: of values in [i * width, (i + 1) * width); the last bin holds all above, too.
+      total: in millionths of the unit: integers have one sum in whatever order.
+    """
+
+    width: float
+    counts: list[int] = field(default_factory=lambda: [0] * 60)
+    count: int = 0
+    total: int = 0
+    least: float = math.inf
+    most: float = -math.inf
+
+    def add(self, value: float) -> None:
+        """Counts a value that is not negative."""
+        self.counts[min(int(value / self.width), len(self.counts) - 1)] += 1
+        self.count += 1
+        self.total += round(value * 1e6)
+        self.least = min(self.least, value)
+        self.most = max(self.most, value)
+
+    def __add__(self, other: "Figure") -> "Figure":
+        return Figure(
+            self.width,
+            [a + b for a, b in zip(self.counts, other.counts, strict=True)],
+            self.count + other.count,
+            self.total + other.total,
+            min(self.least, other.least),
+            max(self.most, other.most),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Count, mean, least, most (None without values) and the histogram."""
+        some = self.count > 0
+        return {
+            "count": self.count,
+            "mean": self.total / (self.count * 10**6) if some else None,
+            "min": self.least if some else None,
+            "max": self.most if some else None,
+            "bin_width": self.width,
+            "histogram": self.counts,
+        }
+
+
+def _figures() -> dict[str, Figure]:
+    """The names say the unit; a value is of a video where they do not say otherwise."""
+    return {
+        "video_seconds": Figure(20.0),
+        "caption_seconds": Figure(20.0),
+        "captions": Figure(10.0),
+        "seconds_per_caption": Figure(0.5),
+        "words_per_video_second": Figure(0.1),
+        "words_per_caption_second": Figure(0.2),
+    }
+
+
+@dataclass
+class Statistics:
+    """What the captions of any number of videos are like; sums of two count both's videos.
+
+    The seconds of a caption are those since its start or, where that is later, the end of the
+    caption before; `caption_seconds` is their sum in a video. Words are what stands between
+    spaces. Where a video or its captions last less than a millisecond, there are no words a second.
+    """
+
+    figures: dict[str, Figure] = field(default_factory=_figures)
+
+    def add(self, captions: Sequence[Caption], seconds: float) -> None:
+        """Counts a video's clean captions; `seconds` is the video's length."""
+        lengths = []
+        previous_end = 0.0
+        for caption in captions:
+            lengths.append(max(0.0, caption.end - max(caption.start, previous_end)))
+            previous_end = caption.end
+        words = sum(len(caption.text.split()) for caption in captions)
+        spoken = sum(lengths)
+        self.figures["video_seconds"].add(seconds)
+        self.figures["caption_seconds"].add(spoken)
+        self.figures["captions"].add(len(captions))
+        for length in lengths:
+            self.figures["seconds_per_caption"].add(length)
+        if seconds >= _INSTANT:
+            self.figures["words_per_video_second"].add(words / seconds)
+        if spoken >= _INSTANT:
+            self.figures["words_per_caption_second"].add(words / spoken)
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        return Statistics(
+            {name: figure + other.figures[name] for name, figure in self.figures.items()}
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """`Figure.to_json` of each figure, by name."""
+        return {name: figure.to_json() for name, figure in self.figures.items()}

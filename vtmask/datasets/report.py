@@ -1,0 +1,178 @@
+"""What became of every video of a build: counted while records are made, written as a report."""
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from vtmask import pages
+from vtmask.datasets.captions import Statistics
+from vtmask.errors import UserError
+
+_WORKING_FOLDER = "build"
+_COUNTS = "counts.json"
+_SPLITS = ("train", "validation", "test")  # come first, in this order
+_SHOWN = 200  # skipped videos, and reasons, of a split on the page
+_FIGURES = {
+    "video_seconds": ("Length of a video", "seconds", "videos"),
+    "captions": ("Captions of a video", "captions", "videos"),
+    "seconds_per_caption": ("Length of a caption", "seconds", "captions"),
+    "caption_seconds": ("Captioned time of a video", "seconds", "videos"),
+    "words_per_video_second": ("Words per second of video", "words", "videos"),
+    "words_per_caption_second": ("Words per second of captions", "words", "videos"),
+}
+
+
+@dataclass
+class Counts:
+    """What became of a number of videos; sums of two count both's.
+
+    Attributes:
+      videos: how many have a record.
+      skipped: id and reason of every video that has none.
+      problems: captions and annotations that were dropped or cut, by reason.
+      before, after: captions before and after de-duplication; `after` stays empty without it.
+    """
+
+    videos: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    problems: Counter[str] = field(default_factory=Counter)
+    before: Statistics = field(default_factory=Statistics)
+    after: Statistics = field(default_factory=Statistics)
+
+    def __add__(self, other: "Counts") -> "Counts":
+        total = Counts()
+        total += self
+        total += other
+        return total
+
+    def __iadd__(self, other: "Counts") -> "Counts":
+        self.videos += other.videos
+        self.skipped += other.skipped  # not a new list for each of a million videos
+        self.problems += other.problems
+        self.before += other.before
+        self.after += other.after
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        skipped = sorted(self.skipped)
+        return {
+            "videos": self.videos,
+            "num_skipped": len(skipped),
+            "reasons": dict(Counter(kind(reason) for _, reason in skipped).most_common()),
+            "dropped_or_cut": dict(sorted(self.problems.items())),
+            "captions": self.before.to_json(),
+            "captions_deduplicated": self.after.to_json(),
+            "skipped": [{"video_id": name, "reason": why} for name, why in skipped],
+        }
+
+    def write(self, folder: Path) -> None:
+        """Leaves the counts for `write`; a UserError where no video can be used."""
+        if not self.videos:
+            first = "; the first: video {}: {}".format(*self.skipped[0]) if self.skipped else ""
+            raise UserError(
+                f"split {folder.name}: none of its {len(self.skipped)} videos can be used{first}"
+            )
+        (folder / _COUNTS).write_text(json.dumps(self.to_json()))
+
+
+def kind(reason: str) -> str:
+    """A reason without what is different for every video: file names and numbers."""
+    return re.sub(r"\d+(\.\d+)?", "N", reason.split(": ", 1)[-1])
+
+
+def working_folder(data_path: Path, split: str) -> Path:
+    """Where a split's files lie until the build is finished."""
+    folder = data_path / _WORKING_FOLDER / split
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write(data_path: Path, name: str) -> None:
+    """Gathers the counts of a build that has just finished into build_report.json and .html.
+
+    The JSON has, by split, `Counts.to_json`: every skipped video. The page has what a person can
+    read of it.
+    """
+    folder = data_path / _WORKING_FOLDER
+    if not folder.exists():
+        return  # it had been built before
+    files = sorted(folder.glob(f"*/{_COUNTS}"), key=lambda path: _place(path.parent.name))
+    splits = {path.parent.name: json.loads(path.read_text()) for path in files}
+    (data_path / "build_report.json").write_text(json.dumps(splits, indent=2) + "\n")
+    (data_path / "build_report.html").write_text(_page(name, splits), encoding="utf-8")
+    shutil.rmtree(folder)
+
+
+def _place(split: str) -> tuple[int, str]:
+    return (_SPLITS.index(split) if split in _SPLITS else len(_SPLITS)), split
+
+
+def _page(name: str, splits: Mapping[str, Any]) -> str:
+    statistics = {split: _statistics(counts) for split, counts in splits.items()}
+    return pages.render(
+        "datasets/report.html.j2",
+        title=f"Build of {name}",
+        splits=splits,
+        statistics=statistics,
+        plots={
+            split: {figure: pages.plot(_histogram(figure, of)) for figure in _FIGURES}
+            for split, of in statistics.items()
+        },
+        figures=_FIGURES,
+        shown=_SHOWN,
+    )
+
+
+def _statistics(counts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Of the captions at each stage of the build."""
+    if not counts["captions_deduplicated"]["captions"]["count"]:
+        return {"captions": counts["captions"]}
+    return {
+        "before de-duplication": counts["captions"],
+        "after de-duplication": counts["captions_deduplicated"],
+    }
+
+
+def _histogram(name: str, stages: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """One figure at each stage: the first as an area, the other as a line over it."""
+    _, unit, of = _FIGURES[name]
+    figure = Figure(figsize=(4.4, 2.6), layout="constrained")
+    axes = figure.add_subplot(xlabel=unit, ylabel=f"share of {of}")
+    found = [stage[name] for stage in stages.values()]
+    width, bins = found[0]["bin_width"], len(found[0]["histogram"])
+    last = max((i for f in found for i, n in enumerate(f["histogram"]) if n), default=0)
+    edges = [i * width for i in range(max(last + 2, 10))][: bins + 1]
+    for number, (stage, values) in enumerate(zip(stages, found, strict=True)):
+        shares = [n / max(values["count"], 1) for n in values["histogram"][: len(edges) - 1]]
+        look: dict[str, Any] = {"fill": True, "alpha": 0.45} if number == 0 else {"linewidth": 1.5}
+        axes.stairs(shares, edges, color=pages.COLOURS[number], label=stage, **look)
+    axes.set_xlim(0, edges[-1])
+    axes.set_ylim(0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=width >= 1))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    if last == bins - 1:
+        _name_last_bin(axes, edges)
+    axes.grid(color=pages.INK, alpha=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(stages) > 1:
+        figure.legend(
+            loc="outside upper left", ncols=2, frameon=False, labelcolor=pages.INK, fontsize="small"
+        )
+    return figure
+
+
+def _name_last_bin(axes: Any, edges: list[float]) -> None:
+    """Its tick says that it holds all above."""
+    end = edges[-1]
+    ticks = [tick for tick in axes.get_xticks() if 0 <= tick < 0.85 * end]
+    labels = [f"{tick:g}" for tick in ticks]
+    axes.set_xticks([*ticks, (edges[-2] + end) / 2], [*labels, f"≥ {edges[-2]:g}"])

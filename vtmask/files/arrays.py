@@ -1,0 +1,37 @@
+"""NumPy's `.npy` files."""
+
+import tokenize
+from pathlib import Path
+
+import numpy as np
+
+from vtmask.errors import UserError, reason
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """The array of a `.npy` file; pickled objects are refused."""
+    # A map refuses a file that is shorter than its header says before any memory is taken.
+    mapped = map_array(path)
+    try:
+        return np.array(mapped)
+    except MemoryError as error:
+        raise UserError(f"{path}: does not fit into memory: {reason(error)}") from error
+
+
+def map_array(path: str | Path) -> np.ndarray:
+    """The same, read-only; of the file only what is used of the array gets read."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+    except (
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        tokenize.TokenError,
+    ) as error:
+        raise UserError(f"{path}: is not a whole .npy file of numbers: {reason(error)}") from error

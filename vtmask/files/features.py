@@ -1,0 +1,62 @@
+"""Files of features, and the card that says what made them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vtmask.errors import UserError
+from vtmask.files.text import field, read_json
+
+CARD = "features.json"  # in a folder of features, says what made them
+
+
+@dataclass(frozen=True)
+class FeatureCard:
+    """What `vtmask extract` tells of features, and in which file."""
+
+    path: Path
+    feature_extractor: str
+    seconds_per_feature: float
+
+
+def card_of(path: Path) -> FeatureCard | None:
+    """That of a `.npy` file, from the nearest folder above it that has one; None where none has."""
+    for folder in path.absolute().parents:
+        card = folder / CARD
+        if card.exists():
+            found, where = read_json(card), str(card)
+            return FeatureCard(
+                card,
+                field(found, "feature_extractor", str, where),
+                field(found, "seconds_per_feature", float, where),
+            )
+    return None
+
+
+def check_features(where: str, values: np.ndarray, size: int) -> np.ndarray:
+    """Features as records hold them: float16 [rows, size], C-contiguous.
+
+    Args:
+      where: file and video, for the error.
+      values: floats [rows, size].
+
+    Raises:
+      UserError: another shape or type, no rows, values that are not finite or beyond float16.
+    """
+    if values.ndim != 2 or values.shape[1] != size or not len(values):
+        raise UserError(
+            f"{where}: features have shape {values.shape}, expected [rows, {size}] and at "
+            "least one row"
+        )
+    if values.dtype.kind != "f":
+        raise UserError(f"{where}: features are {values.dtype}, expected floats")
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(values, np.float16)
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        finite = np.isfinite(values[row]).all()
+        problem = f"beyond {np.finfo(np.float16).max}, float16's limit" if finite else "not finite"
+        raise UserError(f"{where}: features of row {row} are {problem}; extract them again")
+    return features
