@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vtmask import export, program, tasks
+from vtmask import compatibility, export, program, tasks
 from vtmask.errors import UserError, check_choice
 from vtmask.evaluation import (
     captioning,
@@ -37,9 +37,6 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "segmentation": segmentation.evaluate,
     "moment_retrieval": moment_retrieval.evaluate,
 }
-# Settings of a task that training does not depend on: an evaluation may choose its own.
-_SEARCH = ("num_beams", "length_penalty", "max_decode_length", "temperature", "top_p")
-FREE_SETTINGS = {"direction", *_SEARCH}
 
 
 def main(config: ConfigDict, folder: str, out: Path) -> None:
@@ -78,7 +75,8 @@ def require_same_task(model: Model, folder: str, task: dict[str, Any]) -> None:
     trained = model.config["task"]
     for name, value in task.items():
         known = trained["name"] == task["name"] and name in trained
-        if known and name not in FREE_SETTINGS and trained[name] != value:
+        fixed = known and name not in compatibility.WHEN_EVALUATED
+        if fixed and trained[name] != value:
             raise UserError(
                 f"config.task.{name} is {value!r}, but {folder} was trained with {trained[name]!r}"
             )

@@ -16,15 +16,15 @@ def get_config() -> ConfigDict:
     config.sampler = ConfigDict()
     config.sampler.name = "labelled_windows"
     config.sampler.clips_per_record = 16  # windows; a video of COIN's has 15 on average
-    config.sampler.stride = 8
+    config.sampler.stride = config.model.get_oneway_ref("max_video_len") // 4
 
-    config.batch_size = config.sampler.clips_per_record
-    config.num_steps = 8 * 9_030  # epochs, videos
+    config.batch_size = config.sampler.get_oneway_ref("clips_per_record")
+    config.num_epochs = 8.0
 
     config.data.name = "coin"
 
     config.task = ConfigDict({"name": "segmentation"})
 
     config.eval.batch_size = 32
-    config.eval.stride = 16
+    config.eval.stride = config.model.get_oneway_ref("max_video_len") // 2
     return config

@@ -13,20 +13,20 @@ from configs import finetuning
 def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.batch_size = 1  # videos
-    config.num_steps = 5 * 18 * 30  # epochs, primary tasks, videos of each
+    config.num_epochs = 5.0
 
     config.data.name = "crosstask"
 
     config.task = ConfigDict()
     config.task.name = "step_localization"
-    config.task.isolated_layers = config.model.num_layers
+    config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
 
     config.sampler = ConfigDict()
     config.sampler.name = "step_windows"
     config.sampler.windows = 24
     config.sampler.max_steps = 16
-    config.sampler.stride = 16
+    config.sampler.stride = config.model.get_oneway_ref("max_video_len") // 2
 
     config.eval.batch_size = 32
-    config.eval.stride = 16
+    config.eval.stride = config.model.get_oneway_ref("max_video_len") // 2
     return config

@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     config = demo_finetuning.timed_annotations()
     config.task = ConfigDict()
     config.task.name = "moment_retrieval"
-    config.task.isolated_layers = config.model.num_layers
+    config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
 
     config.sampler = ConfigDict()
     config.sampler.name = "timed_texts"

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
 
     config.task = ConfigDict()
     config.task.name = "question_answering"
-    config.task.isolated_layers = config.model.num_layers
+    config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
 
     config.sampler = ConfigDict({"name": "descriptions"})
 

@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     config = demo_finetuning.get_config()
     config.task = ConfigDict()
     config.task.name = "retrieval"
-    config.task.isolated_layers = config.model.num_layers
+    config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
     config.task.direction = "t2v"
     config.task.negatives = "global"  # or "device"
 

@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.sampler = ConfigDict()
     config.sampler.name = "labelled_windows"
     config.sampler.clips_per_record = 1
-    config.sampler.stride = 10
+    config.sampler.stride = config.model.get_oneway_ref("max_video_len") // 2
 
-    config.eval.stride = 10
+    config.eval.stride = config.model.get_oneway_ref("max_video_len") // 2
     return config

@@ -13,7 +13,7 @@ from configs import finetuning
 def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.batch_size = 128
-    config.num_steps = 10 * 33_005 // config.batch_size  # epochs, sentences
+    config.num_epochs = 10.0
 
     config.data.name = "didemo"
 

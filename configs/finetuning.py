@@ -1,17 +1,17 @@
 """What fine-tuning on the public data sets shares: BERT-base sizes, the published optimizer.
 
 Published learning rates decay over a million updates, so they are as good as constant after the
-warm-up. Numbers of steps are those of the published epochs, from the numbers of samples that the
-data sets have whole. Name a start: --config.init_from=PRETRAINED/export.
+warm-up. Training starts from --config.init_from=PRETRAINED/export.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from configs import vlm
 
 
 def get_config() -> ConfigDict:
     config = vlm.get_config()
+    config.num_steps = config_dict.placeholder(int)  # None: those of num_epochs
     config.optim.warmup_steps = 122
     config.optim.power = 0.0
 

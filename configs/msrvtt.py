@@ -11,13 +11,13 @@ from configs import finetuning
 def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.batch_size = 256
-    config.num_steps = 10 * 9_000 * 20 // config.batch_size  # epochs, videos, sentences a video
+    config.num_epochs = 10.0
 
     config.data.name = "msrvtt/1k-a"
 
     config.task = ConfigDict()
     config.task.name = "retrieval"
-    config.task.isolated_layers = config.model.num_layers
+    config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
     config.task.direction = "t2v"
     config.task.negatives = "global"  # or "device"
 

@@ -11,13 +11,13 @@ from configs import finetuning
 def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.batch_size = 128
-    config.num_steps = 5 * 7_010 * 20 // config.batch_size  # epochs, videos, sentences a video
+    config.num_epochs = 5.0
 
     config.data.name = "msrvtt/multiple-choice"
 
     config.task = ConfigDict()
     config.task.name = "question_answering"
-    config.task.isolated_layers = config.model.num_layers
+    config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
     config.task.num_answers = 5
 
     config.sampler = ConfigDict({"name": "descriptions"})

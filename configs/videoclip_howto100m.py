@@ -5,16 +5,16 @@ alike with 16 clips each.
     python train.py --config=configs/videoclip_howto100m.py --config.init_from=bert --workdir=…
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from configs import videoclip
 
 
 def get_config() -> ConfigDict:
     config = videoclip.get_config()
-    videos = 32
-    config.batch_size = videos * config.sampler.clips_per_record
-    config.num_steps = 25 * 1_100_000 // videos
+    config.batch_size = 32 * config.sampler.get_oneway_ref("clips_per_record")
+    config.num_steps = config_dict.placeholder(int)  # None: those of num_epochs
+    config.num_epochs = 25.0
 
     config.data.name = "howto100m"
     return config

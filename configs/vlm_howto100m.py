@@ -7,7 +7,7 @@ The published batch is 256 clips, of 8 videos. Activations were float16 there:
 --config.model.dtype=bfloat16.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from configs import vlm
 
@@ -15,7 +15,8 @@ from configs import vlm
 def get_config() -> ConfigDict:
     config = vlm.get_config()
     config.sampler.clips_per_record = 32
-    config.num_steps = 15 * 1_100_000 * config.sampler.clips_per_record // config.batch_size
+    config.num_steps = config_dict.placeholder(int)  # None: those of num_epochs
+    config.num_epochs = 15.0
 
     config.data.name = "howto100m"
     return config

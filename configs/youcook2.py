@@ -11,13 +11,13 @@ from configs import finetuning
 def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.batch_size = 128
-    config.num_steps = 10 * 9_586 // config.batch_size  # epochs, clips
+    config.num_epochs = 10.0
 
     config.data.name = "youcook2/howto100m-pickles"
 
     config.task = ConfigDict()
     config.task.name = "retrieval"
-    config.task.isolated_layers = config.model.num_layers
+    config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
     config.task.direction = "t2v"
     config.task.negatives = "global"  # or "device"
 

@@ -11,7 +11,7 @@ from configs import finetuning
 def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.batch_size = 128
-    config.num_steps = 10 * 10_337 // config.batch_size  # epochs, clips
+    config.num_epochs = 10.0
 
     config.data.name = "youcook2/default"
 

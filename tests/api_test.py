@@ -25,9 +25,8 @@ from vtmask.evaluation import base, ordered_steps
 from vtmask.export import Model
 from vtmask.features import create, extract
 from vtmask.inputs import examples
-from vtmask.models import VideoCLIPConfig
-from vtmask.tasks import Captioning, StepLocalization, separate
-from vtmask.training import initial_params
+from vtmask.models import VideoCLIPConfig, initial_params
+from vtmask.tasks import Captioning, StepLocalization, encoding
 
 GUIDE = Path(__file__).parents[1] / "docs" / "api.md"
 LONGEST = 20
@@ -79,7 +78,7 @@ def tokens(text: str) -> np.ndarray:
 def alone(
     model: Model, function: Callable[..., Any], rows: list[examples.Example], *settings: Any
 ) -> np.ndarray:
-    """What a function of `vtmask.tasks.separate` gives for each row, padded to full length."""
+    """What a function of a model gives for each row, padded to full length."""
     apply = jax.jit(nn.apply(lambda *arguments: function(*arguments, *settings), model.module))
     found = [apply({"params": model.params}, *(x[None] for x in row.values())) for row in rows]
     return np.concatenate(found)
@@ -88,13 +87,14 @@ def alone(
 @pytest.mark.parametrize("form", FORMS)
 def test_embeddings_are_those_of_the_tasks(form: str, tmp_path: Path) -> None:
     exported, layers = FORMS[form]
+    form_ = encoding.create(layers)
     export.save(tmp_path / "export", exported)
     model = vtmask.load(tmp_path / "export")
     videos = [features(length) for length in LENGTHS]
     inputs = [examples.text(exported.module.config, tokens(text)) for text in TEXTS]
     assert sorted(i["text_mask"].sum() for i in inputs)[::4] == [1, 38]  # none, and cut
-    by_video = alone(exported, separate.embed_video, [clip(video) for video in videos], layers)
-    by_text = alone(exported, separate.embed_text, inputs, layers)
+    by_video = alone(exported, form_.embed_video, [clip(video) for video in videos])
+    by_text = alone(exported, form_.embed_text, inputs)
     embedded: Any = (
         (model.embed_video, videos, by_video),
         (model.embed_text, TEXTS, by_text),
@@ -131,11 +131,16 @@ def test_scores_are_dot_products() -> None:
     assert model.score([], TEXTS).shape == (0, len(TEXTS))
 
 
+def _frames_and_separator(model: Any, *video: Any) -> Any:
+    parts = encoding.Separate().encode_video(model, *video)
+    return jnp.concatenate([parts.frames, parts.separator], axis=1)
+
+
 def test_a_long_video_is_the_mean_over_its_seconds_and_separators() -> None:
     exported = SMALL
     video = features(2 * LONGEST + 3)
     parts = [video[start : start + LONGEST] for start in (0, LONGEST, 2 * LONGEST)]
-    hidden = alone(exported, separate.encode_video, [clip(part) for part in parts], None)
+    hidden = alone(exported, _frames_and_separator, [clip(part) for part in parts])
     states = [[*row[: len(part)], row[-1]] for row, part in zip(hidden, parts, strict=True)]
     model = VideoTextModel(exported)
     long, short = model.embed_video([video, video[:7]])
@@ -150,9 +155,10 @@ def test_seconds_are_scored_as_evaluation_scores_them(form: str) -> None:
     task = StepLocalization(layers)
     texts = [text for text in TEXTS if text]
     wanted_texts = base.embed_texts(exported, task.embed_steps, map(tokens, texts), 2)
+    encode_frames = task.encoding.encode_frames
     wanted: list[Any] = [
         frames @ wanted_texts.T
-        for frames in base.over_windows(exported, task.encode_frames, data, 3, LONGEST // 2)
+        for frames in base.over_windows(exported, encode_frames, data, 3, LONGEST // 2)
     ]
     model = VideoTextModel(exported)
     videos = [record["features"] for record in data.records]
@@ -210,18 +216,19 @@ def test_nothing_is_compiled_but_for_the_documented_shapes(
 ) -> None:
     traced: dict[str, list[tuple[int, ...]]] = {}
 
-    def count(module: Any, name: str) -> None:
+    def count(module: Any, name: str, place: int) -> None:
         function = getattr(module, name)
 
-        def counting(model: Any, values: Any, *arguments: Any, **settings: Any) -> Any:
+        def counting(*arguments: Any, **settings: Any) -> Any:
+            values = arguments[place]
             traced.setdefault(name, []).append(values.shape[:2])
-            return function(model, values, *arguments, **settings)
+            return function(*arguments, **settings)
 
         monkeypatch.setattr(module, name, counting)
 
     for name in ("embed_video", "embed_text", "encode_frames"):
-        count(separate, name)
-    count(api, "_generate")
+        count(encoding.Encoding, name, 2)
+    count(api, "_generate", 1)
     task = {"name": "captioning", "num_beams": 1, "max_decode_length": 5}
     model = VideoTextModel(vlm(task, num_layers=1))
     rng = np.random.default_rng(0)
@@ -290,7 +297,7 @@ def test_other_errors_name_what_to_do(tmp_path: Path) -> None:
         VideoTextModel(s3d, tmp_path / "weights.pth").embed_video("video.mp4")
     with pytest.raises(UserError, match="'made-up' can't be made here"):
         VideoTextModel(vlm()).embed_video("video.mp4")
-    with pytest.raises(UserError, match="a VideoCLIP, which can't write captions"):
+    with pytest.raises(UserError, match="captions are asked for, which VideoCLIP cannot do"):
         VideoTextModel(videoclip()).caption(features(3))
     with pytest.raises(UserError, match=r"^videos\[1\]: has 21 features, .* features\[:20\]"):
         VideoTextModel(vlm()).caption([features(20), features(21)])

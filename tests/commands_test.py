@@ -26,7 +26,7 @@ from data.folder.folder_dataset_builder import Builder, FolderConfig
 from vtmask import export, recipe
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
-from vtmask.training import Params
+from vtmask.training import Params, warm_start
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu"}
@@ -334,8 +334,8 @@ def test_a_classifier_is_kept_for_the_same_classes(
     assert model.class_names == names and model.params["classifier"]["bias"].shape == (9,)
 
     def start(config: ConfigDict, class_names: tuple[str, ...]) -> Params:
-        model_config = recipe.model_config(config, dataset)
-        return train.params_to_start_from(folder, model_config, dataset, class_names)
+        model_config = recipe.make_model(config, dataset).config
+        return warm_start.exported_params(folder, model_config, dataset, class_names)
 
     jax.tree.map(np.testing.assert_array_equal, start(config, names), model.params)
     assert "classifier" not in start(config, ("x", *names[1:]))

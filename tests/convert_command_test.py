@@ -28,8 +28,9 @@ from vtmask.convert.convert import Options
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model, S3DModel
 from vtmask.features.s3d import S3DFeatures
-from vtmask.models import VLM, VideoCLIP, VideoCLIPConfig, VLMConfig
-from vtmask.training import initial_params
+from vtmask.models import VLM, VideoCLIP, VideoCLIPConfig, VLMConfig, initial_params
+from vtmask.tasks.encoding import Isolated, Separate
+from vtmask.training import warm_start
 
 Weights = dict[str, np.ndarray]
 
@@ -189,8 +190,8 @@ def test_a_fine_tuned_vlm_and_its_classes(tmp_path: Path, vocab: Path) -> None:
 
 
 def test_a_vlm_fine_tuned_with_isolated_layers(tmp_path: Path, vocab: Path) -> None:
-    assert api.isolated_layers(converted(tmp_path, vlm(), vocab)) is None
-    assert api.isolated_layers(converted(tmp_path, vlm(), vocab, isolated_layers=1)) == 1
+    assert api.encoding(converted(tmp_path, vlm(), vocab)) == Separate()
+    assert api.encoding(converted(tmp_path, vlm(), vocab, isolated_layers=1)) == Isolated(1)
 
 
 def test_options_that_have_no_effect_are_refused(tmp_path: Path, vocab: Path, s3d: Weights) -> None:
@@ -588,13 +589,13 @@ def test_a_disk_that_is_full(tmp_path: Path, vocab: Path, monkeypatch: pytest.Mo
 
 def start(tmp_path: Path, vocab: Path, model_config: VLMConfig) -> Any:
     dataset = in_memory.dataset(tokenizer=tokenizers.load(vocab), feature_size=5)
-    return train.params_to_start_from(str(tmp_path / "export"), model_config, dataset, ())
+    return warm_start.exported_params(str(tmp_path / "export"), model_config, dataset, ())
 
 
 def test_a_vlm_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
     there = converted(tmp_path, bert(), vocab).params
     model_config = VLMConfig(**CONFIGS)
-    params = train.completed(start(tmp_path, vocab, model_config), VLM(model_config), 3)
+    params = warm_start.completed(start(tmp_path, vocab, model_config), VLM(model_config), 3)
     fresh = initial_params(VLM(model_config), 3)
     assert params.keys() == fresh.keys()
     for name, value in params.items():
@@ -605,7 +606,7 @@ def test_a_vlm_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
 def test_a_videoclip_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
     there = converted(tmp_path, bert(), vocab).params
     model_config = VideoCLIPConfig(**CONFIGS, num_video_layers=2)
-    params = train.completed(start(tmp_path, vocab, model_config), VideoCLIP(model_config), 3)
+    params = warm_start.completed(start(tmp_path, vocab, model_config), VideoCLIP(model_config), 3)
     fresh = initial_params(VideoCLIP(model_config), 3)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, fresh)
     jax.tree.map(

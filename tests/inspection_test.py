@@ -27,11 +27,11 @@ from configs import demo, demo_retrieval
 from vtmask import attention, masking, recipe, tokenizers
 from vtmask.inspection import inspect
 from vtmask.masking import MaskingScheme
-from vtmask.models import VLM
+from vtmask.models import VLM, initial_params
 from vtmask.tasks import Pretrain, Retrieval
-from vtmask.tasks.pretrain import WHOLE, Budget
+from vtmask.tasks.pretrain import FULL, Budget
 from vtmask.tokenizers import CONTROL_SYMBOLS, WordPiece
-from vtmask.training import initial_params, sharding
+from vtmask.training import sharding
 from vtmask.training.step import TrainState, make_train_step
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ class ToldMasks(Pretrain):
         batch: dict[str, jax.Array],
         masked: masking.Masked,
         deterministic: bool,
-        budget: Budget = WHOLE,
+        budget: Budget = FULL,
     ) -> Any:
         loss, _ = super().masked_loss(model, batch, masked, deterministic, budget)
         return loss, masked._asdict()
@@ -189,7 +189,7 @@ def shown(demo_dir: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     recipe_ = config(demo_dir)
     datasets = recipe.open_datasets(recipe_)
     datasets[0].seconds_per_feature = request.param  # 2.0: as if all were told twice as fast
-    model_config = recipe.model_config(recipe_, datasets[0])
+    model_config = recipe.make_model(recipe_, datasets[0]).config
     batches = recipe.make_batches(recipe_, datasets, model_config)
     source = batches.from_step(5)
     batch = inspect.with_masks(Pretrain(), next(source), 0, 5, model_config)

@@ -187,7 +187,7 @@ def test_joint_retrieval(golden_dir: Path) -> None:
         np.testing.assert_array_equal(masks, case[f"{name}_train/attention_mask"])
 
         task = Retrieval(num_isolated)
-        train = nn.apply(task.embed_pairs, model)({"params": params}, batch, True)
+        train = nn.apply(task.encoding.embed_pairs, model)({"params": params}, batch, True)
         evaluation = embed_separately(task, model, params, batch)
         for mode, (video, text) in {"train": train, "eval": evaluation}.items():
             prefix = f"{name}_{mode}/"
@@ -201,8 +201,8 @@ def embed_separately(task: Retrieval, model: AnyModel, params: Any, batch: Any) 
     """Pooled video and text, in a call each."""
     variables = {"params": params}
     return (
-        nn.apply(task.embed_video, model)(variables, batch["video"], batch["video_mask"]),
-        nn.apply(task.embed_text, model)(variables, batch["text"], batch["text_mask"]),
+        nn.apply(task.encoding.embed_video, model)(variables, batch["video"], batch["video_mask"]),
+        nn.apply(task.encoding.embed_text, model)(variables, batch["text"], batch["text_mask"]),
     )
 
 
@@ -332,7 +332,7 @@ def test_localization(golden_dir: Path) -> None:
     text, text_mask = jnp.asarray(case["step_caps"][:, 2:]), jnp.asarray(case["step_cmasks"][:, 2:])
     video, mask = jnp.asarray(case["vfeats"]), jnp.asarray(case["vmasks"])
     steps = nn.apply(task.embed_steps, model)(variables, text, text_mask)
-    frames = nn.apply(task.encode_frames, model)(variables, video, mask)
+    frames = nn.apply(task.encoding.encode_frames, model)(variables, video, mask)
     assert_close(frames[case["vmasks"]] @ steps.T, case["logits"])
 
 

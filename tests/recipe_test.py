@@ -17,33 +17,34 @@ def dataset(demo_dir: Path) -> Dataset:
 
 
 def test_classes_make_a_classifier_where_the_task_is_segmentation(dataset: Dataset) -> None:
-    model_config = recipe.model_config(synthetic.recipe("demo_segmentation"), dataset)
+    model_config = recipe.make_model(synthetic.recipe("demo_segmentation"), dataset).config
     assert model_config.num_classes == len(dataset.class_names) == 9
     assert (
         model_config.vocab_size == dataset.tokenizer.vocab_size and model_config.feature_size == 512
     )
-    assert recipe.model_config(synthetic.recipe("demo_localization"), dataset).num_classes == 0
+    assert recipe.make_model(synthetic.recipe("demo_localization"), dataset).config.num_classes == 0
     dataset.class_names = ()
     with pytest.raises(UserError, match="tiny/1.0.0/metadata.json: names no classes; segmentation"):
-        recipe.model_config(synthetic.recipe("demo_segmentation"), dataset)
+        recipe.make_model(synthetic.recipe("demo_segmentation"), dataset)
 
 
 def test_a_classifier_takes_data_sets_of_the_same_classes(dataset: Dataset, demo_dir: Path) -> None:
     other = Dataset("demo/tiny", "test", str(demo_dir))
     config = synthetic.recipe("demo_segmentation")
-    model_config = recipe.model_config(config, dataset)
+    model_config = recipe.make_model(config, dataset).config
     recipe.make_batches(config, [dataset, other], model_config)
     other.class_names = (*other.class_names[:-1], "jump")
     with pytest.raises(UserError, match="tiny/1.0.0: has other classes than .*; a classifier is"):
         recipe.make_batches(config, [dataset, other], model_config)
     retrieval = synthetic.recipe("demo_retrieval")
-    recipe.make_batches(retrieval, [dataset, other], recipe.model_config(retrieval, dataset))
+    recipe.make_batches(retrieval, [dataset, other], recipe.make_model(retrieval, dataset).config)
 
 
 def test_batches_of_a_recipe_for_many_devices_are_made_on_any_number(dataset: Dataset) -> None:
     config = synthetic.recipe("demo", sharding__model=64)
-    model_config = recipe.model_config(config, dataset)
+    model_config = recipe.make_model(config, dataset).config
     whole = next(recipe.make_batches(config, [dataset], model_config).from_step(0))
-    half = next(recipe.make_batches(config, [dataset], model_config, part=1, parts=2).from_step(0))
+    part = recipe.make_batches(config, [dataset], model_config, part=1, num_parts=2)
+    half = next(part.from_step(0))
     for name, values in whole.items():
         np.testing.assert_array_equal(half[name], values[config.batch_size // 2 :])

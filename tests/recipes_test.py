@@ -27,8 +27,8 @@ from vtmask.evaluation import captioning
 from vtmask.export import Model
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
+from vtmask.models import initial_params
 from vtmask.tokenizers import CONTROL_SYMBOLS
-from vtmask.training import initial_params
 from vtmask.training.metrics import read_metrics
 from vtmask.training.optimizer import make_schedule
 
@@ -177,9 +177,29 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 
 
+# Clips of an epoch of the published data sets.
+EPOCH_SIZES = {
+    "vlm_howto100m": 1_100_000 * 32,  # videos, clips a video
+    "videoclip_howto100m": 1_100_000 * 16,
+    "msrvtt": 9_000 * 20,  # videos, sentences a video
+    "msrvtt_qa": 7_010 * 20,
+    "youcook2": 9_586,  # sentences
+    "youcook2_captioning": 10_337,
+    "crosstask": 18 * 30,  # primary tasks, videos of each
+    "coin": 9_030 * 16,  # videos, windows a video
+    "didemo": 33_005,  # sentences
+}
+
+
+def resolved(config: ConfigDict, epoch_size: int) -> ConfigDict:
+    batches: Any = SimpleNamespace(epoch_size=epoch_size)
+    recipe.resolve_num_steps(config, batches)
+    return config
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_recipe_has_the_published_settings(name: str) -> None:
-    config = synthetic.recipe(name)
+    config = resolved(synthetic.recipe(name), EPOCH_SIZES.get(name, 0))
     found = {}
     for field in PUBLISHED[name]:
         value: Any = config
@@ -193,7 +213,7 @@ def test_a_recipe_has_the_published_settings(name: str) -> None:
     "name", [n for n in PUBLISHED if PUBLISHED[n].items() >= FINE_TUNING.items()]
 )
 def test_the_learning_rate_stays_after_the_warm_up(name: str) -> None:
-    config = synthetic.recipe(name)
+    config = resolved(synthetic.recipe(name), EPOCH_SIZES[name])
     schedule = make_schedule(config.optim, config.num_steps)
     rates = [float(schedule(step)) for step in (0, 60, 121, 122, config.num_steps - 1)]
     assert rates == pytest.approx([5e-5 / 122, 5e-5 * 61 / 122, 5e-5, 5e-5, 5e-5])
@@ -212,6 +232,39 @@ def test_a_recipe_fits_together(name: str) -> None:
     json.dumps(config.to_dict())  # a run writes its config
     if "eval" in config and "stride" in config.eval:
         assert config.eval.stride <= model_config.max_video_len
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_derives_from_an_overridden_field_follows_it(name: str) -> None:
+    published = synthetic.recipe(name)
+    config = synthetic.recipe(name, model__num_layers=24, model__max_video_len=40)
+    if published.task.get("isolated_layers"):
+        assert config.task.isolated_layers == 24
+    for part in ("sampler", "eval"):
+        stride = published.get(part, {}).get("stride")
+        if stride:
+            windows = published.model.max_video_len / stride
+            assert config[part].stride == int(40 / windows)
+
+    if "clips_per_record" in config.sampler:
+        per_record = published.batch_size // published.sampler.clips_per_record
+        config.sampler.clips_per_record = 7
+        follows = name in ("coin", "videoclip_howto100m")
+        assert config.batch_size == (7 * per_record if follows else published.batch_size)
+
+    config = synthetic.recipe(name, batch_size=10)
+    if config.num_steps is None:
+        config.num_epochs = 2.5
+        assert resolved(config, 1000).num_steps == 250
+        assert config.num_epochs is None  # its steps are known
+        assert resolved(synthetic.recipe(name, num_steps=3), 1000).num_steps == 3
+
+
+def test_a_zero_shot_recipe_keeps_the_sizes_of_its_task() -> None:
+    config = zeroshot.get_config("demo_retrieval")
+    assert config.task.isolated_layers is None and config.model.num_layers == 3
+    config.model.num_layers = 4
+    assert config.task.isolated_layers is None
 
 
 def test_every_recipe_of_a_data_set_is_checked() -> None:
@@ -367,7 +420,7 @@ def test_videoclip_does_a_task_without_training_for_it(
     tiny = {field: value for field, value in TINY.items() if not field.startswith("eval")}
     longest = {"model__max_video_len": 30, "model__num_video_layers": 1}
     pretrained = synthetic.recipe("videoclip", **tiny | longest)
-    module = models.create(recipe.model_config(pretrained, dataset))
+    module = recipe.make_model(pretrained, dataset)
     inputs = (dataset.tokenizer, dataset.feature_extractor, dataset.seconds_per_feature)
     model = Model(module, initial_params(module, 0), *inputs, pretrained.to_dict())
     export.save(tmp_path / "export", model)
@@ -432,4 +485,4 @@ def test_what_videoclip_is_not_trained_for(task: str) -> None:
     config = synthetic.recipe("videoclip", task=ConfigDict({"name": task}))
     dataset: Any = None
     with pytest.raises(UserError, match=f"config.task.name is {task}, which VideoCLIP cannot do"):
-        recipe.model_config(config, dataset)
+        recipe.make_model(config, dataset)

@@ -15,8 +15,8 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from configs import demo
-from vtmask.models import VLM, VLMConfig
-from vtmask.training import Params, initial_params
+from vtmask.models import VLM, VLMConfig, initial_params
+from vtmask.training import Params
 
 CONFIGS = VLMConfig(
     hidden_size=32,
@@ -58,7 +58,7 @@ class SyntheticBatches:
     batch_size: int = 16
     nan_step: int | None = None
 
-    def from_step(self, start_step: int, params: Any) -> Iterator[dict[str, np.ndarray]]:
+    def from_step(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
         step = start_step
         while True:
             batch = self.batch(step)
@@ -66,9 +66,6 @@ class SyntheticBatches:
                 batch["video"][3, 0, 0] = np.nan
             yield batch
             step += 1
-
-    def needs_params(self, step: int) -> bool:
-        return False
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(step)

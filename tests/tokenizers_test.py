@@ -120,7 +120,7 @@ def test_a_tokenizer_is_found_in_its_folder(tokenizer: Tokenizer, tmp_path: Path
 def test_a_model_takes_the_ids_of_its_tokenizer(tokenizer: Tokenizer) -> None:
     dataset: Any = SimpleNamespace(tokenizer=tokenizer, feature_size=3)
     config = ConfigDict({"model": {"name": "vlm"}, "task": {"name": "pretrain"}})
-    model_config = recipe.model_config(config, dataset)
+    model_config = recipe.make_model(config, dataset).config
     assert model_config.vocab_size == tokenizer.vocab_size
     found = [
         model_config.pad_id,

@@ -30,8 +30,10 @@ from vtmask import export, files, tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import windows
 from vtmask.models import VLM
-from vtmask.tasks import separate
-from vtmask.tasks.captioning import PROMPT_LENGTH, Captioning
+from vtmask.tasks import encoding as encodings
+from vtmask.tasks.base import require_vlm
+from vtmask.tasks.captioning import PROMPT_LENGTH, Captioning, require_head
+from vtmask.tasks.encoding import Encoding, Isolated
 
 Video = np.ndarray | Array | str | os.PathLike[str]
 Videos = Video | Sequence[Video]
@@ -43,8 +45,8 @@ SHORTEST = 8
 class VideoTextModel:
     """A VLM or a VideoCLIP; `vtmask.load` makes it.
 
-    Each modality goes through the model alone, in the form that the model was trained for; see
-    `isolated_layers`.
+    Each modality runs alone, in the form of encoding that the model was trained for; see
+    `encoding`.
 
     Attributes:
       exported: module, parameters, tokenizer, config, and what the features are.
@@ -53,18 +55,18 @@ class VideoTextModel:
     def __init__(self, exported: export.Model, s3d_weights: str | Path | None = None):
         self.exported = exported
         self._s3d_weights = s3d_weights
-        layers = isolated_layers(exported)
-        self._embed_video = _compiled(exported, separate.embed_video, isolated_layers=layers)
-        self._embed_text = _compiled(exported, separate.embed_text, isolated_layers=layers)
-        self._encode_frames = _compiled(exported, separate.encode_frames, isolated_layers=layers)
+        form = encoding(exported)
+        self._embed_video = _compiled(exported, form.embed_video)
+        self._embed_text = _compiled(exported, form.embed_text)
+        self._encode_frames = _compiled(exported, form.encode_frames)
         self._generate = _compiled(exported, _generate, task=captioning(exported))
 
     def embed_video(self, video: Videos) -> np.ndarray:
         """Embeddings of whole videos, float32 [H], or [videos, H] of a list.
 
-        Up to max_video_len seconds it is that of `vtmask.tasks.separate.embed_video`. Longer videos
-        go through in consecutive windows of max_video_len, of which the last may be shorter; the
-        embedding is the mean over all seconds and the [SEP] of each window.
+        A video of up to max_video_len seconds runs in one window. A longer one runs in consecutive
+        windows of max_video_len, of which the last may be shorter; the embedding is the mean over
+        all seconds and the [SEP] of each window.
 
         Raises:
           UserError: a video can't be read, or its features are not what the model was trained on.
@@ -146,9 +148,8 @@ class VideoTextModel:
           UserError: as `embed_video`; the model is a VideoCLIP or has no prediction head; a video
             is longer than max_video_len, as a caption is of one clip.
         """
-        if not isinstance(self.exported.module, VLM):
-            raise UserError("the model is a VideoCLIP, which can't write captions; load a VLM")
-        tasks.require_head(self.exported.params)
+        require_vlm(type(self._model_config), "captions are asked for", "load a VLM")
+        require_head(self.exported.params)
         size = self._model_config.max_video_len
         videos = self._read(video)
         for (name, _), features in zip(_named(video), videos, strict=True):
@@ -235,16 +236,16 @@ class VideoTextModel:
         return S3DFeatures(self._s3d_weights)
 
 
-def isolated_layers(exported: export.Model) -> int | None:
-    """Which form of `vtmask.tasks.separate` the model was trained for.
+def encoding(exported: export.Model) -> Encoding:
+    """The form of encoding that the model was trained for.
 
-    That of the config's task where it says so; all layers isolated for segmentation, as its
-    classifier is trained; None, the form of pre-training, else.
+    It is that of the config's task. A classifier for segmentation is trained with all layers
+    isolated. A task that does not say has the form of pre-training.
     """
     task = exported.config.get("task", {})
     if task.get("name") == "segmentation":
-        return exported.module.config.num_layers
-    return task.get("isolated_layers")
+        return Isolated(exported.module.config.num_layers)
+    return encodings.create(task.get("isolated_layers"))
 
 
 def captioning(exported: export.Model) -> Captioning:

@@ -1,9 +1,9 @@
 """Objectives of pre-training and fine-tuning, in float32.
 
-All are a softmax: queries score candidates by dot products, and each query has a label, its right
-candidate. The scores of all queries with all candidates are never in memory together.
+Every objective is a softmax. Queries score candidates by dot products, and each query has a label,
+its right candidate. The joint softmax never materialises all scores: it takes queries in blocks.
 
-Arrays are grouped as `vtmask.unpadding` has it, so that each part of a mesh scores its own queries.
+Arrays have the groups of `vtmask.unpadding`, so each part of a mesh scores its own queries.
 """
 
 import math
@@ -14,25 +14,25 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vtmask import unpadding
+from vtmask import mesh
 
-CLOSED = -1e9  # finite, as a difference of two scores may be of two closed ones
+CLOSED = -1e9  # finite, so that the difference of two closed scores is not NaN
 BLOCK_SCORES = 2**26  # scores of a group in memory at a time: 256 MiB
 
-# Whose embeddings are negatives: the whole batch's, or those of the device's own part of it.
+# Negatives across devices: embeddings of the whole batch, or of the device's own part of it.
 Negatives = Literal["global", "device"]
 NEGATIVES = get_args(Negatives)
 
 
 class Queries(NamedTuple):
-    """What is scored.
+    """What scores candidates.
 
     Attributes:
       hidden: [groups, M, H].
       label: index of the right candidate, int [groups, M].
       weight: of the query's cross-entropy in the loss, [groups, M].
-      constant: a score that takes part in the query's softmax besides the candidates', -inf where
-        there is none: [groups, M].
+      constant: one more score in the query's softmax, beside those of the candidates; -inf for
+        none: [groups, M].
     """
 
     hidden: Array
@@ -42,12 +42,11 @@ class Queries(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What queries are scored with.
+    """What queries score.
 
     Attributes:
       embeddings: [groups, C, H].
-      open: False where a candidate takes part in the softmax of those queries only whose label it
-        is: [groups, C].
+      open: False if the candidate counts only as a positive, never as a negative: [groups, C].
       bias: added to scores, [C].
     """
 
@@ -59,8 +58,7 @@ class Candidates(NamedTuple):
 def cross_entropy(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
     """The weighted sum of the queries' cross-entropies, and each of them, without a gradient.
 
-    Takes queries in blocks. Where a gradient is wanted it comes from the same pass, as the weights
-    are known: no score is computed twice.
+    The gradient comes from the same pass, as the weights are known: no score is computed twice.
 
     Returns:
       float32 [] and [groups, M].
@@ -72,15 +70,15 @@ def cross_entropy(queries: Queries, candidates: Candidates) -> tuple[Array, Arra
 
 
 def contrastive(queries: Array, candidates: Array, negatives: Negatives = "global") -> Array:
-    """Each query [B, H] against the candidates [B, H] of the batch, its own the right one.
+    """Mean cross-entropy of each query [B, H] over the candidates [B, H] of the batch: [].
 
-    Scores are plain dot products, without temperature, as published. Text queries over video
-    candidates is T2V, the reverse V2T.
+    Query i's right candidate is i. Scores are plain dot products, without temperature, as
+    published. Text queries with video candidates are T2V, the reverse V2T.
     """
-    groups = unpadding.groups()
+    groups = mesh.num_groups()
     grouped = queries.reshape(groups, -1, queries.shape[-1])
     of_group = grouped.shape[:2]
-    first, embeddings = offered(candidates.reshape(grouped.shape), negatives)
+    first, embeddings = candidates_of(candidates.reshape(grouped.shape), negatives)
     loss, _ = cross_entropy(
         Queries(
             grouped,
@@ -95,14 +93,15 @@ def contrastive(queries: Array, candidates: Array, negatives: Negatives = "globa
     return loss
 
 
-def offered(embeddings: Array, negatives: Negatives) -> tuple[Array, Array]:
-    """What each group's queries are scored with, of embeddings that each group has.
+def candidates_of(embeddings: Array, negatives: Negatives) -> tuple[Array, Array]:
+    """The candidates of each group's queries: the embeddings of all groups, or of its own.
 
     Args:
-      embeddings: [groups, F, ...].
+      embeddings: of each group, [groups, F, ...].
+      negatives: "global" for all groups, "device" for its own.
 
     Returns:
-      The index of a group's own first one, [groups, 1], and the candidates, [groups, C, ...].
+      The index of the group's first embedding, [groups, 1], and candidates, [groups, C, ...].
     """
     groups, size, *rest = embeddings.shape
     if negatives == "device":
@@ -118,7 +117,7 @@ def scores(hidden: Array, candidates: Array) -> Array:
 
 
 def _aligned(candidates: Candidates) -> Candidates:
-    """Their number a multiple of 8, by closed ones: products of 16 bits read 8 at a time."""
+    """Adds closed candidates up to a multiple of 8, as 16-bit matmuls read 8 at a time."""
     more = -candidates.open.shape[1] % 8
     return Candidates(
         jnp.pad(candidates.embeddings, ((0, 0), (0, more), (0, 0))),
@@ -180,18 +179,18 @@ _cross_entropy.defvjp(_forward, _backward)
 
 
 def _rounded(candidates: Candidates, queries: Queries) -> Candidates:
-    """Embeddings as exact as what they are multiplied with, once for all blocks."""
+    """Embeddings in the queries' precision, cast once for all blocks."""
     return candidates._replace(embeddings=candidates.embeddings.astype(queries.hidden.dtype))
 
 
 def _scored(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
-    """Cross-entropies [groups, M], and probabilities less those of the labels [groups, M, C]."""
-    found = _product("gmh,gch->gmc", queries.hidden, candidates.embeddings) + candidates.bias
-    right = jnp.arange(found.shape[-1]) == queries.label[..., None]
-    found = jnp.where(candidates.open[:, None] | right, found, CLOSED)
-    normalizer = jnp.logaddexp(jax.nn.logsumexp(found, axis=-1), queries.constant)
-    losses = normalizer - jnp.where(right, found, 0.0).sum(axis=-1)
-    return losses, jnp.exp(found - normalizer[..., None]) - right
+    """Cross-entropies [groups, M], and probabilities less the labels' one-hot [groups, M, C]."""
+    scores = _product("gmh,gch->gmc", queries.hidden, candidates.embeddings) + candidates.bias
+    right = jnp.arange(scores.shape[-1]) == queries.label[..., None]
+    scores = jnp.where(candidates.open[:, None] | right, scores, CLOSED)
+    normalizer = jnp.logaddexp(jax.nn.logsumexp(scores, axis=-1), queries.constant)
+    losses = normalizer - jnp.where(right, scores, 0.0).sum(axis=-1)
+    return losses, jnp.exp(scores - normalizer[..., None]) - right
 
 
 def _over_blocks(
@@ -200,11 +199,11 @@ def _over_blocks(
     queries: Queries,
     candidates: Candidates,
 ) -> tuple[Any, Any]:
-    """Scans `block` over queries, few enough at a time, as `jax.lax.scan` does."""
+    """Scans `block` over blocks of queries whose scores take `BLOCK_SCORES` at most."""
     groups, size = queries.label.shape
     blocks = math.ceil(size * candidates.open.shape[1] / BLOCK_SCORES)
-    shared = unpadding.parts("model")
-    length = math.ceil(size / (blocks * shared)) * shared
+    model_parts = mesh.num_parts("model")
+    length = math.ceil(size / (blocks * model_parts)) * model_parts
 
     def split(x: Array) -> Array:
         rest = [(0, 0)] * (x.ndim - 2)
@@ -215,10 +214,10 @@ def _over_blocks(
         return x.swapaxes(0, 1).reshape(groups, blocks * length, *x.shape[3:])[:, :size]
 
     def shared_block(sums: Any, queries: Queries) -> tuple[Any, Any]:
-        return block(sums, queries._replace(hidden=unpadding.split(queries.hidden, "model")))
+        return block(sums, queries._replace(hidden=mesh.split(queries.hidden, "model")))
 
-    sums, found = jax.lax.scan(shared_block, sums, jax.tree.map(split, queries))
-    return sums, jax.tree.map(join, found)
+    sums, outputs = jax.lax.scan(shared_block, sums, jax.tree.map(split, queries))
+    return sums, jax.tree.map(join, outputs)
 
 
 def _product(formula: str, a: Array, b: Array) -> Array:

@@ -1,49 +1,62 @@
-"""What a recipe says of its data: which data sets, which clips of them, which sizes follow."""
+"""A recipe's config to data sets, model and batches: the only place that knows them all."""
 
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
-from vtmask import tasks
+from vtmask import models, tasks
 from vtmask.errors import UserError, check_choice
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
-from vtmask.models import CONFIGS, AnyModel, VLMConfig
+from vtmask.models import AnyModel, VLMConfig
+from vtmask.tasks.base import Task
 from vtmask.tasks.retrieval import Retrieval
 from vtmask.training.retrieval_augmented import RetrievalAugmented
 
-_OF_VLM = ("pretrain", "captioning", "segmentation")
-
 
 def open_datasets(config: ConfigDict) -> list[Dataset]:
-    """The data set that `config.data.name` names, or several, with commas between them."""
+    """The data sets that `config.data.name` names, separated by commas."""
     data = config.data
     return [Dataset(name.strip(), data.split, data.dir or None) for name in data.name.split(",")]
 
 
-def model_config(config: ConfigDict, dataset: Dataset) -> VLMConfig:
-    """Sizes of the recipe's model, with those that features, tokenizer and classes determine."""
-    settings = config.model.to_dict()
-    name = settings.pop("name")
-    check_choice("config.model.name", name, CONFIGS)
-    if name == "videoclip" and config.task.name in _OF_VLM:
-        raise tasks.needs_vlm(config.task.name)
+def make_model(config: ConfigDict, dataset: Dataset) -> AnyModel:
+    """The recipe's model; features, tokenizer and classes of the data set complete its sizes.
+
+    Raises:
+      UserError: there is no such model, its configuration is wrong, or it cannot do the task.
+    """
+    values = config.model.to_dict()
+    name = values.pop("name")
+    check_choice("config.model.name", name, models.CONFIGS)
+    tasks.require_model_for(config.task.name, models.CONFIGS[name])
     tokenizer = dataset.tokenizer
-    classifies = config.task.name == "segmentation"
-    if classifies and not dataset.class_names:
-        raise UserError(f"{dataset.path}/metadata.json: names no classes; segmentation needs them")
-    return CONFIGS[name](
-        **settings,
-        num_classes=len(dataset.class_names) if classifies else 0,
-        vocab_size=tokenizer.vocab_size,
-        feature_size=dataset.feature_size,
-        pad_id=tokenizer.pad_id,
-        cls_id=tokenizer.cls_id,
-        sep_id=tokenizer.sep_id,
-        mask_id=tokenizer.mask_id,
+    return models.create(
+        models.CONFIGS[name](
+            **values,
+            num_classes=len(class_names(config, dataset)),
+            vocab_size=tokenizer.vocab_size,
+            feature_size=dataset.feature_size,
+            pad_id=tokenizer.pad_id,
+            cls_id=tokenizer.cls_id,
+            sep_id=tokenizer.sep_id,
+            mask_id=tokenizer.mask_id,
+        )
     )
+
+
+def class_names(config: ConfigDict, dataset: Dataset) -> tuple[str, ...]:
+    """Names of the classes that the recipe's task classifies; () if it has no classifier.
+
+    Raises:
+      UserError: the data set has no classes, though the task needs them.
+    """
+    if config.task.name != "segmentation":
+        return ()
+    if not dataset.class_names:
+        raise UserError(f"{dataset.path}/metadata.json: names no classes; segmentation needs them")
+    return dataset.class_names
 
 
 def make_batches(
@@ -51,7 +64,7 @@ def make_batches(
     datasets: list[Dataset],
     model_config: VLMConfig,
     part: int = 0,
-    parts: int = 1,
+    num_parts: int = 1,
 ) -> TrainingBatches:
     """The recipe's batches, or a part of each; see `vtmask.training.sharding.part_of_batch`."""
     for dataset in datasets[1:]:
@@ -68,8 +81,19 @@ def make_batches(
         config.seed,
         weights=config.data.weights or (1.0,) * len(datasets),
         host=part,
-        num_hosts=parts,
+        num_hosts=num_parts,
     )
+
+
+def resolve_num_steps(config: ConfigDict, batches: TrainingBatches) -> None:
+    """Sets `config.num_steps`, unless it is set, to the steps of `config.num_epochs`.
+
+    `TrainingBatches.epoch_size` says what an epoch is. A resolved config has no `num_epochs`.
+    """
+    if config.num_steps is None:
+        config.num_steps = max(int(config.num_epochs * batches.epoch_size) // config.batch_size, 1)
+    if "num_epochs" in config:
+        config.num_epochs = None
 
 
 def is_retrieval_augmented(config: ConfigDict) -> bool:
@@ -78,9 +102,9 @@ def is_retrieval_augmented(config: ConfigDict) -> bool:
 
 
 def retrieval_augmented(
-    config: ConfigDict, batches: TrainingBatches, model: AnyModel, task: Any, workdir: Path
+    config: ConfigDict, batches: TrainingBatches, model: AnyModel, task: Task, workdir: Path
 ) -> TrainingBatches | RetrievalAugmented:
-    """The batches as they are, or retrieval-augmented where the recipe says so."""
+    """The batches as they are, or retrieval-augmented ones if the recipe says so."""
     if not is_retrieval_augmented(config):
         return batches
     if not isinstance(task, Retrieval):

@@ -32,14 +32,15 @@ def clips(*lengths: int) -> list[Example]:
 def embed(clip: Example) -> Array:
     """The clip's embedding from a call of its own."""
     inputs = {name: x[None] for name, x in clip.items()}
-    apply = nn.apply(Retrieval(None).embed_video, MODEL.module)
+    apply = nn.apply(Retrieval(None).encoding.embed_video, MODEL.module)
     return apply({"params": MODEL.params}, **inputs)[0]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 50])
 def test_each_example_has_its_own_result(batch_size: int) -> None:
     inputs = clips(2, 6, 4)
-    found = list(base.apply(MODEL, Retrieval(None).embed_video, inputs, batch_size, "clips"))
+    embed_video = Retrieval(None).encoding.embed_video
+    found = list(base.apply(MODEL, embed_video, inputs, batch_size, "clips"))
     np.testing.assert_allclose(found, [embed(clip) for clip in inputs], rtol=1e-4, atol=1e-4)
 
 
@@ -56,11 +57,11 @@ def test_equal_texts_go_through_the_model_once(monkeypatch: pytest.MonkeyPatch) 
     text = mock.Mock(side_effect=examples.text)
     monkeypatch.setattr(base.examples, "text", text)
     texts: list[Any] = [[7, 8], np.array([9], np.int32), np.array([7, 8], np.int32), []]
-    found = base.embed_texts(MODEL, Retrieval(None).embed_text, texts, 2)
+    found = base.embed_texts(MODEL, Retrieval(None).encoding.embed_text, texts, 2)
     assert [call.args[1].tolist() for call in text.mock_calls] == [[7, 8], [9], []]
     assert found.shape == (4, CONFIGS.hidden_size)
     np.testing.assert_array_equal(found[0], found[2])
-    alone = base.embed_texts(MODEL, Retrieval(None).embed_text, texts[1:2], 2)
+    alone = base.embed_texts(MODEL, Retrieval(None).encoding.embed_text, texts[1:2], 2)
     np.testing.assert_allclose(found[1], alone[0], rtol=1e-4, atol=1e-4)
 
 

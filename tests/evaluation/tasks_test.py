@@ -36,7 +36,7 @@ from vtmask.export import Model
 from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Clip, Example
-from vtmask.models import VLM
+from vtmask.models import VLM, initial_params
 from vtmask.tasks import (
     MomentRetrieval,
     QuestionAnswering,
@@ -45,7 +45,6 @@ from vtmask.tasks import (
     StepLocalization,
 )
 from vtmask.tasks.segmentation import TextLabels, classes_by_names
-from vtmask.training import initial_params
 
 EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "demo_retrieval": retrieval.evaluate,
@@ -81,7 +80,7 @@ class Evaluated:
         self.task = tasks.create(self.config.task)
         self.dataset = Dataset("demo/tiny", "validation", str(demo_dir))
         self.records = [self.dataset[i] for i in range(self.dataset.num_records)]
-        module = VLM(recipe.model_config(self.config, self.dataset))
+        module = recipe.make_model(self.config, self.dataset)
         self.model = Model(
             module,
             initial_params(module, 0),
@@ -193,8 +192,9 @@ def test_the_report_shows_the_predictions(every: Evaluated, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("every", ["demo_retrieval"], indirect=True)
 def test_retrieval_is_that_of_all_scores(every: Evaluated) -> None:
-    videos = np.stack([every.video(every.task.embed_video, r) for r in every.records])
-    sentences = [every.texts(every.task.embed_text, r["descriptions"]) for r in every.records]
+    encoding = every.task.encoding
+    videos = np.stack([every.video(encoding.embed_video, r) for r in every.records])
+    sentences = [every.texts(encoding.embed_text, r["descriptions"]) for r in every.records]
     scores = np.concatenate(sentences) @ videos.T
     assert every.found.metrics == {
         "text to video": metrics.retrieval(scores),
@@ -215,8 +215,8 @@ def test_questions_are_answered_by_the_highest_score(every: Evaluated) -> None:
     retrieval_ = Retrieval(1)
     right = []
     for record, prediction in zip(every.records, every.found.predictions, strict=True):
-        answers = every.texts(retrieval_.embed_text, record["choices"])
-        scores = answers @ every.video(retrieval_.embed_video, record)
+        answers = every.texts(retrieval_.encoding.embed_text, record["choices"])
+        scores = answers @ every.video(retrieval_.encoding.embed_video, record)
         np.testing.assert_allclose(prediction["scores"], scores, rtol=1e-3, atol=1e-3)
         assert prediction["answers"] == record["choices"]["text"]
         assert prediction["correct"] == record["choices"]["correct"]
@@ -252,7 +252,8 @@ def test_steps_are_put_in_order_where_their_scores_are_highest(every: Evaluated)
     assigned, shown = [], []
     for record, prediction in zip(every.records, every.found.predictions, strict=True):
         steps = every.texts(every.task.embed_steps, record["step_texts"])
-        seconds = ordered_steps.assign(every.windows(every.task.encode_frames, record) @ steps.T)
+        frames = every.windows(every.task.encoding.encode_frames, record)
+        seconds = ordered_steps.assign(frames @ steps.T)
         assert prediction["predicted"] == seconds.tolist()
         there = np.zeros((len(record["features"]), len(steps)), bool)
         done = record["steps"]
@@ -272,11 +273,11 @@ def test_moments_are_ranked_by_their_frames(every: Evaluated) -> None:
     predictions = iter(every.found.predictions)
     ranked, times = [], []
     for record in every.records:
-        frames = every.video(every.task.encode_frames, record)
+        frames = every.video(every.task.encoding.encode_frames, record)
         frames = np.pad(frames, ((0, 30 - len(frames)), (0, 0)))[None]
         mask = np.arange(30)[None] < len(record["features"])
         field = record["moments"]
-        sentences = every.texts(every.task.embed_text, field)
+        sentences = every.texts(every.task.encoding.embed_text, field)
         for text, sentence, time in zip(field["text"], sentences, field["times"], strict=True):
             order = moments.rank(frames, sentence[None], mask, np.array([field["num_segments"]]))[0]
             prediction = next(predictions)
@@ -307,9 +308,10 @@ def several_texts() -> Any:
 def test_every_text_of_a_video_is_a_query_and_the_best_is_its_answer() -> None:
     dataset, task = several_texts(), Retrieval(None)
     found = retrieval.evaluate(MODEL, task, dataset, SETTINGS)
-    videos = np.stack([alone(MODEL, task.embed_video, clip(MODEL, r)) for r in dataset.records])
+    embed_video = task.encoding.embed_video
+    videos = np.stack([alone(MODEL, embed_video, clip(MODEL, r)) for r in dataset.records])
     sentences = [
-        text_embeddings(MODEL, task.embed_text, r["descriptions"]) for r in dataset.records
+        text_embeddings(MODEL, task.encoding.embed_text, r["descriptions"]) for r in dataset.records
     ]
     owner = np.repeat([0, 1, 2], [1, 3, 2])
     scores = np.concatenate(sentences) @ videos.T
@@ -348,12 +350,13 @@ def test_timed_texts_are_matched_with_their_own_part() -> None:
     parts = [(0, 4), (4, 8)]
     videos = np.stack(
         [
-            alone(MODEL, task.embed_video, clip(MODEL, r, *part))
+            alone(MODEL, task.encoding.embed_video, clip(MODEL, r, *part))
             for r in dataset.records
             for part in parts
         ]
     )
-    sentences = [text_embeddings(MODEL, task.embed_text, r["clips"]) for r in dataset.records]
+    embed_text = task.encoding.embed_text
+    sentences = [text_embeddings(MODEL, embed_text, r["clips"]) for r in dataset.records]
     scores = np.concatenate(sentences) @ videos.T
     assert found.metrics["text to video"] == metrics.retrieval(scores)
     names = ["v0 0–4 s", "v0 4.5–7.25 s", "v1 0–4 s", "v1 4.5–7.25 s"]
@@ -369,7 +372,7 @@ def test_one_video_with_one_text() -> None:
 def test_segmentation_without_a_classifier_goes_by_the_names() -> None:
     dataset, labels = in_memory.dataset(), TextLabels()
     found = segmentation.evaluate(MODEL, Segmentation(), dataset, SETTINGS)
-    names = text_embeddings(MODEL, labels.embed_names, texts(*in_memory.CLASSES[1:]))
+    names = text_embeddings(MODEL, labels.encoding.embed_text, texts(*in_memory.CLASSES[1:]))
 
     def scores(module: VLM, video: jax.Array, video_mask: jax.Array) -> jax.Array:
         return labels.scores(module, video, video_mask, jnp.asarray(names))

@@ -9,14 +9,14 @@ import pytest
 from jax import Array
 
 from vtmask.models.dropout import Dropout
-from vtmask.unpadding import Packing, packing
+from vtmask.unpadding import Selection, select
 
 X = jnp.ones((64, 50, 30))
 
 
-def drop(x: Array, where: Packing | None = None, seed: int = 0, rate: float = 0.1) -> Any:
+def drop(x: Array, selection: Selection | None = None, seed: int = 0, rate: float = 0.1) -> Any:
     rngs = {"dropout": jax.random.key(seed)}
-    return Dropout(rate).apply({}, x, False, where, rngs=rngs)
+    return Dropout(rate).apply({}, x, False, selection, rngs=rngs)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
@@ -33,11 +33,11 @@ def test_entries_are_lost_at_the_rate_and_all_are_independent(rate: float) -> No
     np.testing.assert_allclose(between, 0, atol=5 / len(rows) ** 0.5)
 
 
-def test_packed_rows_lose_what_they_lose_in_place() -> None:
+def test_gathered_rows_lose_what_they_lose_in_place() -> None:
     chosen = jax.random.bernoulli(jax.random.key(1), 0.5, X.shape[:2])
-    where = packing(chosen, 2000)
+    selection = select(chosen, 2000)
     expected = jnp.where(chosen[..., None], drop(X), 0)
-    np.testing.assert_array_equal(where.unpack(drop(where.pack(X), where)), expected)
+    np.testing.assert_array_equal(selection.scatter(drop(selection.gather(X), selection)), expected)
 
 
 def test_a_key_draws_others() -> None:

@@ -22,7 +22,8 @@ def test_the_loss_is_the_mean_over_frames_and_steps(isolated_layers: int | None)
         steps, mask = (BATCH[name][video] for name in ("steps", "steps_mask"))
         there = mask.any(axis=1)
         clips = BATCH["video"][video], BATCH["video_mask"][video]
-        frames = np.asarray(synthetic.apply(task.encode_frames, CONFIGS, *clips), np.float64)
+        encode_frames = task.encoding.encode_frames
+        frames = np.asarray(synthetic.apply(encode_frames, CONFIGS, *clips), np.float64)
         texts = np.asarray(synthetic.apply(task.embed_steps, CONFIGS, steps, mask), np.float64)
         scores = frames[BATCH["video_mask"][video]] @ texts[there].T
         shown = BATCH["shown"][video][BATCH["video_mask"][video]][:, there]
@@ -35,7 +36,7 @@ def test_steps_are_pooled_as_texts_of_retrieval_and_zero_where_missing() -> None
     steps, mask = BATCH["steps"][0], BATCH["steps_mask"][0]
     found = synthetic.apply(TASK.embed_steps, CONFIGS, steps, mask)
     expected = synthetic.apply(
-        Retrieval(CONFIGS.num_layers).embed_text, CONFIGS, steps[:3], mask[:3]
+        Retrieval(CONFIGS.num_layers).encoding.embed_text, CONFIGS, steps[:3], mask[:3]
     )
     np.testing.assert_allclose(found[:3], expected, rtol=1e-5, atol=1e-6)
     assert not np.asarray(found[3:]).any()

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import synthetic
 
-from vtmask.tasks import separate
 from vtmask.tasks.moments import MomentRetrieval
 from vtmask.tasks.retrieval import Retrieval
 
@@ -20,22 +19,19 @@ def test_the_loss_is_that_of_t2v_retrieval() -> None:
 @pytest.mark.parametrize("isolated_layers", [2, None])
 def test_frames_are_those_that_retrieval_pools(isolated_layers: int | None) -> None:
     task = MomentRetrieval(isolated_layers)
-    frames = synthetic.apply(task.encode_frames, synthetic.CALM, *VIDEO)
+    frames = synthetic.apply(task.encoding.encode_frames, synthetic.CALM, *VIDEO)
     assert frames.shape == (6, 6, 32) and frames.dtype == np.float32
-    whole = synthetic.apply(
-        lambda model, video, mask: separate.encode_video(model, video, mask, isolated_layers),
-        synthetic.CALM,
-        *VIDEO,
-    )
-    np.testing.assert_array_equal(frames, whole[:, :-1])
-    pooled = synthetic.apply(Retrieval(isolated_layers).embed_video, synthetic.CALM, *VIDEO)
+    parts = synthetic.apply(task.encoding.encode_video, synthetic.CALM, *VIDEO)
+    np.testing.assert_array_equal(frames, parts.frames)
+    retrieval = Retrieval(isolated_layers)
+    pooled = synthetic.apply(retrieval.encoding.embed_video, synthetic.CALM, *VIDEO)
     lengths = BATCH["video_mask"].sum(axis=1, keepdims=True)
-    total = (frames * BATCH["video_mask"][..., None]).sum(axis=1) + whole[:, -1]
+    total = (frames * BATCH["video_mask"][..., None]).sum(axis=1) + parts.separator[:, 0]
     np.testing.assert_allclose(pooled, total / (lengths + 1), rtol=1e-4, atol=1e-5)
 
 
 def test_sentences_are_pooled_as_in_retrieval() -> None:
     text = BATCH["text"], BATCH["text_mask"]
-    found = synthetic.apply(MomentRetrieval(2).embed_text, synthetic.CALM, *text)
-    expected = synthetic.apply(Retrieval(2).embed_text, synthetic.CALM, *text)
+    found = synthetic.apply(MomentRetrieval(2).encoding.embed_text, synthetic.CALM, *text)
+    expected = synthetic.apply(Retrieval(2).encoding.embed_text, synthetic.CALM, *text)
     np.testing.assert_array_equal(found, expected)

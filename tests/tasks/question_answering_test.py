@@ -21,8 +21,9 @@ def test_the_loss_is_that_of_v2t_retrieval() -> None:
 def test_scores_are_dot_products_with_the_answers(isolated_layers: int | None) -> None:
     task, retrieval = QuestionAnswering(isolated_layers, 3), Retrieval(isolated_layers)
     scores = synthetic.apply(task.scores, synthetic.CALM, *VIDEO, *ANSWERS)
-    videos = synthetic.apply(retrieval.embed_video, synthetic.CALM, *VIDEO)
-    texts = synthetic.apply(retrieval.embed_text, synthetic.CALM, BATCH["text"], BATCH["text_mask"])
+    videos = synthetic.apply(retrieval.encoding.embed_video, synthetic.CALM, *VIDEO)
+    text = BATCH["text"], BATCH["text_mask"]
+    texts = synthetic.apply(retrieval.encoding.embed_text, synthetic.CALM, *text)
     every = np.asarray(videos) @ np.asarray(texts).T
     np.testing.assert_allclose(scores, [every[0, :3], every[1, 3:]], rtol=1e-4, atol=1e-4)
 

@@ -17,7 +17,7 @@ LAYERS = synthetic.CALM.num_layers
 
 def together(task: Retrieval, batch: dict[str, np.ndarray] = BATCH) -> tuple[Any, Any]:
     def embed(model: VLM, batch: Any) -> Any:
-        return task.embed_pairs(model, batch, deterministic=True)
+        return task.encoding.embed_pairs(model, batch, deterministic=True)
 
     return synthetic.apply(embed, synthetic.CALM, batch)
 
@@ -25,8 +25,8 @@ def together(task: Retrieval, batch: dict[str, np.ndarray] = BATCH) -> tuple[Any
 def apart(task: Retrieval, batch: dict[str, np.ndarray] = BATCH) -> tuple[Any, Any]:
     video, text = (batch["video"], batch["video_mask"]), (batch["text"], batch["text_mask"])
     return (
-        synthetic.apply(task.embed_video, synthetic.CALM, *video),
-        synthetic.apply(task.embed_text, synthetic.CALM, *text),
+        synthetic.apply(task.encoding.embed_video, synthetic.CALM, *video),
+        synthetic.apply(task.encoding.embed_text, synthetic.CALM, *text),
     )
 
 

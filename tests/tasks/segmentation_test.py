@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import synthetic
 
-from vtmask.models import VLM
+from vtmask.models import VLM, initial_params
+from vtmask.tasks import encoding
 from vtmask.tasks.retrieval import Retrieval
 from vtmask.tasks.segmentation import Segmentation, TextLabels, classes_by_names
-from vtmask.training import initial_params
 
 CONFIGS = dataclasses.replace(synthetic.CALM, num_classes=4)
 BATCH = synthetic.labelled_batch()
@@ -77,11 +77,11 @@ def test_bfloat16_activations_give_nearly_the_same_loss() -> None:
 
 @pytest.mark.parametrize("isolated_layers", [2, None])
 def test_names_score_frames_by_dot_products(isolated_layers: int | None) -> None:
-    labels = TextLabels(isolated_layers)
+    labels = TextLabels(encoding.create(isolated_layers))
     text = synthetic.SyntheticBatches(3).batch(5)
     words = text["text"], text["text_mask"]
-    names = synthetic.apply(labels.embed_names, CONFIGS, *words)
-    pooled = synthetic.apply(Retrieval(isolated_layers).embed_text, CONFIGS, *words)
+    names = synthetic.apply(labels.encoding.embed_text, CONFIGS, *words)
+    pooled = synthetic.apply(Retrieval(isolated_layers).encoding.embed_text, CONFIGS, *words)
     np.testing.assert_array_equal(names, pooled)
     video = BATCH["video"], BATCH["video_mask"]
     scores = synthetic.apply(labels.scores, CONFIGS, *video, names)

@@ -17,8 +17,8 @@ import numpy as np
 import synthetic
 
 from vtmask import program, tasks
-from vtmask.models import VLM
-from vtmask.training import distributed, initial_params, sharding, train
+from vtmask.models import VLM, initial_params
+from vtmask.training import distributed, sharding, train
 
 
 class Part(synthetic.SyntheticBatches):
@@ -27,11 +27,11 @@ class Part(synthetic.SyntheticBatches):
     seconds = 0.0
     model = 1
 
-    def from_step(self, start_step: int, params: Any) -> Iterator[dict[str, np.ndarray]]:
+    def from_step(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
         part, number = sharding.part_of_batch(self.model)
         share = self.batch_size // number
         rows = slice(part * share, (part + 1) * share)
-        for batch in super().from_step(start_step, params):
+        for batch in super().from_step(start_step):
             time.sleep(self.seconds)
             yield {name: x[rows] for name, x in batch.items()}
 

@@ -17,12 +17,12 @@ from vtmask import recipe
 from vtmask.errors import UserError
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
-from vtmask.inputs.pipeline import TrainingBatches
-from vtmask.models import VideoCLIP, VideoCLIPConfig
-from vtmask.tasks import separate
+from vtmask.inputs.pipeline import Batch, TrainingBatches
+from vtmask.models import VideoCLIP, VideoCLIPConfig, initial_params
+from vtmask.tasks.encoding import Separate
 from vtmask.tasks.pretrain import Pretrain
 from vtmask.tasks.retrieval import Retrieval
-from vtmask.training import Params, initial_params, retrieval_augmented, sharding, train
+from vtmask.training import Params, retrieval_augmented, sharding, train
 from vtmask.training.retrieval_augmented import RetrievalAugmented, draw_clusters, nearest
 
 VIDEOS_A_BATCH, CLIPS = 4, 3  # of 24 videos: an epoch is 6 batches
@@ -61,8 +61,14 @@ def augmented(
     return RetrievalAugmented(source, model, task, workdir, clips_per_video, index)
 
 
-def never() -> Params:
-    raise AssertionError("clusters were made again")
+def taken(source: RetrievalAugmented, params: Params, steps: range) -> list[Batch]:
+    """The batches of steps from 0, as training takes them."""
+    stream, found = source.from_step(0), []
+    for step in steps:
+        if source.needs_params(step):
+            source.prepare(step, params)
+        found.append(next(stream))
+    return found
 
 
 def squared_distances(videos: np.ndarray) -> np.ndarray:
@@ -133,8 +139,8 @@ def test_videos_are_embedded_as_the_mean_of_their_clips(
     found_batch = dataclasses.replace(drawn, sampler=sampler).in_order(order[1:2], 2 * 6 + 1)
     batch = jax.tree.map(jnp.asarray, next(found_batch))
     bound = model.bind({"params": params})
-    video = separate.embed_video(bound, batch["video"], batch["video_mask"], None)
-    text = separate.embed_text(bound, batch["text"], batch["text_mask"], None)
+    video = Separate().embed_video(bound, batch["video"], batch["video_mask"])
+    text = Separate().embed_text(bound, batch["text"], batch["text_mask"])
     clips_of = np.asarray(video + text).reshape(VIDEOS_A_BATCH, CLIPS, -1) / 2
     np.testing.assert_allclose(found[4:8], clips_of.mean(axis=1), rtol=1e-5, atol=1e-5)
 
@@ -142,20 +148,11 @@ def test_videos_are_embedded_as_the_mean_of_their_clips(
 def test_an_epoch_is_of_its_own_clusters(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
 ) -> None:
-    """Parameters are asked for when an epoch begins, and batches have its clusters' videos."""
+    """Parameters are needed when an epoch begins, and batches have its clusters' videos."""
     source = augmented(tmp_path, dataset, model)
-    asked: list[int] = []
-    taken = 0
-
-    def now() -> Params:
-        asked.append(taken)
-        return params
-
-    stream = source.from_step(0, now)
-    for step in range(13):
-        next(stream)
-        taken = step + 1
-    assert asked == [0, 6, 12]
+    needed = [step for step in range(13) if source.needs_params(step)]
+    assert needed == [0, 6, 12]
+    assert len(taken(source, params, range(13))) == 13
     kept = [np.load(tmp_path / "clusters" / f"epoch-0000{epoch}.npy") for epoch in range(3)]
     assert (kept[0] != kept[1]).any()
     names = [dataset[int(i)]["video_id"] for i in kept[1][2]]
@@ -169,8 +166,8 @@ def test_an_epoch_is_of_its_own_clusters(
 def test_a_resume_reads_the_clusters_of_its_epoch(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
 ) -> None:
-    whole = list(islice(augmented(tmp_path, dataset, model).from_step(0, lambda: params), 6))
-    rest = list(islice(augmented(tmp_path, dataset, model).from_step(4, never), 2))
+    whole = taken(augmented(tmp_path, dataset, model), params, range(6))
+    rest = list(islice(augmented(tmp_path, dataset, model).from_step(4), 2))
     for one, other in zip(whole[4:], rest, strict=True):
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -178,11 +175,9 @@ def test_a_resume_reads_the_clusters_of_its_epoch(
 def test_hosts_share_the_same_global_batches(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
 ) -> None:
-    whole = list(islice(augmented(tmp_path, dataset, model).from_step(0, lambda: params), 3))
+    whole = taken(augmented(tmp_path, dataset, model), params, range(3))
     parts = [
-        list(
-            islice(augmented(tmp_path, dataset, model, host=i, num_hosts=2).from_step(0, never), 3)
-        )
+        list(islice(augmented(tmp_path, dataset, model, host=i, num_hosts=2).from_step(0), 3))
         for i in range(2)
     ]
     for step, batch in enumerate(whole):
@@ -193,18 +188,18 @@ def test_hosts_share_the_same_global_batches(
 def test_a_resume_inside_an_epoch_needs_its_clusters(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
 ) -> None:
-    next(augmented(tmp_path, dataset, model).from_step(0, lambda: params))
+    taken(augmented(tmp_path, dataset, model), params, range(1))
     path = tmp_path / "clusters/epoch-00000.npy"
     np.save(path, np.load(path) + 20)
     problem = "epoch-00000.npy: is damaged or of other data, expected 6 batches"
     with pytest.raises(UserError, match=problem):
-        next(augmented(tmp_path, dataset, model).from_step(2, never))
+        next(augmented(tmp_path, dataset, model).from_step(2))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=problem):
-        next(augmented(tmp_path, dataset, model).from_step(2, never))
+        next(augmented(tmp_path, dataset, model).from_step(2))
     path.unlink()
     with pytest.raises(UserError, match="epoch-00000.npy: is missing, so the run can't go on"):
-        next(augmented(tmp_path, dataset, model).from_step(2, never))
+        next(augmented(tmp_path, dataset, model).from_step(2))
 
 
 class Killed(Exception):
@@ -223,10 +218,11 @@ def test_a_resumed_run_ends_with_the_same_bits(
         source = augmented(tmp_path / folder, dataset, model)
 
         class Stopped:
-            inputs, video_ids, needs_params = source.inputs, source.video_ids, source.needs_params
+            inputs, video_ids = source.inputs, source.video_ids
+            needs_params, prepare = source.needs_params, source.prepare
 
-            def from_step(self, start: int, params: Callable[[], Params]) -> Any:
-                for step, batch in enumerate(source.from_step(start, params), start):
+            def from_step(self, start: int) -> Any:
+                for step, batch in enumerate(source.from_step(start), start):
                     stop(step)
                     yield batch
 

@@ -12,10 +12,11 @@ import optax
 import pytest
 import synthetic
 
+from vtmask import masking
 from vtmask.errors import UserError
-from vtmask.models import VLM, VLMConfig
+from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks import Pretrain, Retrieval
-from vtmask.training import initial_params, make_train_step, sharding
+from vtmask.training import make_train_step, sharding
 from vtmask.training.step import initial_state
 
 BATCH = synthetic.SyntheticBatches().batch(0)
@@ -69,7 +70,8 @@ def test_a_batch_that_no_budget_holds_is_computed_whole() -> None:
 )
 def test_the_budget_that_fits(too_small: Any, fits: int) -> None:
     task = Pretrain(budgets=(too_small,))
-    assert task.fitting(BATCH, jax.random.key(0), synthetic.CALM) == fits
+    masked = masking.mask(jax.random.key(0), BATCH, task.scheme, synthetic.CALM)
+    assert task.fitting_budget(BATCH, masked) == fits
 
 
 @pytest.mark.parametrize("remat", ["none", "products", "all"])
@@ -91,7 +93,7 @@ def gradients(fresh: VLMConfig, model_config: VLMConfig) -> Any:
 
     def loss(params: Any) -> Any:
         def of_model(model: VLM) -> jax.Array:
-            video, text = task.embed_pairs(model, BATCH, deterministic=True)
+            video, text = task.encoding.embed_pairs(model, BATCH, deterministic=True)
             return (video * text).sum() / len(video)
 
         return VLM(model_config).apply({"params": params}, method=of_model)

@@ -23,11 +23,10 @@ from vtmask import disk, export, files, models, tokenizers
 from vtmask.errors import UserError, reason
 from vtmask.export import BertModel, Model, S3DModel
 from vtmask.files import pytorch
-from vtmask.models import VLM, VLMConfig
+from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.models.s3d import MAX_WORDS, S3D
 from vtmask.models.transformer import LAYER_NORM_EPSILON, Bert, EncoderConfig
 from vtmask.tokenizers import Tokenizer
-from vtmask.training import initial_params
 
 _MODULES = {  # of the published code, and ours; # is the number of a layer
     "videomlp.linear1": "video_mlp/in",

@@ -17,7 +17,7 @@ from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Example
 from vtmask.models.vlm import VLM
-from vtmask.tasks.captioning import Captioning
+from vtmask.tasks.captioning import Captioning, require_head
 
 
 def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigDict) -> Evaluation:
@@ -31,9 +31,8 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
       UserError: pycocoevalcap is not installed; the field is not of timed texts, or empty in all
         videos; the model is a VideoCLIP or has no prediction head.
     """
-    if not isinstance(model.module, VLM):
-        raise tasks.needs_vlm("captioning")
-    tasks.require_head(model.params)
+    tasks.require_model_for("captioning", type(model.module.config))
+    require_head(model.params)
     field = settings.field
     captions.scorers()  # fails before captions are generated
 

@@ -30,7 +30,8 @@ def evaluate(
     every = [step for steps in tokens for step in steps]
     texts = base.embed_texts(model, task.embed_steps, every, batch_size)
     embeddings = np.split(texts, np.cumsum([len(steps) for steps in tokens])[:-1])
-    frames = base.over_windows(model, task.encode_frames, dataset, batch_size, settings.stride)
+    encode_frames = task.encoding.encode_frames
+    frames = base.over_windows(model, encode_frames, dataset, batch_size, settings.stride)
     found = [
         ordered_steps.assign(states @ steps.T)
         for states, steps in zip(frames, embeddings, strict=True)

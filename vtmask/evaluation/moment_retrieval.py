@@ -48,11 +48,10 @@ def evaluate(
     num_segments = np.array([sentence["num_segments"] for sentence in sentences])
     times = [sentence["times"] for sentence in sentences]
     texts = base.embed_texts(
-        model, task.embed_text, [sentence["tokens"] for sentence in sentences], batch_size
+        model, task.encoding.embed_text, [sentence["tokens"] for sentence in sentences], batch_size
     )
-    hidden = np.stack(
-        list(base.apply(model, task.encode_frames, _videos(model, dataset), batch_size, "videos"))
-    )
+    encode_frames, videos = task.encoding.encode_frames, _videos(model, dataset)
+    hidden = np.stack(list(base.apply(model, encode_frames, videos, batch_size, "videos")))
     seconds = np.arange(SEGMENTS * SECONDS)
     padding = max(len(seconds) - hidden.shape[1], 0)
     hidden = np.pad(hidden, ((0, 0), (0, padding), (0, 0)))[:, : len(seconds)]

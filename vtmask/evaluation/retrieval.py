@@ -48,9 +48,9 @@ def evaluate(model: Model, task: Retrieval, dataset: Dataset, settings: ConfigDi
     pairs, tokens = _pairs(dataset, settings.field)
     clips = _clips(model, dataset, settings.field)
     videos = np.stack(
-        list(base.apply(model, task.embed_video, clips, settings.batch_size, "videos"))
+        list(base.apply(model, task.encoding.embed_video, clips, settings.batch_size, "videos"))
     )
-    texts = base.embed_texts(model, task.embed_text, tokens, settings.batch_size)
+    texts = base.embed_texts(model, task.encoding.embed_text, tokens, settings.batch_size)
     found = {
         TEXT_TO_VIDEO: rank(texts, videos, pairs.video_of, _SHOWN),
         VIDEO_TO_TEXT: rank(videos, texts, _texts_of(pairs), _SHOWN),

@@ -124,7 +124,7 @@ def _match_names(
     del task
     labels = TextLabels()
     tokens = model.tokenizer.encode(dataset.class_names[1:])
-    names = jnp.asarray(base.embed_texts(model, labels.embed_names, tokens, batch_size))
+    names = jnp.asarray(base.embed_texts(model, labels.encoding.embed_text, tokens, batch_size))
     for scores in base.over_windows(model, labels.scores, dataset, batch_size, stride, names=names):
         predicted = np.asarray(classes_by_names(jnp.asarray(scores), names))
         yield {"predicted": predicted, "best_name": 1 + scores.argmax(axis=1)}

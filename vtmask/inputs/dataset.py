@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
+from tqdm import tqdm
 
 from vtmask import tokenizers
 from vtmask.datasets import records
 from vtmask.errors import UserError, reason
 
+_RECORDS_AT_A_TIME = 64
 _OTHER_FILES = 256  # that a process has open beside its shards
 _PARTS = ("tokens", "num_tokens", "start", "end", "label")  # of texts, what samplers read
 _INPUTS = ("feature_extractor", "feature_size", "seconds_per_feature", "tokenizer_sha256")
@@ -137,6 +139,22 @@ class Dataset:
         """Serialised records as tensors; see `vtmask.datasets.records.parse`."""
         parts = {field: self._parts(field) for field in fields}
         return records.parse(serialized, self.feature_size, self.seconds_per_feature, parts)
+
+    def count_texts(self, field: str) -> int:
+        """Texts that a field of all records has; reads the whole split.
+
+        Raises:
+          UserError: the data set has no such field of texts.
+        """
+        self._parts(field)
+        specs = {f"{field}/num_tokens": tf.io.RaggedFeature(tf.int64)}
+        count = 0
+        starts = range(0, self.num_records, _RECORDS_AT_A_TIME)
+        for start in tqdm(starts, f"count {field}", leave=False, disable=len(starts) < 8):
+            end = min(start + _RECORDS_AT_A_TIME, self.num_records)
+            parsed = tf.io.parse_example(self.read(range(start, end)), specs)
+            count += int(tf.size(parsed[f"{field}/num_tokens"].flat_values))
+        return count
 
     def _parts(self, field: str) -> list[str]:
         """What a field of texts has for a sampler; nothing for `labels`."""

@@ -63,9 +63,8 @@ class TrainingBatches:
         for dataset in self.datasets[1:]:
             dataset.require_same_inputs(self.datasets[0])
 
-    def from_step(self, start_step: int, params: object = None) -> Generator[Batch, None, None]:
-        """This host's part of the batches of `start_step` and after, whatever the parameters."""
-        del params
+    def from_step(self, start_step: int) -> Generator[Batch, None, None]:
+        """This host's part of the batches of `start_step` and after."""
         mine = self._host_slice
 
         @tf.autograph.experimental.do_not_convert
@@ -75,10 +74,6 @@ class TrainingBatches:
 
         steps = tf.data.Dataset.counter(start_step, dtype=tf.int64)
         return _batches(self._make_batch, steps.map(plan))
-
-    def needs_params(self, step: int) -> bool:
-        del step
-        return False
 
     def in_order(self, order: np.ndarray, start_step: int) -> Generator[Batch, None, None]:
         """This host's part of batches of given records of the only data set.
@@ -116,6 +111,16 @@ class TrainingBatches:
     def records_per_batch(self) -> int:
         """R, of the global batch."""
         return self.batch_size // self.sampler.clips_per_record
+
+    @functools.cached_property
+    def epoch_size(self) -> int:
+        """Clips of an epoch: every text once if the sampler draws annotated texts, otherwise
+        `clips_per_record` of every video."""
+        field = self.sampler.epoch_field
+        if field is None:
+            videos = sum(dataset.num_records for dataset in self.datasets)
+            return videos * self.sampler.clips_per_record
+        return sum(dataset.count_texts(field) for dataset in self.datasets)
 
     @property
     def _host_slice(self) -> slice:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from vtmask import settings
 from vtmask.errors import UserError, check_choice
 from vtmask.models.vlm import VLMConfig
 
@@ -37,6 +38,7 @@ class Sampler(Protocol):
       fields: what it reads of a record beside its features.
       clips_per_record: K.
       draws: random numbers a clip takes.
+      epoch_field: field whose texts make an epoch; None if the videos do.
     """
 
     @property
@@ -47,6 +49,9 @@ class Sampler(Protocol):
 
     @property
     def draws(self) -> int: ...
+
+    @property
+    def epoch_field(self) -> str | None: ...
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         """Clips [R, K, …]; the same for the same `random`, int64 [R, K, draws] of all values."""
@@ -71,6 +76,7 @@ class CaptionWindows:
     max_tokens: int = 64
     fields: tuple[str, ...] = dataclasses.field(default=("captions",), init=False)
     draws: int = dataclasses.field(default=3, init=False)
+    epoch_field: str | None = dataclasses.field(default=None, init=False)
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         first, last, begin, end = self.text_windows(records, random)
@@ -142,6 +148,7 @@ class Descriptions:
     clips_per_record: int = dataclasses.field(default=1, init=False)
     fields: tuple[str, ...] = dataclasses.field(default=("descriptions",), init=False)
     draws: int = dataclasses.field(default=1, init=False)
+    epoch_field: str | None = dataclasses.field(default="descriptions", init=False)
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         texts = records["descriptions"]
@@ -168,6 +175,10 @@ class TimedTexts:
     def fields(self) -> tuple[str, ...]:
         return (self.field,)
 
+    @property
+    def epoch_field(self) -> str:
+        return self.field
+
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         texts = records[self.field]
         require(texts["count"] > 0, records, f"field {self.field} is empty; expected timed texts")
@@ -193,6 +204,7 @@ class LabelledWindows:
     stride: int = 16
     fields: tuple[str, ...] = dataclasses.field(default=("labels",), init=False)
     draws: int = dataclasses.field(default=1, init=False)
+    epoch_field: str | None = dataclasses.field(default=None, init=False)
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         num_features, labels = records["num_features"], records["labels"]
@@ -231,6 +243,7 @@ class StepWindows:
     clips_per_record: int = dataclasses.field(default=1, init=False)
     fields: tuple[str, ...] = dataclasses.field(default=("steps", "step_texts"), init=False)
     draws: int = dataclasses.field(default=1, init=False)
+    epoch_field: str | None = dataclasses.field(default=None, init=False)
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         texts, num_features = records["step_texts"], records["num_features"]
@@ -283,16 +296,13 @@ SAMPLERS: dict[str, Any] = {
 
 
 def create(name: str, config: VLMConfig, **options: Any) -> Sampler:
-    """The sampler of this name; UserError where there is none, or it lacks an option."""
+    """The sampler of this name, with the options of a recipe's `config.sampler`.
+
+    Raises:
+      UserError: there is no such sampler, or an option is unknown or missing.
+    """
     check_choice("config.sampler.name", name, SAMPLERS)
-    fields = dataclasses.fields(SAMPLERS[name])
-    known = {field.name: field for field in fields if field.init and field.name != "config"}
-    for option in options.keys() - known.keys():
-        raise UserError(f"config.sampler.{option}: {name} takes {', '.join(sorted(known))}")
-    for option, field in known.items():
-        if field.default is dataclasses.MISSING and option not in options:
-            raise UserError(f"config.sampler.{option} is missing; {name} needs it")
-    return SAMPLERS[name](config, **options)
+    return settings.create(SAMPLERS[name], options, "config.sampler", name, config=config)
 
 
 def require(condition: tf.Tensor, records: Records, problem: str) -> None:

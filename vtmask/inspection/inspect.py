@@ -91,7 +91,7 @@ def main(config: ConfigDict, step: int, num_clips: int, out: str | None) -> None
     """Prints what the model sees at a step; writes a page of it where `out` names a folder."""
     task = tasks.create(config.task)
     datasets = recipe.open_datasets(config)
-    model_config = recipe.model_config(config, datasets[0])
+    model_config = recipe.make_model(config, datasets[0]).config
     batches = recipe.make_batches(config, datasets, model_config)
     read, rate = read_batches(batches, step)
     if "text" not in read[0]:

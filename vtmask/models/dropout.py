@@ -1,4 +1,4 @@
-"""Dropout that a batch's form has no effect on."""
+"""Dropout that depends neither on unpadding nor on the number of devices."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.random import threefry2x32_p
 
-from vtmask.unpadding import Packing
+from vtmask.unpadding import Selection
 
 _LEVELS = 2**16
 
@@ -14,26 +14,35 @@ _LEVELS = 2**16
 class Dropout(nn.Module):
     """Sets entries to zero at a rate and scales the others by 1 / (1 - rate) (Hinton et al., 2012).
 
-    What is drawn for a row depends on the rng "dropout" and on the row's number in the batch: rows
-    lose the same entries whether they are packed or not, and on any number of devices.
+    A row's entries are drawn from the rng "dropout" and from the row's number in the batch. So a
+    row loses the same entries with and without unpadding, and on any number of devices.
     """
 
     rate: float
 
     @nn.compact
-    def __call__(self, x: Array, deterministic: bool, where: Packing | None = None) -> Array:
-        """Of rows [..., N], packed as `where` has it."""
+    def __call__(self, x: Array, deterministic: bool, selection: Selection | None = None) -> Array:
+        """Drops entries of rows: [..., N] -> [..., N].
+
+        Args:
+          x: rows in the order of the batch, or the selected ones, [groups, slots, N].
+          deterministic: returns `x`.
+          selection: which rows of the batch `x` has; None is all.
+        """
         if deterministic or not self.rate:
             return x
-        row = jnp.arange(x[..., 0].size).reshape(x.shape[:-1]) if where is None else where.number
+        if selection is None:
+            row = jnp.arange(x[..., 0].size).reshape(x.shape[:-1])
+        else:
+            row = selection.number
         kept = _draw(self.make_rng("dropout"), row, x.shape[-1]) >= round(self.rate * _LEVELS)
         return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
 
 
 def _draw(key: Array, row: Array, size: int) -> Array:
-    """Numbers below _LEVELS for each row: int [...] -> uint32 [..., size].
+    """Random numbers below _LEVELS for each row: int [...] -> uint32 [..., size].
 
-    A call of the generator makes four of them; `jax.random.bits` would make it once for each.
+    One call of the generator gives four of them. `jax.random.bits` would call it for each.
     """
     seeds = jax.random.key_data(key)
     counters = jnp.broadcast_arrays(

@@ -1,4 +1,4 @@
-"""A post-norm BERT encoder (Devlin et al., 2019) under a mask that may differ by layer."""
+"""A post-norm BERT encoder (Devlin et al., 2019) whose attention mask may differ by layer."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vtmask import unpadding
+from vtmask import mesh
 from vtmask.errors import UserError
 from vtmask.models.dropout import Dropout
-from vtmask.unpadding import Packing
+from vtmask.unpadding import Selection
 
 LAYER_NORM_EPSILON = 1e-12
 CLOSED = -10000.0  # added to closed scores, as published: a row with every key closed stays finite
@@ -26,19 +26,19 @@ REMAT_POLICIES = {
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes of an encoder; the defaults are BERT-base.
+    """Configuration of an encoder; the defaults are BERT-base.
 
     Attributes:
       num_positions: rows of the position table.
       initializer_range: standard deviation of fresh weights. BERT's 0.02 suits BERT's width; narrow
         models learn sooner with about 1 / sqrt(hidden_size).
       dtype: of activations; parameters, softmax and normalisation stay float32.
-      fused_attention: by cuDNN on a GPU, which needs bfloat16 and even lengths, elsewhere as
-        `jax.nn.dot_product_attention` has it. Attention weights have no dropout then, and where all
-        keys are closed are equal.
+      fused_attention: uses cuDNN on a GPU, which needs bfloat16 and even lengths, and
+        `jax.nn.dot_product_attention` elsewhere. Attention weights then have no dropout, and are
+        equal if all keys are closed.
       scan_layers: one loop over the layers rather than code for each; compiles sooner.
-      remat: what of a scanned layer is computed again for gradients, to save memory: "none", all
-        but "products" with weights, or "all".
+      remat: which activations of a scanned layer are computed again for gradients, to save memory:
+        "none", all but the "products" with weights, or "all".
     """
 
     hidden_size: int = 768
@@ -56,31 +56,27 @@ class EncoderConfig:
 
 
 class Rows(NamedTuple):
-    """How rows of states lie in the sequences [B, L] of a batch, of a layer's input and output.
+    """Which positions of the sequences [B, L] have a row in a layer's input and in its output.
 
-    None is as they are, [B, L, H]; else they are packed, [groups, slots, H]. Padding that is packed
-    away has no effect on other positions, as masks close it.
+    None is all of them, [B, L, H]; otherwise the selected ones, [groups, slots, H]. Positions
+    without a row have no effect on others if the attention mask closes them.
     """
 
-    input: Packing | None = None
-    output: Packing | None = None
+    input: Selection | None = None
+    output: Selection | None = None
 
-    def move(self, x: Array) -> Array:
-        """Rows of the input that are in the output too."""
+    def input_to_output(self, x: Array) -> Array:
+        """The rows of the output from those of the input."""
         if self.input is self.output:
             return x
-        return _pack(_unpack(x, self.input), self.output)
+        return _gather(_scatter(x, self.input), self.output)
 
 
-PADDED = Rows()
+ALL_ROWS = Rows()
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention of some rows to others, under a mask that broadcasts to [B, L, L].
-
-    Queries are in `rows.output`'s form, as is the result; keys and values come from `x`, in
-    `rows.input`'s.
-    """
+    """Multi-head self-attention."""
 
     config: EncoderConfig
 
@@ -94,11 +90,23 @@ class SelfAttention(nn.Module):
         rows: Rows,
         cache_at: Array | int | None = None,
     ) -> Array:
+        """Attends from the rows of the output to those of the input.
+
+        Args:
+          queries: the rows of the output: [B, L, H] or [groups, slots, H]; see `Rows`.
+          x: the rows of the input, from which keys and values are made, likewise.
+          mask: True at open keys; broadcasts to [B, L, L].
+          deterministic: no dropout of attention weights.
+          cache_at: see `Encoder`.
+
+        Returns:
+          the shape of `queries`.
+        """
         config = self.config
 
-        def project(name: str, x: Array, where: Packing | None) -> Array:
+        def project(name: str, x: Array, selection: Selection | None) -> Array:
             heads = (config.num_heads, config.hidden_size // config.num_heads)
-            projected = _unpack(dense(config, config.hidden_size, name)(x), where)
+            projected = _scatter(dense(config, config.hidden_size, name)(x), selection)
             return projected.reshape(*projected.shape[:-1], *heads)
 
         query = project("query", queries, rows.output)
@@ -106,7 +114,7 @@ class SelfAttention(nn.Module):
         mask = mask[:, None]
         if config.fused_attention and cache_at is None:
             mixed = _fused_attention(query, key, value, mask)
-        else:  # laid out as products read it, so that with a cache nothing is transposed at a step
+        else:  # laid out as matmuls read it, so that a step with a cache transposes nothing
             key, value = key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
             if cache_at is not None:
                 key = self._cached("keys", key, 3, mask.shape[-1], cache_at)
@@ -116,11 +124,11 @@ class SelfAttention(nn.Module):
             weights = jax.nn.softmax(scores).astype(x.dtype)
             weights = Dropout(config.dropout_rate)(weights, deterministic)
             mixed = (weights @ value).swapaxes(1, 2)
-        mixed = _pack(mixed.reshape(*mixed.shape[:2], config.hidden_size), rows.output)
+        mixed = _gather(mixed.reshape(*mixed.shape[:2], config.hidden_size), rows.output)
         return dense(config, config.hidden_size, "output")(mixed)
 
     def _cached(self, name: str, new: Array, axis: int, slots: int, at: Array | int) -> Array:
-        """What the cache holds in all its slots along an axis, `new` written to those from `at`."""
+        """Writes `new` into the cache from slot `at` on; returns all `slots` along the axis."""
         shape = (*new.shape[:axis], slots, *new.shape[axis + 1 :])
         cache = self.variable("cache", name, jnp.zeros, shape, new.dtype)
         cache.value = jax.lax.dynamic_update_slice_in_dim(cache.value, new, at, axis)
@@ -138,21 +146,32 @@ class Layer(nn.Module):
         x: Array,
         mask: Array,
         deterministic: bool,
-        rows: Rows = PADDED,
+        rows: Rows = ALL_ROWS,
         cache_at: Array | int | None = None,
     ) -> Array:
+        """One layer: [B, L, H] -> [B, L, H], or the rows that `rows` selects.
+
+        Args:
+          x: hidden states, in the form of `rows.input`.
+          mask: True at open keys; broadcasts to [B, L, L].
+          deterministic: no dropout.
+          cache_at: see `Encoder`.
+
+        Returns:
+          hidden states in the form of `rows.output`.
+        """
         config = self.config
         dropout = Dropout(config.dropout_rate)
-        own = unpadding.split(rows.move(x))
+        residual = mesh.split(rows.input_to_output(x))
         attention = SelfAttention(config, name="attention")
-        attended = attention(own, x, mask, deterministic, rows, cache_at)
-        own = layer_norm(config, "attention_norm")(
-            own + dropout(attended, deterministic, rows.output)
+        attended = attention(residual, x, mask, deterministic, rows, cache_at)
+        hidden = layer_norm(config, "attention_norm")(
+            residual + dropout(attended, deterministic, rows.output)
         )
-        inner = gelu(dense(config, config.mlp_size, "mlp_in")(own))
+        inner = gelu(dense(config, config.mlp_size, "mlp_in")(hidden))
         outer = dense(config, config.hidden_size, "mlp_out")(inner)
-        return unpadding.split(
-            layer_norm(config, "mlp_norm")(own + dropout(outer, deterministic, rows.output))
+        return mesh.split(
+            layer_norm(config, "mlp_norm")(hidden + dropout(outer, deterministic, rows.output))
         )
 
 
@@ -168,42 +187,43 @@ class Encoder(nn.Module):
         mask: Array,
         deterministic: bool = True,
         num_layers: int | None = None,
-        rows: Rows = PADDED,
+        rows: Rows = ALL_ROWS,
         cache_at: Array | int | None = None,
     ) -> Array:
-        """Returns the hidden states after the last layer.
+        """Encodes an embedded sequence: [B, L, H] -> [B, L, H], or the rows that `rows` selects.
 
         Args:
-          x: embedded sequence, [B, L, H], or packed as `rows.input` has it.
-          mask: True where a key is open; broadcasts to [B, num_layers, L, L]. See
-            `vtmask.attention`.
+          x: embedded sequence, [B, L, H] or [groups, slots, H], in the form of `rows.input`.
+          mask: True at open keys; broadcasts to [B, num_layers, L, L]. See `vtmask.attention`.
           deterministic: no dropout; otherwise an rng "dropout" is needed.
-          num_layers: to run, of the first ones; None is all.
-          rows: the form of `x` and of the result. The last layer computes no other than the
-            result's rows.
-          cache_at: where in the mutable collection "cache" the keys and values of `x` are written,
-            from slot `cache_at` on. All slots are the keys then, and the mask's last dimension is
-            their number M; what it closes has no effect. The first call makes the cache.
+          num_layers: how many of the first layers run; None is all.
+          rows: the rows of `x` and of the result. The last layer computes those of the result only.
+          cache_at: writes the keys and values of `x` into the mutable collection "cache", from slot
+            `cache_at` on, and attends to all slots of the cache. The mask's last dimension is then
+            the number of slots, M. Closed slots have no effect. The first call makes the cache.
+
+        Returns:
+          hidden states after the last layer, in the form of `rows.output`.
         """
         num_layers = self.config.num_layers if num_layers is None else num_layers
-        packed = Rows(rows.input, rows.input)
+        inner_rows = Rows(rows.input, rows.input)
         if not num_layers:
-            return rows.move(x)
-        first = num_layers - 1
-        scan = self.config.scan_layers and first > 0
+            return rows.input_to_output(x)
+        last = num_layers - 1
+        scan = self.config.scan_layers and last > 0
         if scan and cache_at is None and not self.is_initializing():
-            x = self._scanned(x, mask, deterministic, first, packed)
+            x = self._scanned(x, mask, deterministic, last, inner_rows)
         else:
-            for i in range(first):
+            for i in range(last):
                 layer = Layer(self.config, name=f"layer_{i}")
-                x = layer(x, _of_layer(mask, i), deterministic, packed, cache_at)
-        last = Layer(self.config, name=f"layer_{first}")
-        return last(x, _of_layer(mask, first), deterministic, rows, cache_at)
+                x = layer(x, _of_layer(mask, i), deterministic, inner_rows, cache_at)
+        layer = Layer(self.config, name=f"layer_{last}")
+        return layer(x, _of_layer(mask, last), deterministic, rows, cache_at)
 
     def _scanned(
         self, x: Array, mask: Array, deterministic: bool, num_layers: int, rows: Rows
     ) -> Array:
-        """The first layers as one loop over their stacked parameters, compiled once."""
+        """Runs the first layers as one loop over their stacked parameters, compiled once."""
         layer = Layer(self.config, parent=None)
         params = [self.variables["params"][f"layer_{i}"] for i in range(num_layers)]
         masks = jnp.stack([_of_layer(mask, i) for i in range(num_layers)])
@@ -230,7 +250,7 @@ class Bert(nn.Module):
         config = self.config
 
         def table(rows: int) -> nn.Embed:
-            # In float32 whatever the activations are: gradients of a word are sums over a batch.
+            # Float32 whatever the activations are: a word's gradient is a sum over the batch.
             return nn.Embed(rows, config.hidden_size, embedding_init=initializer(config))
 
         self.words = table(config.vocab_size)
@@ -243,7 +263,13 @@ class Bert(nn.Module):
     def embed_tokens(
         self, tokens: Array, position: Array, segment: Array, deterministic: bool = True
     ) -> Array:
-        """Token embeddings [..., H] with positions and segments that broadcast to [...]."""
+        """Adds positions and segments to token embeddings: [..., H] -> [..., H].
+
+        Args:
+          tokens: embeddings of tokens or frames, [..., H].
+          position, segment: ids that broadcast to [...].
+          deterministic: no dropout.
+        """
         x = self.embedding_norm(tokens + self.positions(position) + self.segments(segment))
         return self.embedding_dropout(x, deterministic)
 
@@ -253,10 +279,13 @@ class Bert(nn.Module):
         mask: Array,
         deterministic: bool = True,
         num_layers: int | None = None,
-        rows: Rows = PADDED,
+        rows: Rows = ALL_ROWS,
         cache_at: Array | int | None = None,
     ) -> Array:
-        """Hidden states of an embedded sequence, or a part of one; see `Encoder`."""
+        """Hidden states of an embedded sequence, or of a part of one: [B, L, H] -> [B, L, H].
+
+        The arguments are those of `Encoder`.
+        """
         return self.encoder(embedded, mask, deterministic, num_layers, rows, cache_at)
 
 
@@ -284,12 +313,12 @@ def _of_layer(mask: Array, layer: int) -> Array:
     return mask[:, min(layer, mask.shape[1] - 1)]
 
 
-def _pack(x: Array, where: Packing | None) -> Array:
-    return x if where is None else where.pack(x)
+def _gather(x: Array, selection: Selection | None) -> Array:
+    return x if selection is None else selection.gather(x)
 
 
-def _unpack(x: Array, where: Packing | None) -> Array:
-    return x if where is None else where.unpack(x)
+def _scatter(x: Array, selection: Selection | None) -> Array:
+    return x if selection is None else selection.scatter(x)
 
 
 @jax.custom_vjp

@@ -1,7 +1,7 @@
 """VideoCLIP: an encoder for video and one for text (Xu et al., 2021, EMNLP, section 3).
 
-Each runs alone; their pooled states (`vtmask.tasks.separate`) are compared by dot products. Batches
-are those of `vtmask.models.vlm`.
+Each modality has an encoder of its own. Their pooled states (`vtmask.tasks.encoding`) are compared
+by dot products. Batches are those of `vtmask.models.vlm`.
 """
 
 import dataclasses
@@ -10,16 +10,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from vtmask import attention, sequence
 from vtmask.models.transformer import Bert
 from vtmask.models.vlm import VideoTextEncoder, VLMConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoCLIPConfig(VLMConfig):
-    """Sizes of a VideoCLIP; `num_layers` is of the text encoder.
+    """Configuration of a VideoCLIP; `num_layers` is that of the text encoder.
 
     Attributes:
-      num_video_layers: of the video encoder.
+      num_video_layers: layers of the video encoder.
     """
 
     num_video_layers: int = 6
@@ -32,17 +33,17 @@ class TextEncoder(Bert):
 
     def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:
         """Hidden states of `[CLS] text`: [B, T], [B, T] -> [B, T + 1, H]."""
-        text = jnp.pad(text, ((0, 0), (1, 0)), constant_values=self.config.cls_id)
-        position = jnp.arange(text.shape[1])
-        embedded = self.embed_tokens(
-            self.words(text), position, jnp.zeros_like(position), deterministic
-        )
-        mask = jnp.pad(text_mask, ((0, 0), (1, 0)), constant_values=True)
-        return self.encode(embedded, mask[:, None, None, :], deterministic)
+        cls = jnp.full((len(text), 1), self.config.cls_id, text.dtype)
+        tokens = sequence.join_text(cls, text)
+        position = jnp.arange(tokens.shape[1])
+        segment = jnp.zeros_like(position)
+        embedded = self.embed_tokens(self.words(tokens), position, segment, deterministic)
+        mask = attention.keys(sequence.valid_text(text_mask))
+        return self.encode(embedded, mask, deterministic)
 
 
 class VideoCLIP(nn.Module):
-    """The model. `vtmask.tasks` calls its methods through `flax.linen.apply`."""
+    """VideoCLIP. `vtmask.tasks` calls its methods through `flax.linen.apply`."""
 
     config: VideoCLIPConfig
 
@@ -54,14 +55,18 @@ class VideoCLIP(nn.Module):
         self.text = TextEncoder(config)
 
     def __call__(self, batch: dict[str, Array]) -> tuple[Array, Array]:
-        """Hidden states of videos and texts, [B, V + 2, H] and [B, T + 1, H]."""
+        """Hidden states of videos and texts: [B, V + 2, H] and [B, T + 1, H].
+
+        Args:
+          batch: `video`, `video_mask`, `text` and `text_mask`; see `vtmask.models.vlm`.
+        """
         return (
             self.encode_video(batch["video"], batch["video_mask"]),
             self.encode_text(batch["text"], batch["text_mask"]),
         )
 
     def encode_video(self, video: Array, video_mask: Array, deterministic: bool = True) -> Array:
-        """Hidden states of `[CLS] video [SEP]`: [B, V, size], [B, V] -> [B, V + 2, H]."""
+        """Hidden states of `[CLS] video [SEP]`: [B, V, feature_size], [B, V] -> [B, V + 2, H]."""
         return self.video.encode_video(video, video_mask, deterministic)
 
     def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:

@@ -1,36 +1,40 @@
 """Video captioning: teacher forcing under the text-generation mask, beam search, sampling."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from vtmask import attention, decoding, losses
+from vtmask import attention, decoding, losses, sequence
 from vtmask.errors import UserError
 from vtmask.models.vlm import VLM
+from vtmask.tasks.base import Batch, Metrics, Task
 
-PROMPT_LENGTH = 3  # ids before a caption as published: [CLS], the video's [SEP], [CLS] to start
+PROMPT_LENGTH = 3  # ids before a caption, as published: `[CLS] [SEP] [CLS]`
 
 
 @dataclasses.dataclass(frozen=True)
-class Captioning:
+class Captioning(Task):
     """The captioning task of VLM (section 4.1), on YouCook2 as published.
 
-    The video encodes itself as ever; text sees the video and earlier text, and starts with a [CLS]
-    after the video's [SEP].
+    The video attends to itself. Text attends to the video and to earlier text, and starts with a
+    [CLS] after the video's [SEP].
 
     Attributes:
-      num_beams: of the search; one is greedy.
+      num_beams: beams of the search; one is greedy.
       length_penalty: a caption's score is its log-probability divided by its length to this power.
-        A length counts the prompt and the tokens, but no closing [SEP].
-      max_decode_length: ids a caption at most, counted as published: with the three of the prompt
-        `[CLS] [SEP] [CLS]`, so that max_decode_length - 3 tokens are generated, [SEP] included.
-      temperature: samples are drawn from logits divided by it.
-      top_p: samples are drawn from the likeliest tokens that together have this probability.
+        The length counts the prompt and the tokens, but not the closing [SEP].
+      max_decode_length: most ids of a caption, counted as published: the three of the prompt
+        `[CLS] [SEP] [CLS]` count, so max_decode_length - 3 tokens are generated, [SEP] included.
+      temperature: divides the logits that samples are drawn from.
+      top_p: samples are drawn from the most likely tokens that together have this probability.
     """
+
+    needs_vlm: ClassVar[bool] = True
 
     num_beams: int = 5
     length_penalty: float = 1.0
@@ -55,14 +59,12 @@ class Captioning:
         """Tokens a caption at most, its closing [SEP] included."""
         return self.max_decode_length - PROMPT_LENGTH
 
-    def loss(
-        self, model: VLM, batch: dict[str, Array], key: Array
-    ) -> tuple[Array, dict[str, Array]]:
+    def loss(self, model: VLM, batch: Batch, key: Array) -> tuple[Array, Metrics]:
         """Mean cross-entropy of text and its [SEP]. Needs an rng "dropout"; `key` is not used."""
         del key
         return cross_entropy(self.logits(model, batch, deterministic=False), batch), {}
 
-    def logits(self, model: VLM, batch: dict[str, Array], deterministic: bool) -> Array:
+    def logits(self, model: VLM, batch: Batch, deterministic: bool) -> Array:
         """Scores of each text position's token given the video and the tokens before it:
         [B, T, vocab_size]."""
         text, text_mask = batch["text"], batch["text_mask"]
@@ -71,14 +73,12 @@ class Captioning:
         embedded = model.embed(model.video_tokens(batch["video"]), shifted, deterministic)
         mask = attention.text_generation(batch["video_mask"], text_mask)
         hidden = model.encode(embedded, mask, deterministic)
-        return _word_scores(model, hidden[:, batch["video"].shape[1] + 2 :])
+        return _word_scores(model, sequence.split(hidden, batch["video"].shape[1]).text)
 
-    def generate(
-        self, model: VLM, batch: dict[str, Array], key: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Captions of clips, searched for, or drawn with `key`.
+    def generate(self, model: VLM, batch: Batch, key: Array | None = None) -> tuple[Array, Array]:
+        """Captions of clips, by beam search, or sampled with `key`.
 
-        The video is encoded once; all beams see its keys and values.
+        The video is encoded once. All beams attend to its keys and values in the cache.
 
         Args:
           batch: with `video` and `video_mask`; see `vtmask.models.vlm`.
@@ -100,20 +100,21 @@ class Captioning:
         num_beams = 1 if key is not None else self.num_beams
         slots = (self.max_tokens - 1) * num_beams
         start = jnp.full((len(batch["video"]), 1), config.cls_id)
-        known = attention.padding(batch["video_mask"], jnp.ones_like(start, bool))
+        prompt_keys = attention.padding(batch["video_mask"], jnp.ones_like(start, bool))
         module, variables = model.unbind()
 
         def prompt(model: VLM) -> Array:
             embedded = model.embed(model.video_tokens(batch["video"]), start)
             mask = attention.text_generation(batch["video_mask"], jnp.ones_like(start, bool))
             mask = jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (0, slots)))
-            return _word_scores(model, model.encode(embedded, mask, cache_at=0)[:, -1])
+            hidden = model.encode(embedded, mask, cache_at=0)
+            return _word_scores(model, sequence.split(hidden, batch["video"].shape[1]).text[:, -1])
 
         def next_token(model: VLM, tokens: Array, position: Array, paths: Array) -> Array:
-            own = paths.reshape(len(start), 1, num_beams, slots)
-            seen = jnp.broadcast_to(known, (*own.shape[:-1], known.shape[-1]))
-            mask = jnp.concatenate([seen, own], axis=-1)
-            cache_at = known.shape[-1] + position * num_beams
+            beams = paths.reshape(len(start), 1, num_beams, slots)
+            video = jnp.broadcast_to(prompt_keys, (*beams.shape[:-1], prompt_keys.shape[-1]))
+            mask = jnp.concatenate([video, beams], axis=-1)
+            cache_at = prompt_keys.shape[-1] + position * num_beams
             embedded = model.embed_text(tokens, 1 + position)
             return _word_scores(model, model.encode(embedded, mask, cache_at=cache_at))
 
@@ -122,7 +123,7 @@ class Captioning:
             return apply({**variables, **cache}, tokens, position, paths)
 
         logits, cache = nn.apply(prompt, module, mutable="cache")(variables)
-        wanted = decoding.Sequences(
+        sequences = decoding.Sequences(
             end_id=config.sep_id,
             pad_id=config.pad_id,
             max_tokens=self.max_tokens,
@@ -130,15 +131,23 @@ class Captioning:
             prompt_length=PROMPT_LENGTH,
         )
         if key is None:
-            return decoding.beam_search(step, logits, cache, wanted, num_beams)
-        return decoding.sample(step, logits, cache, wanted, key, self.temperature, self.top_p)
+            return decoding.beam_search(step, logits, cache, sequences, num_beams)
+        return decoding.sample(step, logits, cache, sequences, key, self.temperature, self.top_p)
 
 
-def cross_entropy(logits: Array, batch: dict[str, Array]) -> Array:
-    """Mean over valid text, [SEP] included; 0 where there is none: [B, T, vocab_size] -> []."""
-    found = optax.softmax_cross_entropy_with_integer_labels(logits, batch["text"])
+def cross_entropy(logits: Array, batch: Batch) -> Array:
+    """Mean over valid text, [SEP] included; 0 if there is none: [B, T, vocab_size] -> []."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["text"])
     valid = batch["text_mask"]
-    return jnp.where(valid, found, 0.0).sum() / jnp.maximum(valid.sum(), 1)
+    return jnp.where(valid, losses, 0.0).sum() / jnp.maximum(valid.sum(), 1)
+
+
+def require_head(params: Mapping[str, Any]) -> None:
+    """Raises a UserError if a VLM has no prediction head, as published models for other tasks."""
+    if "head" not in params:
+        raise UserError(
+            "the model has no prediction head, which writes captions; fine-tune it for captioning"
+        )
 
 
 def _word_scores(model: VLM, hidden: Array) -> Array:

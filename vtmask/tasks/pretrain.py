@@ -1,27 +1,30 @@
-"""Pre-training: masked modalities, scored jointly (MTM) or apart (MFM+MLM)."""
+"""Pre-training: masked tokens and frames, scored jointly (MTM) or apart (MFM+MLM)."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vtmask import attention, losses, masking, unpadding
+from vtmask import attention, losses, masking, sequence, unpadding
 from vtmask.errors import UserError, check_choice
 from vtmask.losses import Candidates, Negatives, Queries
-from vtmask.models import VLMConfig
+from vtmask.models import AnyModel
 from vtmask.models.transformer import Rows
 from vtmask.models.vlm import VLM
+from vtmask.tasks.base import Batch, Metrics, Task, gradients
 
 
 class Budget(NamedTuple):
-    """Room for a batch, as shares of what a batch without padding and all masked would take.
+    """Room for a batch that is unpadded, as shares of a full batch.
 
     Attributes:
-      positions: of all B * L.
-      masked: of all B * L.
-      frames: of all B * V.
+      positions: share of all B * L positions that may be valid.
+      masked: share of all B * L positions that may be masked.
+      frames: share of all B * V frames that may be valid.
     """
 
     positions: float = 1.0
@@ -29,19 +32,19 @@ class Budget(NamedTuple):
     frames: float = 1.0
 
 
-WHOLE = Budget()
+FULL = Budget()
 
 
 class Scored(NamedTuple):
-    """Masked positions and what they are scored with, grouped as `vtmask.unpadding` has it.
+    """Masked positions and their candidates, in the groups of `vtmask.unpadding`.
 
     Attributes:
       hidden: masked positions after the prediction head, [groups, M, H].
-      is_frame, is_word: True where `hidden` is that of a masked frame or word, [groups, M].
+      is_frame, is_word: True if `hidden` is that of a masked frame or word, [groups, M].
       word: the right token id of masked words, [groups, M].
-      frame: the place of masked frames' own tokens among `frames`, [groups, M].
+      frame: the index of masked frames' own tokens in `frames`, [groups, M].
       frames: video tokens of the unmasked input, [groups, F, H].
-      negative: True for those of unmasked frames, [groups, F].
+      negative: True at tokens of unmasked frames, [groups, F].
     """
 
     hidden: Array
@@ -54,18 +57,22 @@ class Scored(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pretrain:
+class Pretrain(Task):
     """The pre-training task of VLM (section 3.2).
 
     Attributes:
-      objective: "mtm", one softmax over words and frames, or "mfm_mlm", one each.
-      negatives: a masked frame's or word's are the unmasked frames of the whole batch ("global"),
-        as published, or those of the device's own part of it ("device"): fewer, so that the loss
-        depends on the number of devices, but nothing is exchanged.
-      budgets: each (positions, masked, frames), see `Budget`, ascending. A batch is packed into the
-        first that holds it, and computed with all its padding where none does: nothing is dropped.
-        Each is compiled.
+      scheme: of masking.
+      objective: "mtm", the masked token model, has one softmax over words and frames. "mfm_mlm" has
+        one each for the masked frame model and the masked language model.
+      negatives: a masked position's negatives are the unmasked frames of the whole batch
+        ("global"), as published, or of the device's own part of it ("device"). The latter are
+        fewer, so the loss depends on the number of devices, but nothing is exchanged.
+      budgets: (positions, masked, frames) each, ascending; see `Budget`. A batch is unpadded into
+        the first budget that holds it. If none does, it is computed with all its padding, so that
+        nothing is dropped. Each budget is compiled.
     """
+
+    needs_vlm: ClassVar[bool] = True
 
     scheme: masking.MaskingScheme = masking.MaskingScheme()
     objective: Literal["mtm", "mfm_mlm"] = "mtm"
@@ -82,22 +89,40 @@ class Pretrain:
                     "positions and frames, each more than 0 and at most 1"
                 )
 
-    def loss(
-        self, model: VLM, batch: dict[str, Array], key: Array, budget: Budget = WHOLE
-    ) -> tuple[Array, dict[str, Array]]:
+    def loss(self, model: VLM, batch: Batch, key: Array) -> tuple[Array, Metrics]:
         """Masks the batch with `key`; returns the loss and its parts. Needs an rng "dropout"."""
         masked = masking.mask(key, batch, self.scheme, model.config)
-        return self.masked_loss(model, batch, masked, deterministic=False, budget=budget)
+        return self.masked_loss(model, batch, masked, deterministic=False)
 
-    def fitting(self, batch: dict[str, Array], key: Array, config: VLMConfig) -> Array:
-        """Index of the first budget that holds the batch, len(budgets) where none does."""
-        masked = masking.mask(key, batch, self.scheme, config)
-        found = [_positions(batch), _masked(masked), batch["video_mask"]]
+    def gradients(
+        self, model: AnyModel, params: Any, batch: Batch, key: Array, dropout_key: Array
+    ) -> tuple[Any, Metrics]:
+        """Gradients of the batch in the first budget that holds it; the loss, its parts and the
+        index of the budget, len(budgets) if none holds it."""
+        masked = masking.mask(key, batch, self.scheme, model.config)
+
+        def within(budget: Budget) -> tuple[Any, Metrics]:
+            def loss(model: VLM) -> tuple[Array, Metrics]:
+                return self.masked_loss(model, batch, masked, False, budget)
+
+            return gradients(loss, model, params, dropout_key)
+
+        if not self.budgets:
+            return within(FULL)
+        # Differentiating the switch itself would keep every budget's intermediate results.
+        branches = [functools.partial(within, Budget(*shares)) for shares in self.budgets]
+        budget = self.fitting_budget(batch, masked)
+        found, metrics = jax.lax.switch(budget, [*branches, functools.partial(within, FULL)])
+        return found, metrics | {"budget": budget}
+
+    def fitting_budget(self, batch: Batch, masked: masking.Masked) -> Array:
+        """Index of the first budget that holds the batch, len(budgets) if none does: int []."""
+        selections = [_valid(batch), _masked(masked), batch["video_mask"]]
         fits = [
             jnp.stack(
                 [
-                    unpadding.largest(chosen) <= unpadding.slots_of(share, chosen.size)
-                    for share, chosen in zip(budget, found, strict=True)
+                    unpadding.most_chosen(chosen) <= unpadding.num_slots(share, chosen.size)
+                    for share, chosen in zip(budget, selections, strict=True)
                 ]
             ).all()
             for budget in self.budgets
@@ -107,23 +132,25 @@ class Pretrain:
     def masked_loss(
         self,
         model: VLM,
-        batch: dict[str, Array],
+        batch: Batch,
         masked: masking.Masked,
         deterministic: bool,
-        budget: Budget = WHOLE,
-    ) -> tuple[Array, dict[str, Array]]:
-        """The loss of a batch whose masks are given.
+        budget: Budget = FULL,
+    ) -> tuple[Array, Metrics]:
+        """The loss of a masked batch, and its parts.
 
-        MTM is the mean over masked positions. A masked frame's softmax is over its own token, the
-        negatives and the vocabulary; a masked word's over the vocabulary, the negatives and, as
-        published, one constant score of 0 (VLM, section 3.2, equation 1). MFM+MLM is the sum of the
-        mean over frames, over frames alone, and that over words, over the vocabulary with its bias.
+        MTM is the mean over masked positions. The softmax of a masked frame is over its own token,
+        the negatives and the vocabulary. That of a masked word is over the vocabulary, the
+        negatives and, as published, one constant score of 0 (VLM, section 3.2, equation 1).
+
+        MFM+MLM is the sum of two means: over masked frames, whose softmax is over frames, and over
+        masked words, whose softmax is over the vocabulary with its bias.
         """
         scored = self.score(model, batch, masked, deterministic, budget)
         hidden, is_frame, is_word = scored.hidden, scored.is_frame, scored.is_word
-        first, frames = losses.offered(scored.frames, self.negatives)
-        _, negative = losses.offered(scored.negative, self.negatives)
-        frame, nothing = first + scored.frame, jnp.full(is_frame.shape, -jnp.inf)
+        first, frames = losses.candidates_of(scored.frames, self.negatives)
+        _, negative = losses.candidates_of(scored.negative, self.negatives)
+        frame, no_constant = first + scored.frame, jnp.full(is_frame.shape, -jnp.inf)
         words = jnp.broadcast_to(model.vocabulary(), (len(frames), *model.vocabulary().shape))
         all_words = jnp.ones(words.shape[:2], bool)
         if self.objective == "mtm":
@@ -134,17 +161,18 @@ class Pretrain:
                 jnp.concatenate([all_words, negative], axis=1),
                 jnp.zeros(words.shape[1] + frames.shape[1]),
             )
-            weight = _share(is_frame | is_word)
-            loss, found = losses.cross_entropy(Queries(hidden, label, weight, constant), candidates)
-            frame_loss = (found * _share(is_frame)).sum()
-            word_loss = (found * _share(is_word)).sum()
+            weight = _weights_of_mean(is_frame | is_word)
+            queries = Queries(hidden, label, weight, constant)
+            loss, of_query = losses.cross_entropy(queries, candidates)
+            frame_loss = (of_query * _weights_of_mean(is_frame)).sum()
+            word_loss = (of_query * _weights_of_mean(is_word)).sum()
             return loss, {"frame_loss": frame_loss, "word_loss": word_loss}
         frame_loss, _ = losses.cross_entropy(
-            Queries(hidden, frame, _share(is_frame), nothing),
+            Queries(hidden, frame, _weights_of_mean(is_frame), no_constant),
             Candidates(frames, negative, jnp.zeros(frames.shape[1])),
         )
         word_loss, _ = losses.cross_entropy(
-            Queries(hidden, scored.word, _share(is_word), nothing),
+            Queries(hidden, scored.word, _weights_of_mean(is_word), no_constant),
             Candidates(words, all_words, model.vocabulary_bias()),
         )
         return frame_loss + word_loss, {"frame_loss": frame_loss, "word_loss": word_loss}
@@ -152,10 +180,10 @@ class Pretrain:
     def score(
         self,
         model: VLM,
-        batch: dict[str, Array],
+        batch: Batch,
         masked: masking.Masked,
         deterministic: bool,
-        budget: Budget = WHOLE,
+        budget: Budget = FULL,
     ) -> Scored:
         """Encodes a masked batch, as far as masked positions need it."""
         video_tokens = model.video_tokens(batch["video"])
@@ -163,46 +191,43 @@ class Pretrain:
             masked.video_masked[..., None], model.masked_video_token(), video_tokens
         )
         embedded = model.embed(visible, masked.text, deterministic)
-        positions, chosen = _positions(batch), _masked(masked)
 
-        def slots(share: float, mask: Array) -> int:
-            return unpadding.slots_of(share, mask.size)
+        def select(chosen: Array, share: float) -> unpadding.Selection:
+            return unpadding.select(chosen, unpadding.num_slots(share, chosen.size))
 
-        there = unpadding.packing(positions, slots(budget.positions, positions))
-        wanted = unpadding.packing(chosen, slots(budget.masked, chosen))
-        frames = unpadding.packing(batch["video_mask"], slots(budget.frames, batch["video_mask"]))
+        positions = select(_valid(batch), budget.positions)
+        masked_positions = select(_masked(masked), budget.masked)
+        frames = select(batch["video_mask"], budget.frames)
         mask = attention.padding(batch["video_mask"], batch["text_mask"])
-        hidden = model.head(
-            model.encode(there.pack(embedded), mask, deterministic, rows=Rows(there, wanted))
-        )
-        nowhere = jnp.zeros_like(masked.text_masked)
+        rows = Rows(positions, masked_positions)
+        hidden = model.encode(positions.gather(embedded), mask, deterministic, rows=rows)
+
+        def gather(video: Array, text: Array) -> Array:
+            return masked_positions.gather(sequence.join_with(0, video, text))
+
+        no_video = jnp.zeros_like(masked.video_masked)
+        no_text = jnp.zeros_like(masked.text_masked)
         return Scored(
-            hidden,
-            is_frame=wanted.pack(_sequence(masked.video_masked, nowhere)),
-            is_word=wanted.pack(_sequence(jnp.zeros_like(masked.video_masked), masked.text_masked)),
-            word=wanted.pack(_sequence(jnp.zeros_like(frames.slot), batch["text"])),
-            frame=wanted.pack(_sequence(frames.slot, jnp.zeros_like(batch["text"]))),
-            frames=frames.pack(video_tokens),
-            negative=frames.pack(~masked.video_masked),
+            model.head(hidden),
+            is_frame=gather(masked.video_masked, no_text),
+            is_word=gather(no_video, masked.text_masked),
+            word=gather(jnp.zeros_like(frames.slot), batch["text"]),
+            frame=gather(frames.slot, jnp.zeros_like(batch["text"])),
+            frames=frames.gather(video_tokens),
+            negative=frames.gather(~masked.video_masked),
         )
 
 
-def _sequence(video: Array, text: Array) -> Array:
-    """What is known of frames and text in the order of a sequence, 0 at [CLS] and the video's
-    [SEP]: [B, V], [B, T] -> [B, L]."""
-    return jnp.concatenate([jnp.pad(video, ((0, 0), (1, 1))), text], axis=1)
-
-
-def _positions(batch: dict[str, Array]) -> Array:
-    """True where a sequence is no padding: [B, L]."""
-    return attention.padding(batch["video_mask"], batch["text_mask"])[:, 0, 0]
+def _valid(batch: Batch) -> Array:
+    """True at positions of a sequence that are not padding: [B, L]."""
+    return sequence.valid(batch["video_mask"], batch["text_mask"])
 
 
 def _masked(masked: masking.Masked) -> Array:
     """True at masked positions of a sequence: [B, L]."""
-    return _sequence(masked.video_masked, masked.text_masked)
+    return sequence.join_with(False, masked.video_masked, masked.text_masked)
 
 
-def _share(where: Array) -> Array:
-    """Each chosen entry's share of their mean; 0 where none is chosen."""
-    return where / jnp.maximum(where.sum(), 1)
+def _weights_of_mean(chosen: Array) -> Array:
+    """Weights whose sum of products is the mean over chosen entries; 0 if none is chosen."""
+    return chosen / jnp.maximum(chosen.sum(), 1)

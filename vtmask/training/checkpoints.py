@@ -12,13 +12,12 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from vtmask.compatibility import WHEN_RESUMED
 from vtmask.disk import write_whole
 from vtmask.errors import UserError, reason
 from vtmask.training import distributed
 from vtmask.training.step import TrainState
 
-# Fields with no effect on the parameters, but for rounding.
-CHANGEABLE = ("log_every", "checkpoint.", "eval.", "data.dir", "sharding.")
 _WRITE_ERRORS = (OSError, ValueError, RuntimeError)  # a full disk, as Orbax and TensorStore say it
 _CHECKSUMS = "checksums.json"
 _UNFINISHED, _DAMAGED = ".unfinished", ".damaged"
@@ -211,7 +210,7 @@ def claim_workdir(workdir: Path, run: Mapping[str, Any]) -> None:
         for name in sorted(
             theirs.keys() | mine.keys(), key=lambda name: (name != "task.name", name)
         )
-        if not name.startswith(CHANGEABLE) and theirs.get(name) != mine.get(name)
+        if not name.startswith(WHEN_RESUMED) and theirs.get(name) != mine.get(name)
     ]
     if others:
         name, more = others[0], f" ({len(others) - 1} more differ)" if others[1:] else ""

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -34,9 +34,6 @@ AHEAD = 2  # batches on the devices besides that of the step
 class Batches(Protocol):
     """Batches as a function of the step; see `vtmask.inputs.pipeline.TrainingBatches`.
 
-    If they depend on the parameters too, as in `vtmask.training.retrieval_augmented`, `params`
-    gives those of the step whose batch is asked for.
-
     Attributes:
       inputs: what made features and tokens; a run resumes on the same only.
     """
@@ -44,15 +41,20 @@ class Batches(Protocol):
     @property
     def inputs(self) -> Mapping[str, str | float]: ...
 
-    def from_step(
-        self, start_step: int, params: Callable[[], Params]
-    ) -> Iterator[dict[str, np.ndarray]]: ...
-
-    def needs_params(self, step: int) -> bool:
-        """Whether a step's batch can be asked for when the steps before it are done, not sooner."""
-        ...
+    def from_step(self, start_step: int) -> Iterator[dict[str, np.ndarray]]: ...
 
     def video_ids(self, step: int) -> list[str]: ...
+
+
+@runtime_checkable
+class ParamsDependent(Protocol):
+    """Batches that also depend on the parameters; see `vtmask.training.retrieval_augmented`."""
+
+    def needs_params(self, step: int) -> bool:
+        """True if the step's batch depends on the parameters after the steps before it."""
+
+    def prepare(self, step: int, params: Params) -> None:
+        """Takes the parameters, before the batch of a step that needs them is asked for."""
 
 
 def train(
@@ -132,8 +134,9 @@ class Feed:
     """
 
     def __init__(self, batches: Batches, steps: range, mesh: Mesh, params: Callable[[], Params]):
-        self._batches, self._mesh, self._coming = batches, mesh, deque(steps)
-        self._source = batches.from_step(steps.start, params)
+        self._mesh, self._params, self._coming = mesh, params, deque(steps)
+        self._dependent = batches if isinstance(batches, ParamsDependent) else None
+        self._source = batches.from_step(steps.start)
         self._ready: deque[dict[str, jax.Array]] = deque()
 
     def take(self) -> dict[str, jax.Array]:
@@ -143,15 +146,16 @@ class Feed:
         return self._ready.popleft()
 
     def fill(self) -> None:
-        """Puts batches there for the steps after the one just begun, as far as they may be."""
-        while (
-            len(self._ready) < AHEAD
-            and self._coming
-            and not self._batches.needs_params(self._coming[0])
-        ):
+        """Puts batches there for the steps after the one just begun, as far as they are known."""
+        while len(self._ready) < AHEAD and self._coming and not self._needs_params():
             self._put()
 
+    def _needs_params(self) -> bool:
+        return self._dependent is not None and self._dependent.needs_params(self._coming[0])
+
     def _put(self) -> None:
+        if self._dependent is not None and self._needs_params():
+            self._dependent.prepare(self._coming[0], self._params())
         self._coming.popleft()
         self._ready.append(sharding.put_batch(next(self._source), self._mesh))
 

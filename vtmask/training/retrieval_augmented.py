@@ -88,33 +88,37 @@ class RetrievalAugmented:
     def steps_per_epoch(self) -> int:
         return self.num_videos // self.batches.records_per_batch
 
-    def from_step(self, start_step: int, params: Callable[[], Params]) -> Iterator[Batch]:
+    def from_step(self, start_step: int) -> Iterator[Batch]:
         """This host's part of the batches of `start_step` and after.
 
-        Args:
-          params: gives the parameters of the step whose batch is asked for; called once an epoch.
-
         Raises:
-          UserError: a run resumes inside an epoch whose clusters are not in the workdir, or are of
-            other data.
+          UserError: the clusters of an epoch are not in the workdir, or are of other data.
         """
         step = start_step
         while True:
             epoch, done = divmod(step, self.steps_per_epoch)
-            order = self._read_clusters(epoch)
-            if order is None:
-                if done:
-                    raise UserError(
-                        f"{self._path(epoch)}: is missing, so the run can't go on inside its "
-                        "epoch; put it back, or start again in another --workdir"
-                    )
-                order = self._make_clusters(epoch, params())
-            yield from self.batches.in_order(order[done:], step)
+            clusters = self._read_clusters(epoch)
+            if clusters is None:
+                raise UserError(
+                    f"{self._path(epoch)}: is missing, so the run can't go on inside its epoch; "
+                    "put it back, or start again in another --workdir"
+                )
+            yield from self.batches.in_order(clusters[done:], step)
             step = (epoch + 1) * self.steps_per_epoch
 
     def needs_params(self, step: int) -> bool:
-        """At the start of an epoch; see `vtmask.training.loop.Batches`."""
+        """True at the start of an epoch."""
         return step % self.steps_per_epoch == 0
+
+    def prepare(self, step: int, params: Params) -> None:
+        """Makes the clusters of the epoch that begins at `step`, unless the workdir has them.
+
+        Args:
+          params: on the mesh of a training state.
+        """
+        epoch = step // self.steps_per_epoch
+        if self._read_clusters(epoch) is None:
+            self._make_clusters(epoch, params)
 
     def video_ids(self, step: int) -> list[str]:
         """The videos of a step's global batch, for error messages; its epoch must have begun."""
@@ -142,8 +146,8 @@ class RetrievalAugmented:
             )
         return None if order[0, 0] == -1 else order
 
-    def _make_clusters(self, epoch: int, params: Params) -> np.ndarray:
-        """As `_read_clusters`, by the parameters; the first host writes them."""
+    def _make_clusters(self, epoch: int, params: Params) -> None:
+        """Clusters the videos of an epoch; the first host writes the clusters."""
         rng = np.random.default_rng((self.batches.seed, epoch))
         videos = self.embed_videos(epoch, params)
         order = _of_first_host(draw_clusters(videos, *self._shape, rng, self.index))
@@ -152,7 +156,6 @@ class RetrievalAugmented:
             path.parent.mkdir(exist_ok=True)
             np.save(content, order)
             write_whole(path, content.getvalue())
-        return order
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -195,7 +198,7 @@ class RetrievalAugmented:
         """Jits `(params, batch) -> embeddings` of the batch's videos, [R, H]."""
 
         def embed(params: Params, batch: dict[str, jax.Array]) -> jax.Array:
-            embed_pairs = nn.apply(self.task.embed_pairs, self.model)
+            embed_pairs = nn.apply(self.task.encoding.embed_pairs, self.model)
             video, text = embed_pairs({"params": params}, batch, True)
             clips = (video + text) / 2
             return clips.reshape(-1, self.clips_per_video, clips.shape[-1]).mean(axis=1)

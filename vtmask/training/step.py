@@ -1,10 +1,8 @@
 """The training step, one pure function."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -14,9 +12,8 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jax.stages import Wrapped
 
-from vtmask import unpadding
+from vtmask import mesh as current_mesh
 from vtmask.models import AnyModel
-from vtmask.tasks.pretrain import WHOLE, Budget, Pretrain
 from vtmask.training import sharding
 
 Params = dict[str, Any]
@@ -24,11 +21,17 @@ Metrics = dict[str, Array]
 
 
 class Task(Protocol):
-    """What training needs of a task: its loss, and the parts of it worth a curve."""
+    """A task, as the step knows it; see `vtmask.tasks.base.Task`."""
 
-    def loss(
-        self, model: Any, batch: dict[str, Array], key: Array
-    ) -> tuple[Array, dict[str, Array]]: ...
+    def gradients(
+        self,
+        model: Any,
+        params: Params,
+        batch: dict[str, Array],
+        key: Array,
+        dropout_key: Array,
+    ) -> tuple[Params, Metrics]:
+        """Gradients of a batch's loss by parameter; the loss and what else is worth a curve."""
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -39,22 +42,10 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
 
 
-def initial_params(model: AnyModel, seed: int) -> Params:
-    """Fresh parameters of a model."""
-    model_config = model.config
-    batch = {
-        "video": jnp.zeros((1, model_config.max_video_len, model_config.feature_size)),
-        "video_mask": jnp.ones((1, model_config.max_video_len), bool),
-        "text": jnp.zeros((1, model_config.max_text_len), jnp.int32),
-        "text_mask": jnp.ones((1, model_config.max_text_len), bool),
-    }
-    return jax.jit(model.init)(jax.random.key(seed), batch)["params"]
-
-
 def initial_state(
     params: Params, optimizer: optax.GradientTransformation, mesh: Mesh, fsdp: bool
 ) -> TrainState:
-    """The state of step 0, where it is to be, of parameters that each process has whole."""
+    """The state of step 0, placed on the mesh, of parameters that every process has in full."""
 
     def put(leaf: Any, place: jax.sharding.Sharding) -> Array:
         whole = np.asarray(leaf)
@@ -70,7 +61,7 @@ def initial_state(
 
 
 def step_keys(seed: int, step: Array | int) -> tuple[Array, Array]:
-    """The keys of a step: of its masks, and of its dropout."""
+    """The keys of a step: for its masks, and for its dropout."""
     key, dropout_key = jax.random.split(
         jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step)
     )
@@ -87,30 +78,27 @@ def make_train_step(
     fsdp: bool = False,
     microbatches: int = 1,
 ) -> Wrapped:
-    """Jits `(state, batch) -> (state, metrics)`; the old state's buffers are given up.
+    """Jits `(state, batch) -> (state, metrics)`, which donates the state's buffers.
 
     The state stays where `initial_state` put it. Masks and dropout are drawn from `seed` folded
-    with the step. Metrics are scalars: the loss and its parts, gradient and parameter norms, the
-    learning rate, the batch's number of frames and text tokens that are no padding, and in
-    pre-training with budgets, which one the batch was packed into.
+    with the step. Metrics are scalars: those of the task, the norms of gradients and parameters,
+    the learning rate, and the batch's number of valid frames and tokens.
 
     Args:
-      microbatches: parts of a batch whose gradients are found one after the other and averaged, to
-        save memory. Each is a batch of its own for the loss: its negatives are its own.
+      microbatches: parts of a batch whose gradients are computed one after the other and averaged,
+        to save memory. Each part is a batch of its own for the loss, with negatives of its own.
     """
 
     def train_step(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, Metrics]:
-        key, dropout_key = step_keys(seed, state.step)
+        keys = step_keys(seed, state.step)
 
-        def gradients(batch: dict[str, Array], part: Array | int) -> tuple[Params, Metrics]:
-            keys = [key, dropout_key]
-            if microbatches > 1:
-                keys = [jax.random.fold_in(key, part) for key in keys]
-            return _gradients(model, task, state.params, batch, *keys)
+        def gradients(batch: dict[str, Array], part: Array) -> tuple[Params, Metrics]:
+            part_keys = [jax.random.fold_in(key, part) for key in keys]
+            return task.gradients(model, state.params, batch, *part_keys)
 
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             if microbatches == 1:
-                grads, metrics = gradients(batch, 0)
+                grads, metrics = task.gradients(model, state.params, batch, *keys)
             else:
                 grads, metrics = _mean_over_parts(gradients, _split(batch, microbatches))
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -124,43 +112,15 @@ def make_train_step(
         new = TrainState(state.step + 1, params, opt_state)
         return jax.lax.with_sharding_constraint(new, sharding.of_state(new, mesh, fsdp)), metrics
 
-    outputs = None, sharding.replicated(mesh)  # metrics, that every process can read them
+    outputs = None, sharding.replicated(mesh)  # so that every process can read the metrics
     return jax.jit(train_step, donate_argnums=0, out_shardings=outputs)
 
 
-def _gradients(
-    model: AnyModel,
-    task: Task,
-    params: Params,
-    batch: dict[str, Array],
-    key: Array,
-    dropout_key: Array,
-) -> tuple[Params, Metrics]:
-    """Gradients of a batch's loss; the loss and its parts."""
-
-    def within(*budget: Any) -> tuple[Params, Metrics]:
-        def loss_of(params: Params) -> tuple[Array, Metrics]:
-            bound_loss = nn.apply(task.loss, model)
-            rngs = {"dropout": dropout_key}
-            return bound_loss({"params": params}, batch, key, *budget, rngs=rngs)
-
-        (loss, parts), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
-        return grads, {"loss": loss, **parts}
-
-    if not isinstance(task, Pretrain) or not task.budgets:
-        return within()
-    # Gradients are found inside of the switch, or each budget's intermediate results would be kept.
-    budgets = [*(Budget(*shares) for shares in task.budgets), WHOLE]
-    fitting = task.fitting(batch, key, model.config)
-    grads, metrics = jax.lax.switch(fitting, [functools.partial(within, b) for b in budgets])
-    return grads, metrics | {"budget": fitting}
-
-
 def _split(batch: dict[str, Array], parts: int) -> dict[str, Array]:
-    """[B, ...] -> [parts, B / parts, ...], each device's rows dealt out to all parts."""
+    """[B, ...] -> [parts, B / parts, ...]; every part has rows of every device."""
 
     def split(x: Array) -> Array:
-        x = x.reshape(unpadding.groups(), parts, -1, *x.shape[1:]).swapaxes(0, 1)
+        x = x.reshape(current_mesh.num_groups(), parts, -1, *x.shape[1:]).swapaxes(0, 1)
         x = x.reshape(parts, -1, *x.shape[3:])
         return jax.lax.with_sharding_constraint(x, PartitionSpec(None, "data"))
 
@@ -168,7 +128,7 @@ def _split(batch: dict[str, Array], parts: int) -> dict[str, Array]:
 
 
 def _mean_over_parts(
-    gradients: Callable[[dict[str, Array], Array | int], tuple[Params, Metrics]],
+    gradients: Callable[[dict[str, Array], Array], tuple[Params, Metrics]],
     parts: dict[str, Array],
 ) -> tuple[Params, Metrics]:
     number = len(jax.tree.leaves(parts)[0])
@@ -176,7 +136,8 @@ def _mean_over_parts(
     def add(sums: Any, part: tuple[dict[str, Array], Array]) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, sums, gradients(*part)), None
 
-    first = jax.eval_shape(lambda: gradients(jax.tree.map(lambda x: x[0], parts), 0))
+    numbers = jnp.arange(number)
+    first = jax.eval_shape(lambda: gradients(*jax.tree.map(lambda x: x[0], (parts, numbers))))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
-    sums, _ = jax.lax.scan(add, zeros, (parts, jnp.arange(number)))
+    sums, _ = jax.lax.scan(add, zeros, (parts, numbers))
     return jax.tree.map(lambda x: x / number, sums)

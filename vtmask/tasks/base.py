@@ -1,0 +1,69 @@
+"""What tasks have in common."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+from jax import Array
+
+from vtmask.errors import UserError
+from vtmask.models import AnyModel, VideoCLIPConfig, VLMConfig
+
+Batch = dict[str, Array]
+Metrics = dict[str, Array]
+
+
+class Task:
+    """A task. Subclasses are frozen dataclasses whose fields are the recipe's settings.
+
+    Attributes:
+      needs_vlm: True if a VideoCLIP cannot do the task.
+    """
+
+    needs_vlm: ClassVar[bool] = False
+
+    def loss(self, model: Any, batch: Batch, key: Array) -> tuple[Array, Metrics]:
+        """The loss of a batch, [], and its parts that are worth a curve.
+
+        Args:
+          model: bound to its parameters; an rng "dropout" is needed.
+          key: for random numbers that are not dropout's.
+        """
+        raise NotImplementedError
+
+    def gradients(
+        self, model: AnyModel, params: Any, batch: Batch, key: Array, dropout_key: Array
+    ) -> tuple[Any, Metrics]:
+        """Gradients of the batch's loss by parameter; the loss and its parts.
+
+        A task may have a way of its own, as `vtmask.tasks.pretrain.Pretrain` has.
+        """
+        loss = functools.partial(self.loss, batch=batch, key=key)
+        return gradients(loss, model, params, dropout_key)
+
+
+def gradients(
+    loss: Callable[[Any], tuple[Array, Metrics]], model: AnyModel, params: Any, dropout_key: Array
+) -> tuple[Any, Metrics]:
+    """Gradients of a function of the bound model, by parameter; the loss and its parts."""
+
+    def loss_of(params: Any) -> tuple[Array, Metrics]:
+        return nn.apply(loss, model)({"params": params}, rngs={"dropout": dropout_key})
+
+    (value, parts), found = jax.value_and_grad(loss_of, has_aux=True)(params)
+    return found, {"loss": value, **parts}
+
+
+def require_vlm(kind: type[VLMConfig], what: str, advice: str = "use a VLM") -> None:
+    """Raises a UserError, which says `what` was asked for, unless a model is a VLM.
+
+    A VideoCLIP has an encoder for each modality. So it has no isolated layers, no prediction head
+    and no classifier.
+
+    Args:
+      kind: of the model's configuration.
+    """
+    if issubclass(kind, VideoCLIPConfig):
+        raise UserError(f"{what}, which VideoCLIP cannot do; {advice}")
