@@ -25,7 +25,7 @@ from vtmask.convert.convert import Options
 from vtmask.evaluation import metrics, moments, ordered_steps, windows
 from vtmask.export import Model
 from vtmask.files import pytorch
-from vtmask.inputs import samplers
+from vtmask.inputs import cutting
 from vtmask.models import VLM, AnyModel, VideoCLIP, VideoCLIPConfig, VLMConfig
 from vtmask.models.s3d import S3D, Words
 from vtmask.tasks import captioning
@@ -358,7 +358,7 @@ def test_video_is_cut_and_padded(golden_dir: Path) -> None:
     for case in json.loads((golden_dir / "sequences.json").read_text())["video"]:
         start, end = tf.constant([[case["start"]]]), tf.constant([[case["end"]]])
         features = tf.pad(tf.constant([case["features"]], tf.float32), [[0, 0], [0, 1], [0, 0]])
-        video, mask = samplers.cut_video(features, start, end, len(case["vmasks"]))
+        video, mask = cutting.cut_video(features, start, end, len(case["vmasks"]))
         np.testing.assert_array_equal(mask[0, 0], case["vmasks"])
         np.testing.assert_array_equal(video[0, 0], np.float32(case["vfeats"]))
 
@@ -370,7 +370,7 @@ def test_text_is_cut_and_padded(golden_dir: Path) -> None:
     starts = ends - [len(case["token_ids"]) for case in cases]
     cls_id, sep_id = cases[0]["caps"][:2]
     pad_id = next(case["caps"][-1] for case in cases if not case["cmasks"][-1])
-    text, mask = samplers.cut_text(
+    text, mask = cutting.cut_text(
         tf.constant([tokens]),
         tf.constant([starts], tf.int32),
         tf.constant([ends], tf.int32),

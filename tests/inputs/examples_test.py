@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vtmask import tokenizers
 from vtmask.datasets import records
-from vtmask.inputs import examples, samplers
+from vtmask.inputs import cutting, examples
 from vtmask.inputs.examples import Clip
 from vtmask.models import VLMConfig
 
@@ -25,7 +25,7 @@ def test_videos_are_cut_as_in_training(length: int, data: st.DataObject) -> None
     features = np.arange(2 * length, dtype=np.float16).reshape(length, 2) + 1
     found = examples.video(CONFIGS, features, Clip(start, stop))
     dense = tf.pad(features[None], [[0, 0], [0, 1], [0, 0]])
-    video, mask = samplers.cut_video(dense, tf.constant([[start]]), tf.constant([[stop]]), 5)
+    video, mask = cutting.cut_video(dense, tf.constant([[start]]), tf.constant([[stop]]), 5)
     np.testing.assert_array_equal(found["video"], video[0, 0])
     np.testing.assert_array_equal(found["video_mask"], mask[0, 0])
     assert found["video"].dtype == np.float16
@@ -36,7 +36,7 @@ def test_videos_are_cut_as_in_training(length: int, data: st.DataObject) -> None
 def test_texts_are_cut_as_in_training(ids: list[int]) -> None:
     found = examples.text(CONFIGS, np.array(ids, np.int32))
     ends = tf.constant([[0]]), tf.constant([[len(ids)]])
-    text, mask = samplers.cut_text(tf.constant([ids], tf.int32), *ends, CONFIGS.max_text_len, 3, 0)
+    text, mask = cutting.cut_text(tf.constant([ids], tf.int32), *ends, CONFIGS.max_text_len, 3, 0)
     np.testing.assert_array_equal(found["text"], text[0, 0])
     np.testing.assert_array_equal(found["text_mask"], mask[0, 0])
     assert found["text"].dtype == np.int32
@@ -69,7 +69,7 @@ def test_times_are_those_of_training(
     parts = {"captions": ("tokens", "num_tokens", "start", "end")}
     read = records.parse([serialized], 2, seconds, parts)
     captions = read["captions"]
-    start, stop = samplers.whole_features(captions["start"], captions["end"], read["num_features"])
+    start, stop = cutting.whole_features(captions["start"], captions["end"], read["num_features"])
     expected = list(zip(start[0].numpy().tolist(), stop[0].numpy().tolist(), strict=True))
     assert examples.clips(written, seconds, num_features) == expected
 

@@ -16,7 +16,7 @@ from scipy.stats import chi2
 
 from vtmask.errors import UserError
 from vtmask.evaluation import windows
-from vtmask.inputs import examples, samplers
+from vtmask.inputs import cutting, examples, samplers
 from vtmask.models import VLMConfig
 
 BERT = VLMConfig(pad_id=0, cls_id=101, sep_id=102, mask_id=103, feature_size=4)
@@ -49,7 +49,7 @@ def draw_windows(golden: dict[str, Any], name: str) -> Counter[str]:
     )
     side = random(1, draws, 1)[..., 0]
     wanted = tf.fill([1, draws], int(wanted))
-    first, last = samplers.text_windows(num_tokens, tf.constant([count]), center, wanted, side)
+    first, last = cutting.text_windows(num_tokens, tf.constant([count]), center, wanted, side)
     return Counter(f"{a}-{b}" for a, b in zip(first[0].numpy(), last[0].numpy(), strict=True))
 
 
@@ -96,7 +96,7 @@ def test_video_windows_have_the_published_distribution(golden_dir: Path) -> None
     draws = golden["draws_per_case"]
     for name, published in golden["video_windows"].items():
         seconds, length, center = (int(field.split("=")[1]) for field in name.split(","))
-        start, end = samplers.video_windows(
+        start, end = cutting.video_windows(
             tf.constant([[seconds]]),
             tf.fill([1, draws], center),
             tf.fill([1, draws], length),

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from vtmask.errors import UserError
-from vtmask.inputs import samplers
+from vtmask.inputs import cutting, samplers
 from vtmask.inputs.dataset import Dataset
 
 Batch = dict[str, np.ndarray]
@@ -217,7 +217,7 @@ def _batch_maker(datasets: Sequence[Dataset], sampler: samplers.Sampler) -> _Bat
     numbers = tf.TensorSpec([None, sampler.clips_per_record, sampler.draws], tf.int64)
 
     @tf.function(input_signature=[strings, strings, numbers], autograph=False)
-    def draw(serialized: tf.Tensor, path: tf.Tensor, random: tf.Tensor) -> samplers.Clips:
+    def draw(serialized: tf.Tensor, path: tf.Tensor, random: tf.Tensor) -> cutting.Clips:
         records = datasets[0].parse(serialized, sampler.fields) | {"path": path}
         _check(records, sampler.fields)
         drawn = sampler(records, random)
@@ -236,18 +236,16 @@ def _batch_maker(datasets: Sequence[Dataset], sampler: samplers.Sampler) -> _Bat
     return make
 
 
-def _check(records: samplers.Records, fields: Sequence[str]) -> None:
+def _check(records: cutting.Records, fields: Sequence[str]) -> None:
     """Stops the pipeline at a record no model should see."""
-    samplers.require(
-        records["num_features"] > 0, records, "field features is empty; build it again"
-    )
+    cutting.require(records["num_features"] > 0, records, "field features is empty; build it again")
     finite = tf.reduce_all(tf.math.is_finite(records["features"]), axis=[1, 2])
-    samplers.require(finite, records, "field features is not finite; extract this video again")
+    cutting.require(finite, records, "field features is not finite; extract this video again")
     for field in fields:
         if "start" in records[field]:
             ordered = tf.reduce_all(records[field]["end"] >= records[field]["start"], axis=1)
             problem = f"field {field}: one ends before it starts; mend or drop it"
-            samplers.require(ordered, records, problem)
+            cutting.require(ordered, records, problem)
 
 
 def _user_error(error: tf.errors.OpError) -> UserError:

@@ -1,0 +1,77 @@
+"""Prints which packages of vtmask import which: `python tests/import_graph.py`.
+
+A line is a package, its lines of code and the packages that it imports. Packages stand in `ORDER`,
+the lowest first, and import those above their line only. Imports inside of functions count, too.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1] / "vtmask"
+ORDER = (
+    *("errors", "disk", "compatibility", "settings", "program", "pages", "files", "tokenizers"),
+    *("mesh", "unpadding", "sequence", "attention", "masking", "losses", "decoding", "ranking"),
+    *("models", "tasks", "export", "convert", "features", "datasets", "inputs", "training"),
+    *("evaluation", "recipe", "inspection", "api", "search", "__init__", "cli", "__main__"),
+)
+
+
+def package_of(path: Path) -> str:
+    """The package of a file, or the module's name if it lies in vtmask/ itself."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of vtmask's modules that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] == "vtmask")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vtmask":
+            if node.module == "vtmask":
+                yield from (f"vtmask.{alias.name}" for alias in node.names)
+            else:
+                yield str(node.module)
+
+
+def graph() -> dict[str, set[str]]:
+    """The packages that each package imports."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        package = package_of(path)
+        names = {(name.split(".") + ["__init__"])[1] for name in imports(path)}
+        # `from vtmask import Index` names what vtmask/__init__.py offers.
+        names = {
+            name if (ROOT / name).is_dir() or (ROOT / f"{name}.py").exists() else "__init__"
+            for name in names
+        }
+        found.setdefault(package, set()).update(names - {package})
+    return found
+
+
+def upward(graph: dict[str, set[str]]) -> list[str]:
+    """Imports of a package that does not come before in `ORDER`."""
+    place = {package: i for i, package in enumerate(ORDER)}
+    return [
+        f"{package} imports {name}"
+        for package, names in graph.items()
+        for name in sorted(names)
+        if place[name] >= place[package]
+    ]
+
+
+def main() -> None:
+    found = graph()
+    lines = {package: 0 for package in found}
+    for path in ROOT.rglob("*.py"):
+        lines[package_of(path)] += len(path.read_text().splitlines())
+    for package in ORDER:
+        if package in found:
+            names = sorted(found[package], key=ORDER.index)
+            print(f"{package:<14}{lines[package]:>6}  {' '.join(names)}")
+    print(f"{sum(lines.values())} lines")
+    print("imports go down only" if not upward(found) else "\n".join(upward(found)))
+
+
+if __name__ == "__main__":
+    main()
