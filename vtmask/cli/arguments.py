@@ -12,9 +12,18 @@ if TYPE_CHECKING:
 
 def positive(text: str) -> int:
     """An integer of 1 or more, for `type=`."""
+    return _at_least(1, text)
+
+
+def not_negative(text: str) -> int:
+    """An integer of 0 or more, for `type=`."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text} is less than {least}")
     return number
 
 
