@@ -10,9 +10,9 @@ import argparse
 import sys
 
 from vtmask import program
-from vtmask.cli import convert, extract, features, inspect
+from vtmask.cli import compare, convert, extract, features, inspect
 
-_SUBCOMMANDS = (extract, features, convert, inspect)
+_SUBCOMMANDS = (extract, features, convert, inspect, compare)
 _STOPPED = 130  # exit code after Ctrl-C, as shells have it
 
 

@@ -22,8 +22,6 @@ _FRAMES = 6  # shown of a stretch
 _FRAME_HEIGHT = 96  # pixels
 _TICKS = 6  # of a timeline, at most
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # between ticks [seconds]
-_HUE = 210  # of the first label [degrees]
-_TURN = 137.508  # from one to the next: the golden angle, which keeps neighbours apart
 
 # By column; others have two decimals.
 _FORMATS = {
@@ -226,7 +224,7 @@ class _DrawnLine:
 def _hues(timelines: Iterable[Timeline]) -> dict[str, float]:
     """A colour for each label of the page, in degrees."""
     labels = (span.label for line in timelines for row in line.rows.values() for span in row)
-    return {label: (_HUE + _TURN * i) % 360 for i, label in enumerate(dict.fromkeys(labels))}
+    return {label: pages.hue(i) for i, label in enumerate(dict.fromkeys(labels))}
 
 
 def _draw(part: Part, hues: Mapping[str, float]) -> tuple[str, Any]:
