@@ -17,7 +17,7 @@ export JAX_PLATFORMS ?= cpu
 .SECONDARY:
 
 demo: $(COMPARED)
-	@$(BIN)/python -m vtmask.evaluation.compare $^
+	@$(BIN)/vtmask compare $(patsubst %/test/metrics.json,%,$^) --out=$(DEMO)/compare.html
 
 test: .venv/dev
 	$(BIN)/ruff check .

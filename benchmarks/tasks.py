@@ -4,7 +4,8 @@
 
 Each seed: pre-training, as in the paper and with parts of it left out; then every task from scratch
 and from the pre-trained models, in equal steps, evaluated on the test split. What is finished is
-not run again. Prints tables of medians and of each seed.
+not run again. Prints tables of medians and of each seed, and writes OUT/TASK.html, which compares
+all runs of a task.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from vtmask.evaluation.compare import compare
 from vtmask.evaluation.report import number
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where train.py and evaluate.py are
@@ -59,6 +61,8 @@ def main() -> None:
                 train_once(config, folder / name / task)
                 evaluate_once(config, folder / name / task)
     for task, (row, columns) in TASKS.items():
+        runs = [folder / name / task for name in starts(task) for folder in seeds]
+        compare(runs, options.out / f"{task}.html")
         print_table(task, row, columns, seeds)
 
 

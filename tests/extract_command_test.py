@@ -208,7 +208,7 @@ def test_stopped_at_the_keyboard(own: list[str], tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said.decode().endswith("stopped; the same command goes on from here\n")
+    assert said.decode().endswith("stopped; run the same command again to continue\n")
     assert b"Traceback" not in said
 
 

@@ -1,6 +1,7 @@
 """HTML pages for people: each one file that needs no network, no script and no other file."""
 
 import base64
+import colorsys
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,16 @@ from typing import Any
 
 import jinja2
 import matplotlib
+import matplotlib.colors
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 INK = "#1d2430"  # of what should be read in a plot; light where the page is dark
 COLOURS = ("#2f7de1", "#e0700f")  # of two things that are compared; seen on both pages
 _DARK_INK = "#e6e9ef"
+_HUE = 210  # of the first colour [degrees]
+_TURN = 137.508  # from one to the next: the golden angle, which keeps neighbours apart
+_LUMINANCE = 0.25  # has a contrast of 3.5 to white and of 4.6 to a dark card
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,25 @@ def plot(figure: Figure) -> Plot:
     light = data.getvalue()
     dark = light.replace(INK, _DARK_INK)
     return Plot(*(data_uri("image/svg+xml", svg.encode()) for svg in (light, dark)))
+
+
+def hue(index: int) -> float:
+    """The hue of the index-th of any number of things to tell apart, from 0, in degrees."""
+    return (_HUE + _TURN * index) % 360
+
+
+def colour(index: int) -> str:
+    """The colour of `hue(index)`, as bright as others, so that it stands out on both pages."""
+    shades = [
+        colorsys.hls_to_rgb(hue(index) / 360, percent / 100, 0.65) for percent in range(30, 80)
+    ]
+    return matplotlib.colors.to_hex(min(shades, key=lambda rgb: abs(_luminance(rgb) - _LUMINANCE)))
+
+
+def _luminance(rgb: tuple[float, float, float]) -> float:
+    """0 for black, 1 for white (approximately as WCAG defines it)."""
+    red, green, blue = (channel**2.2 for channel in rgb)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def data_uri(media_type: str, data: bytes) -> str:

@@ -1,55 +1,80 @@
-"""Starts a command: flags in, one line out where something is wrong."""
+"""Starts a program: flags in, one line out if the user can fix what is wrong."""
 
 import contextlib
+import difflib
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
 from vtmask.errors import UserError
 
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+
 
 def run(main: Callable[[], None]) -> None:
-    """Parses flags and runs `main`, with errors as `one_line_errors` has them."""
+    """Parses absl's flags and runs `main`; errors are reported as `one_line_errors` does."""
 
     def run_main(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
+            logging.set_verbosity(logging.WARNING)  # Orbax reports every file at INFO
         quiet_orbax()
         with one_line_errors():
             main()
 
-    app.run(run_main, flags_parser=_parse)
+    def parse(argv: list[str]) -> list[str]:
+        with one_line_errors():
+            return _parse(argv, flags.FLAGS)
+
+    app.run(run_main, flags_parser=parse)
+
+
+def read_config(recipe: str, overrides: Sequence[str]) -> ConfigDict:
+    """The config of a recipe, with fields overridden as on the command line of train.py.
+
+    Args:
+      recipe: path of the recipe, with its argument if it takes one: configs/zeroshot.py:msrvtt.
+      overrides: such as "--config.data.dir=DATA", or the same as two arguments.
+
+    Raises:
+      UserError: there is no such recipe or field, or an argument is no override.
+      absl.flags.Error: a value has the wrong type.
+    """
+    values = flags.FlagValues()
+    argv = ["", f"--config={recipe}", *overrides]
+    config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    unused = _parse(argv, values)[1:]
+    if unused:
+        raise UserError(f"unexpected argument {unused[0]!r}")
+    return config.value
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the program with one line and exit code 1 where something is wrong a user can mend.
+    """Ends the program with one line and exit code 1 on an error that the user can fix.
 
-    That is a `UserError`, a file that can't be read or written, a flag or config field that does
-    not exist or has the wrong type. VTMASK_TRACEBACK=1 shows the traceback instead.
+    These are `UserError`, files that can't be read or written, and unknown or mistyped flags.
+    VTMASK_TRACEBACK=1 shows the traceback instead.
     """
     try:
         yield
-    except (UserError, OSError, flags.Error, AttributeError, KeyError) as error:
-        # ml_collections, on a field that there is not.
-        nearest = re.search(r"Did you mean .*\?", str(error))
-        if _wants_traceback() or (isinstance(error, (AttributeError, KeyError)) and not nearest):
+    except (UserError, OSError, flags.Error) as error:
+        if _wants_traceback():
             raise
-        said = f"config has no such field. {nearest[0]}" if nearest else str(error)
-        sys.exit(f"error: {' '.join(said.split())}")
+        sys.exit(f"error: {' '.join(str(error).split())}")
 
 
 def quiet_orbax() -> None:
-    """Keeps tracebacks of Orbax's threads and tasks from the screen, for the rest of the program.
+    """Keeps tracebacks of Orbax's threads and tasks off the screen, for the rest of the program.
 
-    They tell them before the caller hears of the error. VTMASK_TRACEBACK=1 shows them.
+    Orbax prints them before the caller sees the error. VTMASK_TRACEBACK=1 shows them.
     """
     if _wants_traceback():
         return
@@ -74,14 +99,46 @@ def beam_options(flag: str) -> Any:
     return PipelineOptions([f"--{option}" for option in flag.split(",")])
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
+    """Parses flags into `values`; checks --config=RECIPE and the fields that are overridden."""
     recipes = [arg.removeprefix("--config=") for arg in argv if arg.startswith("--config=")]
     recipes += [value for flag, value in pairwise(argv) if flag == "--config"]
-    with one_line_errors():
-        for recipe in recipes:
-            if not Path(recipe.partition(":")[0]).is_file():  # configs/zeroshot.py:msrvtt
-                raise UserError(f"--config={recipe}: no such recipe; configs/ has them")
-        return flags.FLAGS(argv)
+    for recipe in recipes:
+        if not Path(recipe.partition(":")[0]).is_file():  # configs/zeroshot.py:msrvtt
+            raise UserError(f"--config={recipe}: no such recipe; see configs/")
+    try:
+        return values(argv)
+    except (AttributeError, LookupError, ValueError):
+        # ml_collections raises these if the recipe lacks a field, but so may the recipe itself.
+        overridden = [match[1] for arg in argv if (match := _OVERRIDE.match(arg))]
+        if recipes and overridden:
+            fields = dict(_fields(read_config(recipes[-1], [])))
+            for field in overridden:
+                _require_field(fields, field, recipes[-1])
+        raise
+
+
+def _require_field(fields: Mapping[str, Any], field: str, recipe: str) -> None:
+    """UserError if the recipe has no such field; fields are paths such as optim.lr."""
+    if field in fields:
+        return
+    parent, _, name = field.rpartition(".")
+    if parent in fields and not isinstance(fields[parent], ConfigDict):
+        raise UserError(f"--config.{field}: {parent} is {fields[parent]!r}, which has no fields")
+    paths = {path.rpartition(".")[2]: path for path in fields}  # by a field's own name
+    closest = difflib.get_close_matches(field, fields, n=1)
+    closest = closest or [paths[match] for match in difflib.get_close_matches(name, paths, n=1)]
+    top = ", ".join(path for path in fields if "." not in path)
+    advice = f'Did you mean "{closest[0]}"?' if closest else f"It has {top}."
+    raise UserError(f'--config.{field}: {recipe} has no field "{field}". {advice}')
+
+
+def _fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Paths of all fields with their values, also of those that hold others."""
+    for name, value in config.items():
+        yield f"{prefix}{name}", value
+        if isinstance(value, ConfigDict):
+            yield from _fields(value, f"{prefix}{name}.")
 
 
 def _wants_traceback() -> bool:

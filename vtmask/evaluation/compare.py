@@ -1,20 +1,42 @@
-"""Prints evaluations side by side: `python -m vtmask.evaluation.compare RUN/test/metrics.json …`.
+"""Compares runs on a page: what differs in their configs, their curves, their evaluations."""
 
-A run is named after its folder, two above the file.
-"""
-
-import json
-import sys
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vtmask.evaluation.report import number
+from vtmask import pages
+from vtmask.evaluation import figures, runs
+from vtmask.evaluation.report import Figure, interval, number
+from vtmask.evaluation.runs import Comparison, Run
+
+_VALIDATION = "validation/"  # starts the names of curves of validation
 
 
-def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Named rows of figures as aligned text; the last row has all columns."""
-    names = list(list(rows.values())[-1])
-    widths = [max(8, len(name) + 2) for name in names]
+def compare(folders: Sequence[Path], out: Path) -> None:
+    """Prints evaluations side by side and writes the page `out`.
+
+    Args:
+      folders: workdirs of train.py or folders that evaluate.py wrote, one or more.
+
+    Raises:
+      UserError: a folder holds no run, or a damaged one.
+    """
+    folders = list(dict.fromkeys(folder.absolute() for folder in folders))
+    compared = dict(zip(runs.names(folders), map(runs.read, folders), strict=True))
+    comparisons = runs.comparisons(compared)
+    for comparison in comparisons:
+        print(f"\n{comparison.title}")
+        print(table(comparison))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page(compared, comparisons, out.parent), encoding="utf-8")
+    print(f"\nPage: {out}")
+
+
+def table(comparison: Comparison) -> str:
+    """Baselines and runs as aligned text."""
+    rows = {**comparison.baselines, **{row.label: row.figures for row in comparison.rows}}
+    columns = comparison.columns
+    widths = [max(8, len(column) + 2) for column in columns]
     first = max(map(len, rows)) + 2
 
     def line(title: str, cells: Sequence[str]) -> str:
@@ -22,22 +44,50 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
             f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
         )
 
-    lines = [line("", names)]
+    lines = [line("", columns)]
     for row, values in rows.items():
-        cells = [number(name, values[name]) if name in values else "" for name in names]
+        cells = [number(column, values[column]) if column in values else "" for column in columns]
         lines.append(line(row, cells))
     return "\n".join(lines)
 
 
-def main(paths: Sequence[str]) -> None:
-    runs = {Path(path).parents[1].name: json.loads(Path(path).read_text()) for path in paths}
-    first = next(iter(runs.values()))
-    for row in first["metrics"]:
-        found = {name: run["metrics"][row] for name, run in runs.items()}
-        print(f"\n{row}, {first['videos']} videos of {first['data set']} {first['split']}")
-        print(table(first["baselines"] | found))
-    print("\nReports: " + "  ".join(str(Path(path).with_name("report.html")) for path in paths))
+def page(compared: Mapping[str, Run], comparisons: Sequence[Comparison], folder: Path) -> str:
+    """The page as HTML; `folder` is where it will be, from which it links to reports."""
+    colours = {name: pages.colour(i) for i, name in enumerate(compared)}
+    steps = [f"{int(run.lines[-1]['step']):,}" if run.lines else "–" for run in compared.values()]
+    return pages.render(
+        "evaluation/compare.html.j2",
+        title=f"Comparison of {len(compared)} runs" if len(compared) > 1 else "One run",
+        runs=compared,
+        colours=colours,
+        facts=runs.config_differences([run.config for run in compared.values()])
+        | {"steps trained": steps},
+        without_config=[name for name, run in compared.items() if not run.config],
+        comparisons=comparisons,
+        curves=curves(compared, colours),
+        link=lambda path: os.path.relpath(path, folder.absolute()),
+        number=number,
+        interval=interval,
+    )
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def curves(compared: Mapping[str, Run], colours: Mapping[str, str]) -> list[Figure]:
+    """The loss in training and validation, and every other curve of validation, run over run."""
+    names = dict.fromkeys(
+        name.removeprefix(_VALIDATION)
+        for run in compared.values()
+        for line in run.lines
+        for name in line
+        if name.startswith(_VALIDATION)
+    )
+    training = {name: run.curve("loss") for name, run in compared.items()}
+    return [
+        figures.compared_curves(
+            measure,
+            training if measure == "loss" else {},
+            {name: run.curve(_VALIDATION + measure) for name, run in compared.items()},
+            colours,
+        )
+        for measure in dict.fromkeys(["loss", *names])
+        if measure in names or any(training.values())
+    ]

@@ -1,6 +1,7 @@
 """Plots of evaluations and of training, each with its words: a `report.Figure`."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
@@ -157,42 +158,95 @@ def _confused(counts: np.ndarray, names: Sequence[str]) -> str:
 
 
 def training_curves(lines: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss and learning rate by step.
+    """Loss and learning rate by step, and the validation loss if there is one.
 
     Args:
-      lines: of a run's `metrics.jsonl`, with "step", "loss" and "learning_rate"; one at least.
+      lines: of a run's `metrics.jsonl`. Each has "step"; those of training, one at least, have
+        "loss" and "learning_rate", those of validation may have "validation/loss".
     """
+    training = [line for line in lines if "loss" in line]
+    validation = [line for line in lines if "validation/loss" in line]
     figure = matplotlib.figure.Figure(figsize=(5, 4.3), layout="constrained")
     loss, rate = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    steps = [line["step"] for line in lines]
-    marker = "o" if len(lines) == 1 else ""
+    steps = [line["step"] for line in training]
     for axes, name, colour in zip(
         (loss, rate), ("loss", "learning_rate"), pages.COLOURS, strict=True
     ):
-        axes.plot(steps, [line[name] for line in lines], colour, marker=marker)
+        _curve(axes, steps, [line[name] for line in training], colour, label="training")
         axes.set_ylabel(name.replace("_", " "))
         _grid(axes)
+    if validation:
+        places = [line["step"] for line in validation]
+        values = [line["validation/loss"] for line in validation]
+        _curve(loss, places, values, pages.INK, label="validation", linestyle="--")
+        loss.legend(frameon=False, labelcolor=pages.INK)
     rate.set_xlabel("step")
     rate.set_ylim(0)
     rate.ticklabel_format(axis="y", scilimits=(0, 0))
     rate.yaxis.get_offset_text().set_color(pages.INK)
     rate.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    first, last = lines[0], lines[-1]
-    if len(lines) == 1:
+    first, last = training[0], training[-1]
+    if len(training) == 1:
         course = f"The loss is {last['loss']:.3g} up to step {last['step']:,}."
     else:
-        least = min(lines, key=lambda line: line["loss"])
+        least = min(training, key=lambda line: line["loss"])
         course = (
             f"The loss goes from {first['loss']:.3g} at step {first['step']:,} to "
             f"{last['loss']:.3g} at step {last['step']:,}; at step {least['step']:,} it was "
             f"lowest, {least['loss']:.3g}."
         )
+    if validation:
+        least = min(validation, key=lambda line: line["validation/loss"])
+        course += (
+            f" The validation loss was lowest at step {least['step']:,}, "
+            f"{least['validation/loss']:.3g}; if it rises while the training loss falls, the model "
+            "overfits."
+        )
     return Figure(
         pages.plot(figure),
         alt=f"Training loss and learning rate by step. {course}",
         caption=f"The loss in training (above; each point is the mean since the one before) and "
-        f"the learning rate. {course} It should fall and then flatten; a jump that stays is a "
-        "learning rate too high.",
+        f"the learning rate. {course} The training loss should fall and then flatten; a jump that "
+        "stays means that the learning rate is too high.",
+    )
+
+
+Curve = Sequence[tuple[float, float]]  # (step, value), by step
+
+
+def compared_curves(
+    measure: str,
+    training: Mapping[str, Curve],
+    validation: Mapping[str, Curve],
+    colours: Mapping[str, str],
+) -> Figure:
+    """A figure of several runs by step.
+
+    Args:
+      measure: what it is, such as "loss"; names the axis.
+      training, validation: by run; runs without the figure are missing or have an empty curve, but
+        at least one has it.
+      colours: by run.
+    """
+    kinds = {"training": training, "validation": validation}
+    shown = {kind: {k: c for k, c in runs.items() if c} for kind, runs in kinds.items()}
+    shown = {kind: runs for kind, runs in shown.items() if runs}
+    figure, axes = _axes(xlabel="step", ylabel=measure)
+    for kind, runs in shown.items():
+        faint = kind == "training" and len(shown) > 1
+        for run, curve in runs.items():
+            steps, values = zip(*curve, strict=True)
+            _curve(axes, steps, values, colours[run], alpha=0.45 if faint else 1)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _grid(axes)
+    last = {run: curve[-1] for run, curve in list(shown.values())[-1].items()}
+    ends = "; ".join(f"{run} {value:.3g} (step {step:,.0f})" for run, (step, value) in last.items())
+    of = " and ".join(shown)
+    both = " Training is drawn faint, validation strong." if len(shown) > 1 else ""
+    return Figure(
+        pages.plot(figure),
+        alt=f"{measure} in {of} by step. Last in {list(shown)[-1]}: {ends}.",
+        caption=f"{measure[:1].upper()}{measure[1:]} in {of}, in the colours of the runs.{both}",
     )
 
 
@@ -243,6 +297,13 @@ def _axes(
 ) -> tuple[matplotlib.figure.Figure, Axes]:
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     return figure, figure.add_subplot(**labels)
+
+
+def _curve(
+    axes: Axes, steps: Sequence[float], values: Sequence[float], colour: str, **style: Any
+) -> None:
+    """A line, with a dot if it has a single point."""
+    axes.plot(steps, values, color=colour, marker="o" if len(steps) == 1 else "", **style)
 
 
 def _grid(axes: Axes) -> None:

@@ -4,17 +4,16 @@ Every task composes its page from the parts here; `cards` makes them of predicti
 the plots.
 """
 
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import isnan
 from pathlib import Path
 from typing import Any, Literal
 
-import av
-
-from vtmask import pages
+from vtmask import pages, thumbnails
+from vtmask.errors import UserError
+from vtmask.thumbnails import Thumbnail
 
 Table = Mapping[str, Mapping[str, float]]  # row to column to value
 Intervals = Mapping[str, Mapping[str, tuple[float, float]]]  # the same with (low, high)
@@ -23,8 +22,6 @@ _FRAMES = 6  # shown of a stretch
 _FRAME_HEIGHT = 96  # pixels
 _TICKS = 6  # of a timeline, at most
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # between ticks [seconds]
-_HUE = 210  # of the first label [degrees]
-_TURN = 137.508  # from one to the next: the golden angle, which keeps neighbours apart
 
 # By column; others have two decimals.
 _FORMATS = {
@@ -189,17 +186,11 @@ def interval(column: str, low: float, high: float) -> str:
 
 
 @dataclass(frozen=True)
-class _Frame:
-    second: float
-    uri: str
-
-
-@dataclass(frozen=True)
 class _DrawnStrip:
     """Frames, or why there are none."""
 
     name: str
-    frames: Sequence[_Frame] = ()
+    frames: Sequence[Thumbnail] = ()
     problem: str = ""
 
 
@@ -233,7 +224,7 @@ class _DrawnLine:
 def _hues(timelines: Iterable[Timeline]) -> dict[str, float]:
     """A colour for each label of the page, in degrees."""
     labels = (span.label for line in timelines for row in line.rows.values() for span in row)
-    return {label: (_HUE + _TURN * i) % 360 for i, label in enumerate(dict.fromkeys(labels))}
+    return {label: pages.hue(i) for i, label in enumerate(dict.fromkeys(labels))}
 
 
 def _draw(part: Part, hues: Mapping[str, float]) -> tuple[str, Any]:
@@ -252,46 +243,13 @@ def _draw(part: Part, hues: Mapping[str, float]) -> tuple[str, Any]:
 def _draw_strip(strip: Strip) -> _DrawnStrip:
     if strip.video is None:
         return _DrawnStrip("", problem="no video file was given")
-    name = strip.video.stem
     try:
-        frames = tuple(_frames(strip.video, strip.start, strip.end))
-    except av.FFmpegError as error:
-        return _DrawnStrip(name, problem=f"{strip.video.name}: {error.strerror}")
-    if not frames:
-        return _DrawnStrip(name, problem=f"{strip.video.name}: no frames could be read")
-    return _DrawnStrip(name, frames)
-
-
-def _frames(video: Path, start: float | None, end: float | None) -> Iterator[_Frame]:
-    """Frames from the middles of equally long parts of a stretch."""
-    with av.open(str(video)) as container:
-        if not container.streams.video or container.duration is None:
-            return
-        origin = container.start_time or 0
-        begin = 0 if start is None else round(start * av.time_base)
-        stop = container.duration
-        if end is not None:
-            stop = min(stop, round(end * av.time_base))
-        if begin > stop:
-            return
-        middles = (
-            begin + (stop - begin) * odd // (2 * _FRAMES) for odd in range(1, 2 * _FRAMES, 2)
+        frames = thumbnails.evenly_spaced(
+            strip.video, strip.start, strip.end, _FRAMES, _FRAME_HEIGHT
         )
-        for microsecond in dict.fromkeys(middles):
-            container.seek(origin + microsecond)
-            shown = None  # at the end, the last frame
-            for shown in container.decode(video=0):
-                if shown.time is not None and shown.time * av.time_base >= origin + microsecond:
-                    break
-            if shown:
-                yield _Frame(microsecond / av.time_base, _thumbnail(shown))
-
-
-def _thumbnail(frame: av.VideoFrame) -> str:
-    width = max(1, round(frame.width * _FRAME_HEIGHT / frame.height))
-    data = io.BytesIO()
-    frame.to_image(width=width, height=_FRAME_HEIGHT).save(data, "JPEG", quality=75)
-    return pages.data_uri("image/jpeg", data.getvalue())
+    except UserError as error:
+        return _DrawnStrip(strip.video.stem, problem=str(error))
+    return _DrawnStrip(strip.video.stem, frames)
 
 
 def _draw_timeline(timeline: Timeline, hues: Mapping[str, float]) -> _DrawnTimeline:

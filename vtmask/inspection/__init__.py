@@ -1,1 +1,1 @@
-"""inspection."""
+"""Shows what a model will see at a step of training: `vtmask inspect`."""

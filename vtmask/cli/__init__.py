@@ -1,0 +1,36 @@
+"""The `vtmask` command, a module for each subcommand.
+
+A subcommand's module has `add`, which declares its arguments, and `run`, which takes them and
+returns the exit code. `run` imports what is slow to import, so that `vtmask --help` is quick. A
+subcommand with an argument `--config` also takes overrides of the recipe's fields, such as
+`--config.data.dir=DATA`; they arrive in `options.overrides`.
+"""
+
+import argparse
+import sys
+
+from vtmask import program
+from vtmask.cli import compare, convert, extract, features, inspect
+
+_SUBCOMMANDS = (extract, features, convert, inspect, compare)
+_STOPPED = 130  # exit code after Ctrl-C, as shells have it
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="vtmask", description="Video-text models, features and data.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for subcommand in _SUBCOMMANDS:
+        subcommand.add(commands)
+    options, overrides = parser.parse_known_args()
+    if overrides and "config" not in options:
+        parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+    options.overrides = overrides
+    program.quiet_orbax()
+    with program.one_line_errors():
+        try:
+            sys.exit(options.run(options))
+        except KeyboardInterrupt:
+            print("stopped; run the same command again to continue", file=sys.stderr)
+            sys.exit(_STOPPED)
