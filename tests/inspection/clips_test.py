@@ -64,7 +64,7 @@ def shown(demo_dir: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     )
     datasets = recipe.open_datasets(recipe_)
     datasets[0].seconds_per_feature = request.param  # 2.0: as if everything took twice as long
-    model_config = recipe.model_config(recipe_, datasets[0])
+    model_config = recipe.make_model(recipe_, datasets[0]).config
     batches = recipe.make_batches(recipe_, datasets, model_config)
     source = batches.from_step(5)
     batch = masks.add_masks(Pretrain(), next(source), 0, 5, model_config)

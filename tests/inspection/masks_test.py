@@ -13,10 +13,10 @@ from vtmask import attention, masking
 from vtmask.inputs.pipeline import Batch
 from vtmask.inspection import masks
 from vtmask.masking import MaskingScheme
-from vtmask.models import VLM
+from vtmask.models import VLM, initial_params
 from vtmask.tasks import Pretrain, Retrieval
-from vtmask.tasks.pretrain import WHOLE, Budget
-from vtmask.training import initial_params, sharding
+from vtmask.tasks.pretrain import FULL, Budget
+from vtmask.training import sharding
 from vtmask.training.step import TrainState, make_train_step
 
 CONFIGS = synthetic.CONFIGS
@@ -31,7 +31,7 @@ class ReportedMasks(Pretrain):
         batch: dict[str, jax.Array],
         masked: masking.Masked,
         deterministic: bool,
-        budget: Budget = WHOLE,
+        budget: Budget = FULL,
     ) -> Any:
         loss, _ = super().masked_loss(model, batch, masked, deterministic, budget)
         return loss, masked._asdict()

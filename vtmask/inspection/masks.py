@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtmask import attention, masking
+from vtmask import attention, masking, sequence
 from vtmask.inputs.pipeline import Batch
 from vtmask.models import VLMConfig
-from vtmask.tasks import Captioning, MomentRetrieval, Pretrain, QuestionAnswering, Retrieval
+from vtmask.tasks import Captioning, Pretrain
+from vtmask.tasks.base import Task
+from vtmask.tasks.encoding import Comparison, Isolated
 from vtmask.training.step import step_keys
-
-Task = Pretrain | Retrieval | QuestionAnswering | MomentRetrieval | Captioning
 
 # Kinds of positions; `position_kinds` gives their indices.
 KINDS = ("padding", "[CLS] or [SEP]", "frame", "masked frame", "token", "masked token")
@@ -60,8 +60,7 @@ def position_kinds(batch: Batch) -> np.ndarray:
     last = batch["text_mask"].sum(axis=1, keepdims=True) - 1
     separator = np.arange(batch["text_mask"].shape[1]) == last
     tokens = np.where(batch["text_masked"], 5, np.where(batch["text_mask"], 4, 0))
-    special = np.ones((len(frames), 1), int)
-    return np.concatenate([special, frames, special, np.where(separator, 1, tokens)], axis=1)
+    return np.asarray(sequence.join_with(1, frames, np.where(separator, 1, tokens)))
 
 
 def summary(batch: Batch, model_config: VLMConfig) -> dict[str, str]:
@@ -86,12 +85,10 @@ def attention_masks(task: Task, batch: Batch, num_layers: int) -> dict[str, np.n
       `KINDS`, and 0 if the row doesn't attend to the column.
     """
     video_mask, text_mask = (jnp.asarray(batch[k][:1]) for k in ("video_mask", "text_mask"))
-    match task:
-        case Retrieval() | QuestionAnswering() | MomentRetrieval():
-            layers = task.isolated_layers
-            isolated = num_layers if layers is None else layers  # None: in separate calls
-        case _:
-            isolated = 0
+    isolated = 0
+    if isinstance(task, Comparison):
+        form = task.encoding
+        isolated = form.num_layers if isinstance(form, Isolated) else num_layers
     masks = attention.isolated_layers(video_mask, text_mask, isolated, num_layers)
     if isinstance(task, Captioning):
         masks = attention.text_generation(video_mask, text_mask)
