@@ -20,8 +20,8 @@ from vtmask import export, models, program, recipe, tasks
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model, S3DModel
 from vtmask.inputs.dataset import Dataset
-from vtmask.models import AnyModel, VideoCLIPConfig, VLMConfig
-from vtmask.training import Params, distributed, initial_params, sharding, train
+from vtmask.models import AnyModel, VideoCLIPConfig, VLMConfig, initial_params
+from vtmask.training import Params, distributed, sharding, train
 
 # Sizes that a fine-tuning recipe may choose: no parameter it starts from depends on them.
 FREE_FIELDS = {

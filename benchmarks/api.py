@@ -20,8 +20,7 @@ import numpy as np
 from vtmask import models, tokenizers
 from vtmask.api import VideoTextModel
 from vtmask.export import Model
-from vtmask.models import VideoCLIPConfig, VLMConfig
-from vtmask.training import initial_params
+from vtmask.models import VideoCLIPConfig, VLMConfig, initial_params
 
 WORDS = ("how", "to", "cut", "an", "onion", "very", "fast")
 TEXT = " ".join(WORDS)

@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where configs are
 
 from vtmask import losses, tasks
 from vtmask.losses import Candidates, Queries
-from vtmask.models import VLM, VLMConfig
-from vtmask.training import initial_params, make_train_step, sharding
+from vtmask.models import VLM, VLMConfig, initial_params
+from vtmask.training import make_train_step, sharding
 from vtmask.training.optimizer import make_optimizer
 from vtmask.training.step import TrainState
 

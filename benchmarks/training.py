@@ -32,9 +32,9 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vtmask import masking
-from vtmask.models import VLM, VLMConfig
+from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks.pretrain import Pretrain
-from vtmask.training import initial_params, make_train_step, sharding
+from vtmask.training import make_train_step, sharding
 from vtmask.training.optimizer import make_optimizer
 from vtmask.training.step import initial_state
 

@@ -25,9 +25,8 @@ from vtmask.evaluation import base, ordered_steps
 from vtmask.export import Model
 from vtmask.features import create, extract
 from vtmask.inputs import examples
-from vtmask.models import VideoCLIPConfig
+from vtmask.models import VideoCLIPConfig, initial_params
 from vtmask.tasks import Captioning, StepLocalization, separate
-from vtmask.training import initial_params
 
 GUIDE = Path(__file__).parents[1] / "docs" / "api.md"
 LONGEST = 20

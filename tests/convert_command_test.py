@@ -28,8 +28,7 @@ from vtmask.convert.convert import Options
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model, S3DModel
 from vtmask.features.s3d import S3DFeatures
-from vtmask.models import VLM, VideoCLIP, VideoCLIPConfig, VLMConfig
-from vtmask.training import initial_params
+from vtmask.models import VLM, VideoCLIP, VideoCLIPConfig, VLMConfig, initial_params
 
 Weights = dict[str, np.ndarray]
 

@@ -9,8 +9,7 @@ import numpy as np
 import synthetic
 
 from vtmask import export, tokenizers
-from vtmask.models import VLM
-from vtmask.training import initial_params
+from vtmask.models import VLM, initial_params
 
 GUIDE = Path(__file__).parents[1] / "docs" / "tasks.md"
 

@@ -12,9 +12,8 @@ import synthetic
 from vtmask import export, tokenizers
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model
-from vtmask.models import VLM
+from vtmask.models import VLM, initial_params
 from vtmask.models.transformer import Bert, EncoderConfig
-from vtmask.training import initial_params
 
 LINES = ["slide the red ball to the right", "now spin the blue box"] * 9
 

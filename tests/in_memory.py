@@ -9,9 +9,8 @@ import numpy as np
 from vtmask import tokenizers
 from vtmask.datasets import records
 from vtmask.export import Model
-from vtmask.models import VLM, VLMConfig
+from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tokenizers import Tokenizer
-from vtmask.training import initial_params
 
 TEXTS = ("slide the red ball", "spin the blue box", "lift a star", "now lower it", "squeeze")
 TOKENIZER = tokenizers.train(TEXTS * 9, 50)

@@ -27,11 +27,11 @@ from configs import demo, demo_retrieval
 from vtmask import attention, masking, recipe, tokenizers
 from vtmask.inspection import inspect
 from vtmask.masking import MaskingScheme
-from vtmask.models import VLM
+from vtmask.models import VLM, initial_params
 from vtmask.tasks import Pretrain, Retrieval
 from vtmask.tasks.pretrain import WHOLE, Budget
 from vtmask.tokenizers import CONTROL_SYMBOLS, WordPiece
-from vtmask.training import initial_params, sharding
+from vtmask.training import sharding
 from vtmask.training.step import TrainState, make_train_step
 
 ROOT = Path(__file__).parents[2]

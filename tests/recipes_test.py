@@ -27,8 +27,8 @@ from vtmask.evaluation import captioning
 from vtmask.export import Model
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
+from vtmask.models import initial_params
 from vtmask.tokenizers import CONTROL_SYMBOLS
-from vtmask.training import initial_params
 from vtmask.training.metrics import read_metrics
 from vtmask.training.optimizer import make_schedule
 

@@ -15,8 +15,8 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from configs import demo
-from vtmask.models import VLM, VLMConfig
-from vtmask.training import Params, initial_params
+from vtmask.models import VLM, VLMConfig, initial_params
+from vtmask.training import Params
 
 CONFIGS = VLMConfig(
     hidden_size=32,

@@ -36,7 +36,7 @@ from vtmask.export import Model
 from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Clip, Example
-from vtmask.models import VLM
+from vtmask.models import VLM, initial_params
 from vtmask.tasks import (
     MomentRetrieval,
     QuestionAnswering,
@@ -45,7 +45,6 @@ from vtmask.tasks import (
     StepLocalization,
 )
 from vtmask.tasks.segmentation import TextLabels, classes_by_names
-from vtmask.training import initial_params
 
 EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "demo_retrieval": retrieval.evaluate,

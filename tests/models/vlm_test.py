@@ -11,9 +11,8 @@ import pytest
 import synthetic
 
 from vtmask.masking import Masked, MaskingScheme
-from vtmask.models import VLM, VLMConfig
+from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks import Pretrain, Retrieval
-from vtmask.training import initial_params
 
 BATCH = jax.tree.map(jnp.asarray, synthetic.SyntheticBatches().batch(0))
 

@@ -12,9 +12,8 @@ import synthetic
 
 from vtmask import decoding
 from vtmask.errors import UserError
-from vtmask.models import VLM
+from vtmask.models import VLM, initial_params
 from vtmask.tasks.captioning import PROMPT_LENGTH, Captioning
-from vtmask.training import initial_params
 
 CONFIGS = dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0, initializer_range=0.2)
 BATCH = {

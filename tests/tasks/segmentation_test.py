@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import synthetic
 
-from vtmask.models import VLM
+from vtmask.models import VLM, initial_params
 from vtmask.tasks.retrieval import Retrieval
 from vtmask.tasks.segmentation import Segmentation, TextLabels, classes_by_names
-from vtmask.training import initial_params
 
 CONFIGS = dataclasses.replace(synthetic.CALM, num_classes=4)
 BATCH = synthetic.labelled_batch()

@@ -15,9 +15,9 @@ import optax
 import synthetic
 
 from vtmask import losses, masking
-from vtmask.models import VLM, VLMConfig
+from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks import Pretrain
-from vtmask.training import initial_params, make_train_step, sharding
+from vtmask.training import make_train_step, sharding
 from vtmask.training.step import initial_state, step_keys
 
 CONFIGS = dataclasses.replace(

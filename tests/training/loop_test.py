@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from vtmask import tasks
 from vtmask.errors import UserError
-from vtmask.models import VLM
-from vtmask.training import initial_params, train
+from vtmask.models import VLM, initial_params
+from vtmask.training import train
 from vtmask.training.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ import numpy as np
 import synthetic
 
 from vtmask import program, tasks
-from vtmask.models import VLM
-from vtmask.training import distributed, initial_params, sharding, train
+from vtmask.models import VLM, initial_params
+from vtmask.training import distributed, sharding, train
 
 
 class Part(synthetic.SyntheticBatches):

@@ -18,11 +18,11 @@ from vtmask.errors import UserError
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
-from vtmask.models import VideoCLIP, VideoCLIPConfig
+from vtmask.models import VideoCLIP, VideoCLIPConfig, initial_params
 from vtmask.tasks import separate
 from vtmask.tasks.pretrain import Pretrain
 from vtmask.tasks.retrieval import Retrieval
-from vtmask.training import Params, initial_params, retrieval_augmented, sharding, train
+from vtmask.training import Params, retrieval_augmented, sharding, train
 from vtmask.training.retrieval_augmented import RetrievalAugmented, draw_clusters, nearest
 
 VIDEOS_A_BATCH, CLIPS = 4, 3  # of 24 videos: an epoch is 6 batches

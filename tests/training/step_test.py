@@ -13,9 +13,9 @@ import pytest
 import synthetic
 
 from vtmask.errors import UserError
-from vtmask.models import VLM, VLMConfig
+from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks import Pretrain, Retrieval
-from vtmask.training import initial_params, make_train_step, sharding
+from vtmask.training import make_train_step, sharding
 from vtmask.training.step import initial_state
 
 BATCH = synthetic.SyntheticBatches().batch(0)

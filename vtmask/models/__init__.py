@@ -1,9 +1,23 @@
 """Models, `VLM` and `VideoCLIP`, and their sizes."""
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
 from vtmask.models.videoclip import VideoCLIP, VideoCLIPConfig
 from vtmask.models.vlm import VLM, VLMConfig
 
-__all__ = ["SIZES", "VLM", "AnyModel", "VLMConfig", "VideoCLIP", "VideoCLIPConfig", "create"]
+__all__ = [
+    "CONFIGS",
+    "VLM",
+    "AnyModel",
+    "VLMConfig",
+    "VideoCLIP",
+    "VideoCLIPConfig",
+    "create",
+    "initial_params",
+]
 
 AnyModel = VLM | VideoCLIP
 
@@ -13,3 +27,15 @@ CONFIGS = {"vlm": VLMConfig, "videoclip": VideoCLIPConfig}
 def create(config: VLMConfig) -> AnyModel:
     """The model of these sizes."""
     return VideoCLIP(config) if isinstance(config, VideoCLIPConfig) else VLM(config)
+
+
+def initial_params(model: AnyModel, seed: int) -> dict[str, Any]:
+    """Fresh parameters of a model."""
+    config = model.config
+    batch = {
+        "video": jnp.zeros((1, config.max_video_len, config.feature_size)),
+        "video_mask": jnp.ones((1, config.max_video_len), bool),
+        "text": jnp.zeros((1, config.max_text_len), jnp.int32),
+        "text_mask": jnp.ones((1, config.max_text_len), bool),
+    }
+    return jax.jit(model.init)(jax.random.key(seed), batch)["params"]

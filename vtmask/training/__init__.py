@@ -1,6 +1,6 @@
 """Training: state, step, loop, sharding, checkpoints."""
 
 from vtmask.training.loop import train
-from vtmask.training.step import Params, TrainState, initial_params, make_train_step
+from vtmask.training.step import Params, TrainState, make_train_step
 
-__all__ = ["Params", "TrainState", "initial_params", "make_train_step", "train"]
+__all__ = ["Params", "TrainState", "make_train_step", "train"]

@@ -39,18 +39,6 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
 
 
-def initial_params(model: AnyModel, seed: int) -> Params:
-    """Fresh parameters of a model."""
-    model_config = model.config
-    batch = {
-        "video": jnp.zeros((1, model_config.max_video_len, model_config.feature_size)),
-        "video_mask": jnp.ones((1, model_config.max_video_len), bool),
-        "text": jnp.zeros((1, model_config.max_text_len), jnp.int32),
-        "text_mask": jnp.ones((1, model_config.max_text_len), bool),
-    }
-    return jax.jit(model.init)(jax.random.key(seed), batch)["params"]
-
-
 def initial_state(
     params: Params, optimizer: optax.GradientTransformation, mesh: Mesh, fsdp: bool
 ) -> TrainState:
