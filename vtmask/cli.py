@@ -176,12 +176,13 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from vtmask.convert import convert  # only here, as it needs JAX
+    from vtmask import convert  # only here, as it needs JAX
 
     given = vars(options)
     fields = {field.name for field in dataclasses.fields(convert.Options)}
     chosen = convert.Options(**{name: given[name] for name in fields & given.keys()})
-    convert.convert(options.input, options.out, chosen)
+    for note in convert.convert(options.input, options.out, chosen):
+        print(note)
     print(f"Converted: {options.out}")
     return 0
 
