@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from training import matmul
 
-from vtmask.convert import convert
+from vtmask import convert
 from vtmask.models.s3d import MAX_WORDS, S3D
 
 FRAMES, SIZE = 30, 224

@@ -19,99 +19,35 @@ import numpy as np
 import pytest
 import synthetic
 import torch_writer
+from published import (
+    CONFIGS,
+    HIDDEN,
+    LAYERS,
+    PIECES,
+    POSITIONS,
+    VOCABULARY,
+    Weights,
+    bert,
+    classifier,
+    converted,
+    file_of,
+    huggingface,
+    plain_bert,
+    said,
+    videoclip,
+    vlm,
+)
 from safetensors.numpy import save_file
 
 import train
-from vtmask import __main__, api, export, tokenizers
-from vtmask.convert import convert
-from vtmask.convert.convert import Options
+from vtmask import api, cli, convert, export, tokenizers
+from vtmask.convert import Options
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model, S3DModel
 from vtmask.features.s3d import S3DFeatures
 from vtmask.models import VLM, VideoCLIP, VideoCLIPConfig, VLMConfig, initial_params
 from vtmask.tasks.encoding import Isolated, Separate
 from vtmask.training import warm_start
-
-Weights = dict[str, np.ndarray]
-
-HIDDEN, VOCABULARY, POSITIONS, LAYERS = 128, 11, 100, 3
-META: dict[str, Any] = {
-    "bert": {
-        "hidden_size": HIDDEN,
-        "num_hidden_layers": LAYERS,
-        "intermediate_size": 24,
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": POSITIONS,
-        "type_vocab_size": 2,
-    },
-    "feature_dim": 5,
-    "num_hidden_video_layers": 1,
-}
-CONFIGS: dict[str, Any] = {
-    **{"hidden_size": HIDDEN, "num_layers": LAYERS, "num_heads": 2, "mlp_size": 24},
-    **{"vocab_size": VOCABULARY, "num_positions": POSITIONS, "feature_size": 5},
-    **{"pad_id": 0, "cls_id": 2, "sep_id": 4, "mask_id": 5},
-}
-PIECES = ["[PAD]", "a", "[CLS]", "b", "[SEP]", "[MASK]", "[UNK]", *"cdef"]
-POOLER = {"pooler.dense.weight": (HIDDEN, HIDDEN), "pooler.dense.bias": (HIDDEN,)}
-
-
-def made_up(shapes: dict[str, tuple[int, ...]]) -> Weights:
-    return {name: golden.weight("convert", name, shape) for name, shape in shapes.items()}
-
-
-def position_ids() -> np.ndarray:
-    return np.arange(POSITIONS)[None]
-
-
-def vlm() -> Weights:
-    """As in a published checkpoint, whose decoder is tied to the words."""
-    weights = made_up(golden.published_shapes(META, "vlm"))
-    bert = "mm_encoder.bert."
-    weights |= made_up({bert + name: shape for name, shape in POOLER.items()})
-    weights |= made_up({f"{bert}embeddings.seg_embeddings.weight": (256, HIDDEN)})
-    weights[f"{bert}embeddings.position_ids"] = position_ids()
-    weights["mm_encoder.cls.predictions.decoder.weight"] = weights[golden.WORDS]
-    return {f"mmmodel.{name}": value for name, value in weights.items()}
-
-
-def classifier() -> Weights:
-    """A fine-tuned VLM's, without the head of pre-training."""
-    weights = {name: value for name, value in vlm().items() if ".cls." not in name}
-    shapes: dict[str, tuple[int, ...]] = {"weight": (4, HIDDEN), "bias": (4,)}
-    root = "mmmodel.mm_encoder.classifier"
-    return weights | made_up({f"{root}.{name}": shape for name, shape in shapes.items()})
-
-
-def videoclip() -> Weights:
-    weights = made_up(golden.published_shapes(META, "videoclip"))
-    for bert in ("video_encoder.bert.", "text_encoder."):
-        weights |= made_up({bert + name: shape for name, shape in POOLER.items()})
-        weights[f"{bert}embeddings.position_ids"] = position_ids()
-    return {f"mmmodel.{name}": value for name, value in weights.items()}
-
-
-def bert() -> Weights:
-    """As BertForPreTraining of Hugging Face has them."""
-    shapes = golden.published_shapes(META, "vlm")
-    shapes = {name.removeprefix("mm_encoder."): shape for name, shape in shapes.items()}
-    weights = made_up({name: s for name, s in shapes.items() if not name.startswith("videomlp")})
-    weights |= made_up({f"bert.{name}": shape for name, shape in POOLER.items()})
-    weights |= made_up({"cls.predictions.bias": (VOCABULARY,)})
-    weights |= made_up({"cls.seq_relationship.weight": (2, HIDDEN)})
-    weights["cls.predictions.decoder.bias"] = weights["cls.predictions.bias"]
-    weights["cls.predictions.decoder.weight"] = weights["bert.embeddings.word_embeddings.weight"]
-    return weights
-
-
-def plain_bert() -> Weights:
-    """As BertModel has them, with the old names of LayerNorm's parameters."""
-    weights = {}
-    for name, value in bert().items():
-        old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
-        if name.startswith("bert."):
-            weights[old.removeprefix("bert.").replace("LayerNorm.bias", "LayerNorm.beta")] = value
-    return weights
 
 
 @pytest.fixture(scope="module")
@@ -120,38 +56,11 @@ def s3d(golden_dir: Path) -> Weights:
     return weights | {"conv1.bn1.num_batches_tracked": np.array(7)}
 
 
-def file_of(path: Path, weights: Weights, wrapped: bool = False) -> Path:
-    tensors: Any = {
-        name: torch_writer.tensor(np.array(value, order="C")) for name, value in weights.items()
-    }
-    path.write_bytes(torch_writer.zipped({"model": tensors, "extra": [1]} if wrapped else tensors))
-    return path
-
-
 @pytest.fixture
 def vocab(tmp_path: Path) -> Path:
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(PIECES) + "\n")
     return path
-
-
-def converted(tmp_path: Path, weights: Weights, vocab: Path, **options: Any) -> Any:
-    """The export of weights in a file, loaded."""
-    file = file_of(tmp_path / "published.pt", weights, "mmmodel" in next(iter(weights)))
-    if "text_module.word_embd.weight" not in weights:  # as S3D has no tokenizer
-        options["vocab"] = vocab
-    convert.convert(file, tmp_path / "export", Options(**options))
-    return export.load_any(tmp_path / "export")
-
-
-def said(tmp_path: Path, source: Path, options: Options, out: str = "export") -> str:
-    """The error of a conversion that must fail; nothing may be written."""
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError) as error:
-        convert.convert(source, tmp_path / out, options)
-    assert sorted(tmp_path.rglob("*")) == before
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 # To exports
@@ -221,15 +130,6 @@ def test_a_videoclip(tmp_path: Path, vocab: Path) -> None:
     for name, value in weights.items():
         if convert.path_of(name):
             np.testing.assert_array_equal(golden.get(model.params, name), value, name)
-
-
-def huggingface(folder: Path, weights: Weights, **config: Any) -> Path:
-    folder.mkdir()
-    save_file(weights, folder / "model.safetensors")
-    card = {"model_type": "bert", "num_attention_heads": 8, "hidden_act": "gelu"} | config
-    (folder / "config.json").write_text(json.dumps(card))
-    (folder / "vocab.txt").write_text("\n".join(PIECES))
-    return folder
 
 
 def test_a_bert_in_a_folder(tmp_path: Path) -> None:
@@ -366,8 +266,18 @@ def test_options_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
         ("config.json", None, "config.json: cannot be read: No such file"),
         ("config.json", {"num_attention_heads": 0}, "not a multiple of 0 heads"),
         ("config.json", {"num_hidden_layers": 7}, "but num_hidden_layers in config.json is 7"),
-        ("tokenizer_config.json", {"do_lower_case": False}, "do_lower_case is false, only uncased"),
-        ("tokenizer_config.json", {"strip_accents": False}, "strip_accents is false, only uncased"),
+        (
+            "tokenizer_config.json",
+            {"do_lower_case": "no"},
+            "do_lower_case is 'no', expected true or",
+        ),
+        (
+            "tokenizer_config.json",
+            {"tokenizer_class": "BertJapaneseTokenizer"},
+            "tokenizer_class is 'BertJapaneseTokenizer', expected BERT's",
+        ),
+        ("tokenizer_config.json", {"do_basic_tokenize": False}, "do_basic_tokenize is false, only"),
+        ("added_tokens.json", {"<video>": 11}, "adds '<video>' to the vocabulary, only [PAD]"),
         ("tokenizer_config.json", b"[]", "tokenizer_config.json: holds list, expected an object"),
         ("vocab.txt", None, "vocab.txt: no such tokenizer file"),
         ("model.safetensors", None, "has no model.safetensors or pytorch_model.bin"),
@@ -476,54 +386,67 @@ def test_the_command(
     command = ["vtmask", "convert", file, "--out", out, *options]
     monkeypatch.setattr(sys, "argv", [str(argument) for argument in command])
     with pytest.raises(SystemExit) as done:
-        __main__.main()
+        cli.main()
     assert done.value.code == 0 and capsys.readouterr().out == f"Converted: {out}\n"
     model_config = export.load(out).module.config
     assert (model_config.max_video_len, model_config.max_len, model_config.num_heads) == (10, 40, 4)
     monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "5"])
     with pytest.raises(SystemExit) as done:
-        __main__.main()
+        cli.main()
     assert str(done.value.code).startswith(f"error: {file}: its hidden size is 128, not a multiple")
 
 
 # And back
 
 
+def published_again(folder: Path) -> Weights:
+    """The weights that an export is converted back to."""
+    unused = export.load_unused(folder)
+    return convert.published_weights(export.load_any(folder), unused)
+
+
+def assert_same(converted_back: Weights, weights: Weights) -> None:
+    assert list(converted_back) == list(weights)
+    for name, value in weights.items():
+        again = converted_back[name]
+        assert (again.dtype, again.shape) == (value.dtype, value.shape), name
+        assert again.tobytes() == value.tobytes(), name
+
+
 @pytest.mark.parametrize("make", [vlm, classifier, videoclip, bert, plain_bert, None])
 def test_a_round_trip_keeps_every_bit(tmp_path: Path, vocab: Path, s3d: Weights, make: Any) -> None:
-    torch = pytest.importorskip("torch")
     weights = make() if make else s3d
     converted(tmp_path, weights, vocab)
-    back = tmp_path / "back.pt"
-    convert.convert(tmp_path / "export", back, Options())
-    content = torch.load(back, weights_only=True)
-    found = content["model"] if "mmmodel" in next(iter(weights)) else content
-    assert list(found) == list(weights)
-    for name, value in weights.items():
-        assert found[name].is_contiguous()
-        array = found[name].numpy()
-        assert (array.dtype, array.shape) == (value.dtype, value.shape), name
-        assert array.tobytes() == value.tobytes(), name
+    assert_same(published_again(tmp_path / "export"), weights)
+
+
+@pytest.mark.parametrize("make", [vlm, bert])
+def test_a_file_of_pytorch(tmp_path: Path, vocab: Path, make: Any) -> None:
+    torch = pytest.importorskip("torch")
+    weights = make()
+    converted(tmp_path, weights, vocab)
+    convert.convert(tmp_path / "export", tmp_path / "back.pt", Options())
+    content = torch.load(tmp_path / "back.pt", weights_only=True)
+    tensors = content["model"] if make is vlm else content
+    assert all(tensor.is_contiguous() for tensor in tensors.values())
+    assert_same({name: tensor.numpy() for name, tensor in tensors.items()}, weights)
     assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_safetensors_hold_tied_parameters_once(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
     once = {name: value for name, value in bert().items() if ".decoder." not in name}
     folder = huggingface(tmp_path / "bert", once)
     convert.convert(folder, tmp_path / "export", Options())
-    convert.convert(tmp_path / "export", tmp_path / "back.pt", Options())
-    found = torch.load(tmp_path / "back.pt", weights_only=True)
-    assert found.keys() == bert().keys()
+    weights = published_again(tmp_path / "export")
+    assert weights.keys() == bert().keys()
     for name, value in bert().items():
-        np.testing.assert_array_equal(found[name], value)
+        np.testing.assert_array_equal(weights[name], value)
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.5])
 @pytest.mark.parametrize("published", [vlm, videoclip])
-def test_a_model_trained_here(tmp_path: Path, published: Any, bias: float) -> None:
+def test_a_model_trained_here(published: Any, bias: float) -> None:
     """It gets the names that the published code expects, zero where they feed no output."""
-    torch = pytest.importorskip("torch")
     module: VLM | VideoCLIP = VLM(VLMConfig(**CONFIGS))
     if published is videoclip:
         module = VideoCLIP(VideoCLIPConfig(**CONFIGS, num_video_layers=1))
@@ -531,21 +454,20 @@ def test_a_model_trained_here(tmp_path: Path, published: Any, bias: float) -> No
     if published is vlm:
         params["decoder_bias"] = jnp.full(VOCABULARY, bias)
     tokenizer = tokenizers.WordPiece("\n".join(PIECES).encode())
-    export.save(tmp_path / "export", Model(module, params, tokenizer, "made-up", 1.0, {}))
-    convert.convert(tmp_path / "export", tmp_path / "back.pt", Options())
-    found = torch.load(tmp_path / "back.pt", weights_only=True)["model"]
+    model = Model(module, params, tokenizer, "made-up", 1.0, {})
+    weights = convert.published_weights(model, None)
     predictions = "mmmodel.mm_encoder.cls.predictions."
     biases = {f"{predictions}bias", f"{predictions}decoder.bias"}
-    assert found.keys() == published().keys() | (biases if published is vlm and bias else set())
+    assert weights.keys() == published().keys() | (biases if published is vlm and bias else set())
     for name, like in published().items():
-        assert tuple(found[name].shape) == like.shape
+        assert weights[name].shape == like.shape
         ours = golden.get(params, name)
         if "position_ids" in name:
-            np.testing.assert_array_equal(found[name], np.arange(POSITIONS)[None])
+            np.testing.assert_array_equal(weights[name], np.arange(POSITIONS)[None])
         elif ours is None:
-            assert not found[name].any()
+            assert not weights[name].any()
         else:
-            np.testing.assert_array_equal(found[name], ours)
+            np.testing.assert_array_equal(weights[name], ours)
 
 
 def test_back_without_pytorch_or_to_a_folder(

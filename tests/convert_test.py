@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from vtmask.convert import convert
+from vtmask import convert
 from vtmask.errors import UserError
 
 Weights = dict[str, np.ndarray]

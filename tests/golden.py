@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from vtmask.convert import convert
+from vtmask import convert
 from vtmask.masking import Masked
 from vtmask.models import VLM, VideoCLIP, VideoCLIPConfig, VLMConfig
 

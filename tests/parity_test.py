@@ -19,9 +19,8 @@ import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from vtmask import attention, export, losses
-from vtmask.convert import convert
-from vtmask.convert.convert import Options
+from vtmask import attention, convert, export, losses
+from vtmask.convert import Options
 from vtmask.evaluation import metrics, moments, ordered_steps, windows
 from vtmask.export import Model
 from vtmask.files import pytorch

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from vtmask import recipe, tokenizers
 from vtmask.errors import UserError
-from vtmask.tokenizers import CONTROL_SYMBOLS, SentencePiece, Tokenizer, WordPiece
+from vtmask.tokenizers import CONTROL_SYMBOLS, SentencePiece, Tokenizer, WordPiece, sentence_piece
 
 LINES = ["slide the red ball to the right", "now spin the blue box", "then lift a green star"] * 9
 PUBLISHED = json.loads((golden.COMPACT / "wordpiece.json").read_text())
@@ -105,14 +105,16 @@ def test_control_symbols_are_not_decoded(tokenizer: Tokenizer, data: st.DataObje
 
 @both
 def test_a_tokenizer_is_found_in_its_folder(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has 0 of tokenizer.model and vocab.txt, expected one"):
+    with pytest.raises(
+        UserError, match=r"has 0 of tokenizer.model, vocab.txt and tokenizer.json, expected one"
+    ):
         tokenizers.load(tmp_path)
     tokenizer.save(tmp_path)
     loaded = tokenizers.load(tmp_path)
     assert type(loaded) is type(tokenizer) and loaded.sha256 == tokenizer.sha256
     for other in TOKENIZERS:
         other.save(tmp_path)
-    with pytest.raises(UserError, match="has 2 of tokenizer.model and vocab.txt"):
+    with pytest.raises(UserError, match="has 2 of tokenizer.model, vocab.txt and tokenizer.json"):
         tokenizers.load(tmp_path)
 
 
@@ -143,7 +145,8 @@ def test_a_model_takes_the_ids_of_its_tokenizer(tokenizer: Tokenizer) -> None:
         ("t.txt", b"[PAD]\nthe\nof\nthe\n", "line 4 is 'the' like line 2"),
         ("t.txt", b"[PAD]\nthe\ncaf\xe9\n", "line 3 is not UTF-8"),
         ("t.txt", VOCABULARY.replace(b"[SEP]\n", b""), r"none of its \d+ lines is \[SEP\]"),
-        ("t.json", b"{}", "expected a SentencePiece model"),
+        ("t.json", b"{}", "has no model, expected the tokenizer.json of a BERT"),
+        ("t.bin", b"{}", "expected a SentencePiece model"),
     ],
 )
 def test_a_foreign_file_is_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
@@ -157,7 +160,9 @@ def test_a_model_with_other_control_symbols_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(tokenizers, "CONTROL_SYMBOLS", ("<pad>", "<unk>", "<s>", "</s>", "<mask>"))
+        patch.setattr(
+            sentence_piece, "CONTROL_SYMBOLS", ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+        )
         foreign = tokenizers.train(LINES, 60)
     assert isinstance(foreign, SentencePiece)
     foreign.save(tmp_path)

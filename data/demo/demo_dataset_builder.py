@@ -62,7 +62,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     pkg_dir_path = code_path.parent
 
     def __init__(self, *, tokenizer: str | None = None, file_format: Any = None, **kwargs: Any):
-        """`tokenizer` is a file for `tokenizers.load`; by default one is trained on train."""
+        """`tokenizer` is for `tokenizers.read_published`; by default one is trained on train."""
         self._given_tokenizer = tokenizer
         super().__init__(file_format=file_format or "array_record", **kwargs)
 
@@ -111,7 +111,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _tokenizer(self, train: list[world.Story]) -> tokenizers.Tokenizer:
         if self._given_tokenizer is not None:
-            return tokenizers.load(self._given_tokenizer)
+            return tokenizers.read_published(self._given_tokenizer)
         told = [language.write(story) for story in train]
         lines = (line for texts in told for line in (*_captions(texts), texts.description))
         return tokenizers.train(lines, self.builder_config.vocab_size)

@@ -10,8 +10,7 @@ import torch_writer
 from features import videos as made
 
 import vtmask
-from vtmask import export
-from vtmask.convert import convert
+from vtmask import convert, export
 from vtmask.errors import UserError
 from vtmask.features import extract
 from vtmask.features.extractors import ExtractorConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from vtmask.convert import convert
+from vtmask import convert
 from vtmask.models import s3d
 from vtmask.models.s3d import S3D, Words
 

@@ -57,10 +57,11 @@ def add(commands: "arguments.Subcommands") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from vtmask.convert import convert
+    from vtmask import convert
 
     names = {field.name for field in dataclasses.fields(convert.Options)} & vars(options).keys()
     conversion = convert.Options(**{name: getattr(options, name) for name in names})
-    convert.convert(options.input, options.out, conversion)
+    for note in convert.convert(options.input, options.out, conversion):
+        print(note)
     print(f"Converted: {options.out}")
     return 0

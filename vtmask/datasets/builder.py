@@ -269,9 +269,9 @@ class VideoTextConfig(tfds.core.BuilderConfig):
 class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A TFDS builder whose subclass only reads annotations: `splits` and, if any, `annotations`.
 
-    The tokenizer is the one given, or `tokenizer.model` or `vocab.txt` in the manual folder, or
-    else is trained on the train split. Next to the shards lie the tokenizer and build_report.json
-    and .html, which list every skipped video.
+    The tokenizer is the one given, or `tokenizer.model`, `vocab.txt` or `tokenizer.json` in the
+    manual folder, or else is trained on the train split. Next to the shards lie the tokenizer and
+    build_report.json and .html, which list every skipped video.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -281,7 +281,7 @@ class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     builder_config: VideoTextConfig
 
     def __init__(self, *, tokenizer: str | None = None, file_format: Any = None, **kwargs: Any):
-        """`tokenizer` is a file or folder, as `vtmask.tokenizers.load` takes it."""
+        """`tokenizer` is a file or folder, as `vtmask.tokenizers.read_published` takes it."""
         self._given_tokenizer = tokenizer
         self._on_beam = False
         super().__init__(file_format=file_format or "array_record", **kwargs)
@@ -349,10 +349,10 @@ class VideoTextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _tokenizer(self, folder: Path) -> Tokenizer:
         if self._given_tokenizer is not None:
-            return tokenizers.load(self._given_tokenizer)
-        for name in ("tokenizer.model", "vocab.txt"):
+            return tokenizers.read_published(self._given_tokenizer)
+        for name in ("tokenizer.model", "vocab.txt", "tokenizer.json"):
             if (folder / name).exists():
-                return tokenizers.load(folder / name)
+                return tokenizers.read_published(folder / name)
         train = next(iter(self.splits(folder).values()))
         lines = islice(_lines(train), _LINES_TO_TRAIN_ON)
         try:

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from vtmask import export
-from vtmask.convert import convert
+from vtmask import convert, export
 from vtmask.errors import UserError, check_choice
 from vtmask.features.decode import Window
 from vtmask.files import pytorch

@@ -60,7 +60,8 @@ def position_kinds(batch: Batch) -> np.ndarray:
     last = batch["text_mask"].sum(axis=1, keepdims=True) - 1
     separator = np.arange(batch["text_mask"].shape[1]) == last
     tokens = np.where(batch["text_masked"], 5, np.where(batch["text_mask"], 4, 0))
-    return np.asarray(sequence.join_with(1, frames, np.where(separator, 1, tokens)))
+    text = np.where(separator, 1, tokens)
+    return np.asarray(sequence.join_with(1, jnp.asarray(frames), jnp.asarray(text)))
 
 
 def summary(batch: Batch, model_config: VLMConfig) -> dict[str, str]:
