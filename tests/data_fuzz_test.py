@@ -38,7 +38,9 @@ from data.howto100m.howto100m_dataset_builder import Builder as HowTo100M
 from data.msrvtt.msrvtt_dataset_builder import Builder as MSRVTT
 from data.youcook2.youcook2_dataset_builder import Builder as YouCook2
 from vtmask import tokenizers
-from vtmask.datasets.builder import RecordMaker, TimedTexts, Video, VideoTextBuilder, once_each
+from vtmask.datasets.builder import VideoTextBuilder
+from vtmask.datasets.entries import TimedTexts, Video
+from vtmask.datasets.making import RecordMaker, once_each
 from vtmask.datasets.report import Counts
 from vtmask.errors import UserError
 from vtmask.inputs import samplers

@@ -9,7 +9,8 @@ import tensorflow_datasets as tfds
 
 from vtmask import files
 from vtmask.datasets import records
-from vtmask.datasets.builder import (
+from vtmask.datasets.builder import VideoTextBuilder
+from vtmask.datasets.entries import (
     Entry,
     FeatureFile,
     FeatureLabels,
@@ -17,7 +18,6 @@ from vtmask.datasets.builder import (
     TimedTexts,
     Value,
     Video,
-    VideoTextBuilder,
 )
 from vtmask.errors import UserError
 from vtmask.files import activitynet

@@ -10,14 +10,8 @@ import tensorflow_datasets as tfds
 
 from vtmask import files
 from vtmask.datasets import records
-from vtmask.datasets.builder import (
-    Entry,
-    FeatureFile,
-    Skipped,
-    Texts,
-    Video,
-    VideoTextBuilder,
-)
+from vtmask.datasets.builder import VideoTextBuilder
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, Texts, Video
 from vtmask.errors import UserError
 
 _FILES = {"train": "train_data.json", "validation": "val_data.json", "test": "test_data.json"}

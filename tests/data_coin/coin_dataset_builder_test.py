@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data.coin.coin_dataset_builder import Builder
-from vtmask.datasets.builder import Entry, Skipped
+from vtmask.datasets.entries import Entry, Skipped
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
 

@@ -17,16 +17,17 @@ A frame of a clip is a feature of its video. Clips are [R, K, …] in the form `
 describes.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any, Protocol
 
-import tensorflow as tf
-
+from vtmask.datasets.tensorflow import tf
 from vtmask.errors import UserError, check_choice
 from vtmask.models.vlm import VLMConfig
 
 Records = dict[str, Any]
-Clips = dict[str, tf.Tensor]
+Clips = dict[str, Any]
 MAX_STEPS = 62  # of a random walk: as many as a drawn int64 has bits to decide
 
 
