@@ -433,8 +433,10 @@ def check_record(record: dict[str, Any], vocab_size: int, metadata: Mapping[str,
         assert choices["correct"] in (range(5) if choices["text"] else [-1])
     if "moments" in record:
         moments = record["moments"]
-        times, count = moments["times"], moments["num_segments"]
-        assert len(times) == moments["num_times"].sum() and 1 <= count <= 6
+        times, counts = moments["times"], moments["num_segments"]
+        assert len(counts) == len(moments["text"]) and ((counts >= 1) & (counts <= 6)).all()
+        assert len(times) == moments["num_times"].sum()
+        count = np.repeat(counts, moments["num_times"])
         assert ((times[:, 0] >= 0) & (times[:, 0] <= times[:, 1]) & (times[:, 1] < count)).all()
 
 

@@ -54,8 +54,8 @@ def small_disk() -> Iterator[None]:
 def test_a_full_disk(tmp_path: Path, small_disk: None) -> None:
     (tmp_path / "features").mkdir()
     for split, video_ids in {"train": "abc", "test": "d"}.items():
-        said = {video_id: [[1, 2, "take the onion"]] for video_id in video_ids}
-        (tmp_path / f"{split}.json").write_text(json.dumps(said))
+        annotated = {video_id: [[1, 2, "take the onion"]] for video_id in video_ids}
+        (tmp_path / f"{split}.json").write_text(json.dumps(annotated))
         for video_id in video_ids:
             values = np.random.default_rng(0).standard_normal((20_000, 4)).astype(np.float16)
             np.save(tmp_path / "features" / f"{video_id}.npy", values)

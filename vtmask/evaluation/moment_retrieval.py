@@ -102,11 +102,15 @@ def _of(record: Record, video: int) -> Iterator[Record]:
     """The sentences of a record."""
     moments = record["moments"]
     times = np.split(moments["times"], np.cumsum(moments["num_times"])[:-1])
-    for text, tokens, chosen in zip(moments["text"], examples.tokens(moments), times, strict=True):
+    # One for the video, as in the demo, or one for each sentence, as in DiDeMo.
+    num_segments = np.broadcast_to(moments["num_segments"], len(times))
+    for text, tokens, chosen, segments in zip(
+        moments["text"], examples.tokens(moments), times, num_segments, strict=True
+    ):
         yield {
             "video": video,
             "video_id": record["video_id"],
-            "num_segments": moments["num_segments"],
+            "num_segments": segments,
             "text": text,
             "tokens": tokens,
             "times": chosen,
