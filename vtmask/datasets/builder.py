@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 
 from vtmask import files, tokenizers
 from vtmask.datasets import making, records, report
-from vtmask.datasets.entries import Entry, Texts, TimedTexts, Video
+from vtmask.datasets.entries import Entry, Moments, Texts, TimedTexts, Video
 from vtmask.datasets.making import RecordMaker
 from vtmask.datasets.writing import RecordBuilder
 from vtmask.errors import UserError
@@ -185,5 +185,5 @@ def _lines(entries: Iterable[Entry]) -> Iterator[str]:
             for field in (entry.captions, *entry.annotations.values()):
                 if isinstance(field, TimedTexts):
                     yield from (line.text for line in field.lines)
-                elif isinstance(field, Texts):
+                elif isinstance(field, (Texts, Moments)):
                     yield from field.lines

@@ -147,6 +147,48 @@ def _check_ids(tokens: Sequence[Sequence[int]], tokenizer: Tokenizer) -> None:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Texts about windows of a video, `vtmask.datasets.records.moments`, in the file's order.
+
+    Windows stay as they are published, also beyond the video's end, as figures count them all. One
+    that is none is left out, and so is a text without a word, or all of whose windows are none.
+
+    Attributes:
+      windows: of each line, (start, end) in seconds.
+      beside: integers, one for each line, by the name of their field.
+    """
+
+    lines: Sequence[str]
+    windows: Sequence[Sequence[tuple[float, float]]]
+    beside: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+
+    def encode(
+        self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]
+    ) -> dict[str, Any]:
+        kept: dict[int, list[tuple[float, float]]] = {}
+        for index, (line, windows) in enumerate(zip(self.lines, self.windows, strict=True)):
+            whole = [(start, end) for start, end in windows if 0 <= start < end < math.inf]
+            problems["moment without a length"] += len(windows) - len(whole)
+            if not line.strip():
+                problems["empty sentence of a moment"] += 1
+            elif whole or not windows:
+                kept[index] = whole
+        lines = [" ".join(self.lines[index].split()) for index in kept]
+        joined = [window for windows in kept.values() for window in windows]
+        return (
+            records.encode_texts(tokenizer, lines)
+            | {
+                "windows": np.array(joined, np.float32).reshape(-1, 2),
+                "num_windows": np.array([len(windows) for windows in kept.values()], np.int32),
+            }
+            | {
+                name: np.array([values[index] for index in kept], np.int32)
+                for name, values in self.beside.items()
+            }
+        )
+
+
+@dataclass(frozen=True)
 class FeatureLabels:
     """A class for every feature of a video, int32 [features].
 

@@ -33,6 +33,17 @@ def timed_texts() -> dict[str, Any]:
     }
 
 
+def moments() -> dict[str, Any]:
+    """Texts with windows of the video: `windows` float32 [m, 2] and `num_windows` int32 [n].
+
+    A window is a start and an end in seconds; those of the first text come first, m in all.
+    """
+    return texts() | {
+        "windows": tfds.features.Tensor(shape=(None, 2), dtype=np.float32),
+        "num_windows": integers(),
+    }
+
+
 def integers() -> tfds.features.Tensor:
     """int32 [n]."""
     return tfds.features.Tensor(shape=(None,), dtype=np.int32)
