@@ -36,7 +36,7 @@ def test_records(tmp_path: Path) -> None:
     first = records["AO8RW"]
     door, book = "a person opens a door.", "a person is putting a book on a shelf."
     assert first["clips"]["text"] == [door, book] and first["moments"]["text"] == [book, door]
-    np.testing.assert_allclose(first["moments"]["windows"], [[4, 6.9], [0, 3]], 1e-6)
+    np.testing.assert_allclose(first["moments"]["windows"], [[4.0, 6.9], [0.0, 3.0]], 1e-6)
     cut = records["Y6R7T"]
     assert cut["clips"]["end"].tolist() == [25]
     np.testing.assert_allclose(cut["moments"]["windows"], [[20.8, 30]], 1e-6)
