@@ -33,6 +33,7 @@ from tqdm import trange
 
 from vtmask import tokenizers
 from vtmask.datasets import records
+from vtmask.datasets.writing import RecordBuilder
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
@@ -42,12 +43,10 @@ BATCH, CLIPS_PER_RECORD, RECORDS, MILLION = 256, 16, 2000, 1_000_000
 CONFIGS = VLMConfig()
 
 
-class Synthetic(tfds.core.GeneratorBasedBuilder):
+class Synthetic(RecordBuilder):
     """Random records of the sizes that pre-training has."""
 
     VERSION = tfds.core.Version("1.0.0")
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = tfds.core.MetadataDict(
@@ -92,7 +91,7 @@ def _record(rng: np.random.Generator, video_id: str) -> dict[str, Any]:
 
 def make(folder: Path) -> None:
     """Builds the data set, and one that repeats its shards by links until it has a million."""
-    Synthetic(data_dir=folder / "data", file_format="array_record").download_and_prepare(
+    Synthetic(data_dir=folder / "data").download_and_prepare(
         download_config=tfds.download.DownloadConfig(num_shards=2)
     )
     small = folder / "data" / "synthetic" / "1.0.0"

@@ -2,8 +2,7 @@
 
     --config.init_from=VIDEOCLIP/export --workdir=…
 
-RECIPE is msrvtt, youcook2, msrvtt_qa, didemo, crosstask or one of the demo's. `evaluate.py` takes
-the same --config.
+RECIPE is one of configs/zeroshot.py, but for segmentation. `evaluate.py` takes the same --config.
 """
 
 from ml_collections import ConfigDict

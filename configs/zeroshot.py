@@ -1,8 +1,9 @@
 """A recipe's task without training for it: python evaluate.py --config=configs/zeroshot.py:RECIPE
 
-RECIPE is msrvtt, youcook2, msrvtt_qa, didemo, crosstask, coin or one of the demo's. A pre-trained
-VLM or VideoCLIP encodes each modality alone, as VideoCLIP does in pre-training (VideoCLIP, section
-5; the published `*_zs.yaml`). COIN's classes are found by their names.
+RECIPE is msrvtt, youcook2, msrvtt_qa, didemo, activitynet, activitynet_moments, charades_sta,
+qvhighlights, crosstask, coin or one of the demo's. A pre-trained VLM or VideoCLIP encodes each
+modality alone, as VideoCLIP does in pre-training (VideoCLIP, section 5; the published `*_zs.yaml`).
+COIN's classes are found by their names.
 """
 
 import importlib
@@ -11,9 +12,10 @@ from ml_collections import ConfigDict
 
 from vtmask.errors import check_choice
 
-_PUBLIC = ("msrvtt", "youcook2", "msrvtt_qa", "didemo", "crosstask", "coin")
+_PUBLISHED = ("msrvtt", "youcook2", "msrvtt_qa", "didemo", "crosstask", "coin")
+_OTHERS = ("activitynet", "activitynet_moments", "charades_sta", "qvhighlights")
 _DEMO = ("demo_retrieval", "demo_qa", "demo_moments", "demo_localization", "demo_segmentation")
-RECIPES = _PUBLIC + _DEMO
+RECIPES = _PUBLISHED + _OTHERS + _DEMO
 
 
 def get_config(recipe: str = "msrvtt") -> ConfigDict:

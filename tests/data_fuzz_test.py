@@ -38,7 +38,9 @@ from data.howto100m.howto100m_dataset_builder import Builder as HowTo100M
 from data.msrvtt.msrvtt_dataset_builder import Builder as MSRVTT
 from data.youcook2.youcook2_dataset_builder import Builder as YouCook2
 from vtmask import tokenizers
-from vtmask.datasets.builder import RecordMaker, TimedTexts, Video, VideoTextBuilder, once_each
+from vtmask.datasets.builder import VideoTextBuilder
+from vtmask.datasets.entries import TimedTexts, Video
+from vtmask.datasets.making import RecordMaker, once_each
 from vtmask.datasets.report import Counts
 from vtmask.errors import UserError
 from vtmask.inputs import samplers
@@ -431,8 +433,10 @@ def check_record(record: dict[str, Any], vocab_size: int, metadata: Mapping[str,
         assert choices["correct"] in (range(5) if choices["text"] else [-1])
     if "moments" in record:
         moments = record["moments"]
-        times, count = moments["times"], moments["num_segments"]
-        assert len(times) == moments["num_times"].sum() and 1 <= count <= 6
+        times, counts = moments["times"], moments["num_segments"]
+        assert len(counts) == len(moments["text"]) and ((counts >= 1) & (counts <= 6)).all()
+        assert len(times) == moments["num_times"].sum()
+        count = np.repeat(counts, moments["num_times"])
         assert ((times[:, 0] >= 0) & (times[:, 0] <= times[:, 1]) & (times[:, 1] < count)).all()
 
 

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import synthetic
 import tensorflow_datasets as tfds
+from data_activitynet import activitynet_dataset_builder_test as activitynet
+from data_charades_sta import charades_sta_dataset_builder_test as charades_sta
 from data_coin import coin_dataset_builder_test as coin
 from data_crosstask import crosstask_dataset_builder_test as crosstask
 from data_didemo import didemo_dataset_builder_test as didemo
 from data_msrvtt import msrvtt_dataset_builder_test as msrvtt
+from data_qvhighlights import qvhighlights_dataset_builder_test as qvhighlights
 from data_youcook2 import youcook2_dataset_builder_test as youcook2
 from ml_collections import ConfigDict
 
@@ -311,6 +314,20 @@ def write_didemo(folder: Path) -> None:
     write_features(folder, "1@N0_2_ab", "3@N1_4_cd.", length=28)
 
 
+def write_activitynet(folder: Path) -> None:
+    for name in ("train", "val_1", "val_2"):
+        activitynet.write(folder, name, v_a=activitynet.DANCE, v_b=activitynet.COOK)
+
+
+def write_charades_sta(folder: Path) -> None:
+    charades_sta.write(folder)
+
+
+def write_qvhighlights(folder: Path) -> None:
+    qvhighlights.write(folder, qvhighlights.QUERIES)
+    write_features(folder, "a_0.0_150.0", "b_0.0_150.0", length=150)
+
+
 def write_features(folder: Path, *names: str, length: int = 20) -> None:
     (folder / "features").mkdir(exist_ok=True)
     for number, name in enumerate(names):
@@ -379,6 +396,13 @@ TINY = {
             {"frame accuracy"},
         ),
         ("didemo", {"model__max_video_len": 30}, "sentences", {"rank@1", "rank@5", "mIoU"}),
+        ("activitynet", {}, "text to video", {"R@1", "R@5", "R@10", "MedR"}),
+        (
+            "charades_sta",
+            {"eval__stride": 4},
+            "sentences",
+            {"R@1, IoU 0.5", "R@1, IoU 0.7", "mAP", "mIoU"},
+        ),
     ],
 )
 def test_a_recipe_runs_from_published_files_to_a_report(

@@ -8,7 +8,8 @@ import numpy as np
 
 from vtmask import files
 from vtmask.datasets import records
-from vtmask.datasets.builder import (
+from vtmask.datasets.builder import VideoTextBuilder, VideoTextConfig
+from vtmask.datasets.entries import (
     Entry,
     FeatureFile,
     FeatureLabels,
@@ -16,8 +17,6 @@ from vtmask.datasets.builder import (
     Texts,
     TimedTexts,
     Video,
-    VideoTextBuilder,
-    VideoTextConfig,
 )
 from vtmask.files.subtitles import Caption
 

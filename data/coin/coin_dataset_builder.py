@@ -1,7 +1,7 @@
 """TFDS builder of COIN; README.md says which files it reads."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,8 @@ import tensorflow_datasets as tfds
 
 from vtmask import files
 from vtmask.datasets import records
-from vtmask.datasets.builder import (
+from vtmask.datasets.builder import VideoTextBuilder
+from vtmask.datasets.entries import (
     Entry,
     FeatureFile,
     FeatureLabels,
@@ -17,7 +18,6 @@ from vtmask.datasets.builder import (
     TimedTexts,
     Value,
     Video,
-    VideoTextBuilder,
 )
 from vtmask.errors import UserError
 from vtmask.files import activitynet
@@ -31,8 +31,15 @@ _STEP_ID = re.compile("[1-9][0-9]{0,5}")
 class Step(NamedTuple):
     """A segment of a video: the id of what it shows, from 1, and its name with times."""
 
-    label: int
+    step_id: int
     line: Caption
+
+
+class Labelled(NamedTuple):
+    """The segments of a video, in the file's order, and the name of its task."""
+
+    steps: list[Step]
+    task: str
 
 
 class Builder(VideoTextBuilder):
@@ -47,39 +54,48 @@ class Builder(VideoTextBuilder):
 
     def splits(self, folder: Path) -> dict[str, list[Entry]]:
         path = folder / _FILE
+        database = activitynet.read(path)
+        read = {video_id: _read(record) for video_id, record in database.items()}
+        labelled = [found for found in read.values() if isinstance(found, Labelled)]
+        names = step_names(path, [step for found in labelled for step in found.steps])
+        self.info.metadata["class_names"] = ["background", *names.values()]
+        classes = {step_id: number for number, step_id in enumerate(names, 1)}
         splits: dict[str, list[Entry]] = {split: [] for split in _SUBSETS.values()}
-        every: list[Step] = []
-        for video_id, record in activitynet.read(path).items():
-            split = activitynet.split_of(record, _SUBSETS, f"{path}: video {video_id}")
-            try:
-                steps = read_steps(record)
-                task = files.field(record, "class", str, _FILE)
-            except UserError as error:
-                splits[split].append(Skipped(video_id, str(error)))
-                continue
-            splits[split].append(self._video(folder, video_id, steps, task))
-            every += steps
-        self.info.metadata["class_names"] = class_names(path, every)
+        for video_id, found in read.items():
+            where = f"{path}: video {video_id}"
+            split = activitynet.split_of(database[video_id], _SUBSETS, where)
+            splits[split].append(
+                self._video(folder, video_id, found, classes)
+                if isinstance(found, Labelled)
+                else Skipped(video_id, str(found))
+            )
         return splits
 
-    def _video(self, folder: Path, video_id: str, steps: list[Step], task: str) -> Video:
-        lines = [step.line for step in steps]
-        labels = [step.label for step in steps]
+    def _video(
+        self, folder: Path, video_id: str, found: Labelled, classes: Mapping[int, int]
+    ) -> Video:
+        lines = [step.line for step in found.steps]
+        labels = [classes[step.step_id] for step in found.steps]
+        spans = [(line.start, line.end, label) for line, label in zip(lines, labels, strict=True)]
         return Video(
             video_id,
             FeatureFile(folder / self.builder_config.features / f"{video_id}.npy"),
             annotations={
                 "steps": TimedTexts(lines, labels),
-                "labels": FeatureLabels([(line.start, line.end, label) for label, line in steps]),
-                "task": Value(task),
+                "labels": FeatureLabels(spans),
+                "task": Value(found.task),
             },
         )
 
 
-def read_steps(record: Any) -> list[Step]:
-    """The segments of a record, in its order; a UserError names one that is no step."""
-    annotations = files.field(record, "annotation", list, _FILE)
-    return [_step(a, f"{_FILE}: annotation {index}") for index, a in enumerate(annotations)]
+def _read(record: Any) -> Labelled | UserError:
+    """What a record says, or what is wrong with it."""
+    try:
+        annotations = files.field(record, "annotation", list, _FILE)
+        steps = [_step(a, f"{_FILE}: annotation {index}") for index, a in enumerate(annotations)]
+        return Labelled(steps, files.field(record, "class", str, _FILE))
+    except UserError as error:
+        return error
 
 
 def _step(annotation: Any, where: str) -> Step:
@@ -92,22 +108,14 @@ def _step(annotation: Any, where: str) -> Step:
     return Step(int(step_id), Caption(*activitynet.segment(annotation, where), name))
 
 
-def class_names(path: Path, steps: Iterable[Step]) -> list[str]:
-    """Names by class: "background", then those of the steps by id.
-
-    Raises:
-      UserError: an id with two names, or one that no step has below one that a step has.
-    """
-    names = {0: "background"}
-    for label, line in steps:
-        known = names.setdefault(label, line.text)
+def step_names(path: Path, steps: Iterable[Step]) -> dict[int, str]:
+    """Names of the steps by id, in the order of ids; a UserError if an id has two names."""
+    names: dict[int, str] = {}
+    for step_id, line in steps:
+        known = names.setdefault(step_id, line.text)
         if known != line.text:
             raise UserError(
-                f"{path}: step id {label} is both {known!r} and {line.text!r}; an id has one label"
+                f"{path}: step id {step_id} is both {known!r} and {line.text!r}; an id has one "
+                "label"
             )
-    missing = set(range(len(names))) - names.keys()
-    if missing:
-        raise UserError(
-            f"{path}: has step id {max(names)}, but none is {min(missing)}; is the file whole?"
-        )
-    return [names[label] for label in range(len(names))]
+    return dict(sorted(names.items()))

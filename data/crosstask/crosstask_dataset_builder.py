@@ -10,16 +10,8 @@ import tensorflow_datasets as tfds
 
 from vtmask import files
 from vtmask.datasets import records
-from vtmask.datasets.builder import (
-    Entry,
-    FeatureFile,
-    Skipped,
-    Texts,
-    TimedTexts,
-    Value,
-    Video,
-    VideoTextBuilder,
-)
+from vtmask.datasets.builder import VideoTextBuilder
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, Texts, TimedTexts, Value, Video
 from vtmask.errors import UserError, reason
 from vtmask.files.subtitles import Caption
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from vtmask import features as video_features
 from vtmask import tokenizers
 from vtmask.datasets import records
+from vtmask.datasets.writing import RecordBuilder
 
 from . import language, rendering, world
 
@@ -44,7 +45,7 @@ class DemoConfig(tfds.core.BuilderConfig):
     vocab_size: int = 400
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(RecordBuilder):
     """Rendered how-to videos with narration and annotations for every task."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -57,14 +58,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         ),
     ]
     builder_config: DemoConfig
-    # TFDS would work this out with importlib_resources, which it does not install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
-
-    def __init__(self, *, tokenizer: str | None = None, file_format: Any = None, **kwargs: Any):
-        """`tokenizer` is for `tokenizers.read_published`; by default one is trained on train."""
-        self._given_tokenizer = tokenizer
-        super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config

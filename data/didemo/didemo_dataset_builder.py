@@ -10,14 +10,8 @@ import tensorflow_datasets as tfds
 
 from vtmask import files
 from vtmask.datasets import records
-from vtmask.datasets.builder import (
-    Entry,
-    FeatureFile,
-    Skipped,
-    Texts,
-    Video,
-    VideoTextBuilder,
-)
+from vtmask.datasets.builder import VideoTextBuilder
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, Texts, Video
 from vtmask.errors import UserError
 
 _FILES = {"train": "train_data.json", "validation": "val_data.json", "test": "test_data.json"}
@@ -42,7 +36,7 @@ class Builder(VideoTextBuilder):
             "annotation_id": records.integers(),
             "times": tfds.features.Tensor(shape=(None, 2), dtype=np.int32),
             "num_times": records.integers(),
-            "num_segments": np.int32,
+            "num_segments": records.integers(),
         }
         return {"moments": records.texts() | moments}
 
@@ -56,7 +50,7 @@ class Builder(VideoTextBuilder):
         for video_id, items in _read(path).items():
             try:
                 moments = [_moment(item, where) for where, item in items.items()]
-                _check_agreement(moments, path)
+                _check_ids(moments, path)
             except UserError as error:
                 yield Skipped(video_id, str(error))
                 continue
@@ -117,15 +111,11 @@ def _is_time(time: Any, num_segments: int) -> bool:
     return 0 <= first <= last < num_segments
 
 
-def _check_agreement(moments: Sequence[Moment], path: Path) -> None:
+def _check_ids(moments: Sequence[Moment], path: Path) -> None:
     ids = [moment.annotation_id for moment in moments]
     twice = next((i for i in ids if ids.count(i) > 1), None)
     if twice is not None:
         raise UserError(f"{path}: annotation_id {twice} comes twice")
-    lengths = sorted({moment.num_segments for moment in moments})
-    if len(lengths) > 1:
-        told = " and ".join(map(str, lengths))
-        raise UserError(f"{path}: annotation_id {ids[0]}: the video's num_segments are {told}")
 
 
 def _beside(moments: Sequence[Moment]) -> dict[str, Any]:
@@ -133,5 +123,5 @@ def _beside(moments: Sequence[Moment]) -> dict[str, Any]:
         "annotation_id": np.array([moment.annotation_id for moment in moments], np.int32),
         "times": np.array([time for moment in moments for time in moment.times], np.int32),
         "num_times": np.array([len(moment.times) for moment in moments], np.int32),
-        "num_segments": moments[0].num_segments,
+        "num_segments": np.array([moment.num_segments for moment in moments], np.int32),
     }

@@ -9,16 +9,8 @@ from itertools import chain
 from pathlib import Path
 
 from vtmask import features, files
-from vtmask.datasets.builder import (
-    Entry,
-    FeatureFile,
-    Skipped,
-    TimedTexts,
-    Video,
-    VideoFile,
-    VideoTextBuilder,
-    VideoTextConfig,
-)
+from vtmask.datasets.builder import VideoTextBuilder, VideoTextConfig
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, TimedTexts, Video, VideoFile
 from vtmask.errors import UserError
 from vtmask.features.listing import VIDEO_SUFFIXES, walk
 from vtmask.files import subtitles

@@ -8,15 +8,8 @@ from typing import Any, TypeVar
 
 from vtmask import files
 from vtmask.datasets import mmpt_shards
-from vtmask.datasets.builder import (
-    Entry,
-    FeatureFile,
-    Skipped,
-    TimedTexts,
-    Video,
-    VideoTextBuilder,
-    VideoTextConfig,
-)
+from vtmask.datasets.builder import VideoTextBuilder, VideoTextConfig
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, TimedTexts, Video
 from vtmask.errors import UserError
 from vtmask.files import json_stream, subtitles
 from vtmask.files.subtitles import Caption

@@ -11,15 +11,8 @@ import numpy as np
 
 from vtmask import files
 from vtmask.datasets import records
-from vtmask.datasets.builder import (
-    Entry,
-    FeatureFile,
-    Skipped,
-    Texts,
-    Video,
-    VideoTextBuilder,
-    VideoTextConfig,
-)
+from vtmask.datasets.builder import VideoTextBuilder, VideoTextConfig
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, Texts, Video
 from vtmask.errors import check_choice
 
 _SENTENCES = "MSRVTT_data.json"

@@ -11,16 +11,8 @@ import tensorflow_datasets as tfds
 
 from vtmask import files
 from vtmask.datasets import records
-from vtmask.datasets.builder import (
-    Entry,
-    FeatureFile,
-    Skipped,
-    TimedTexts,
-    Value,
-    Video,
-    VideoTextBuilder,
-    VideoTextConfig,
-)
+from vtmask.datasets.builder import VideoTextBuilder, VideoTextConfig
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, TimedTexts, Value, Video
 from vtmask.errors import UserError
 from vtmask.files import activitynet
 from vtmask.files.subtitles import Caption

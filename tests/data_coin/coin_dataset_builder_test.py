@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data.coin.coin_dataset_builder import Builder
-from vtmask.datasets.builder import Entry, Skipped
+from vtmask.datasets.entries import Entry, FeatureLabels, Skipped, TimedTexts, Video
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
 
@@ -99,10 +99,17 @@ def test_an_id_with_two_labels(tmp_path: Path) -> None:
         splits(tmp_path)
 
 
-def test_ids_with_a_gap(tmp_path: Path) -> None:
-    write(tmp_path, a=record("training", step(1, 0, 1), step(3, 1, 2)))
-    with pytest.raises(UserError, match="COIN.json: has step id 3, but none is 2"):
-        splits(tmp_path)
+def test_a_filtered_file_has_the_classes_that_are_left(tmp_path: Path) -> None:
+    """Ids have a gap; classes are in the order of ids, whichever comes first in the file."""
+    write(tmp_path, a=record("training", step(3, 0, 1), step(1, 1, 2)))
+    builder = Builder(data_dir=tmp_path / "data")
+    [video] = builder.splits(tmp_path)["train"]
+    assert builder.info.metadata["class_names"] == ["background", NAMES[1], NAMES[3]]
+    assert isinstance(video, Video)
+    steps, labels = video.annotations["steps"], video.annotations["labels"]
+    assert isinstance(steps, TimedTexts) and isinstance(labels, FeatureLabels)
+    assert [line.text for line in steps.lines] == [NAMES[3], NAMES[1]] and steps.labels == [2, 1]
+    assert labels.steps == [(0, 1, 2), (1, 2, 1)]
 
 
 def test_white_space_makes_no_other_label(tmp_path: Path) -> None:

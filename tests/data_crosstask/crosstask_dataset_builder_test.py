@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data.crosstask.crosstask_dataset_builder import Builder, Listed, Task, draw_test, read_tasks
-from vtmask.datasets.builder import Entry, Skipped
+from vtmask.datasets.entries import Entry, Skipped
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
 

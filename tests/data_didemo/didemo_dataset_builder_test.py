@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data.didemo.didemo_dataset_builder import Builder
-from vtmask.datasets.builder import Entry, FeatureFile, Skipped, Texts, Video
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, Texts, Video
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
 
@@ -69,7 +69,7 @@ def test_records(manual: Path) -> None:
     assert moments["annotation_id"].tolist() == [7, 9]
     assert moments["num_times"].tolist() == [4, 1]
     assert moments["times"].tolist() == [[0, 0], [0, 1], [0, 0], [1, 1], [3, 3]]
-    assert moments["num_segments"] == 6
+    assert moments["num_segments"].tolist() == [6, 6]
     assert records["3@N1_4_cd"]["moments"]["times"].tolist() == [[5, 5], [4, 5]]
 
 
@@ -122,7 +122,6 @@ def test_splits_are_those_that_have_a_file(manual: Path) -> None:
         ({"description": None}, "field 'description' is NoneType, expected str"),
         ({"num_segments": 7}, "num_segments is 7, expected 1 to 6"),
         ({"num_segments": "6"}, "field 'num_segments' is str, expected int"),
-        ({"num_segments": 5}, "the video's num_segments are 5 and 6"),
         ({"annotation_id": 9}, "annotation_id 9 comes twice"),
     ],
 )
@@ -136,6 +135,15 @@ def test_a_bad_annotation_skips_its_video(
     assert isinstance(skipped, Skipped)
     assert reason in skipped.reason and "test_data.json" in skipped.reason
     assert f"annotation_id {change.get('annotation_id', 7)}" in skipped.reason
+
+
+def test_each_sentence_has_its_own_number_of_segments(manual: Path) -> None:
+    write(manual, [ITEMS[0] | {"num_segments": 5}, *ITEMS[1:]])
+    video = entries(manual)["1@N0_2_ab"]
+    assert isinstance(video, Video)
+    moments = video.annotations["moments"]
+    assert isinstance(moments, Texts) and moments.lines == ["a dog runs", "the dog sits"]
+    assert moments.beside["num_segments"].tolist() == [5, 6]
 
 
 @pytest.mark.parametrize("value", [-1, 2**31, 1.5, None])
@@ -177,5 +185,5 @@ def test_the_published_test_split(reference_dir: Path, tmp_path: Path) -> None:
     assert len(videos) == len(moments) == 1004
     assert sum(len(field.lines) for field in moments) == 4021
     assert sum(len(field.beside["times"]) for field in moments) == 16118
-    assert {field.beside["num_segments"] for field in moments} == {5, 6}
+    assert {number for f in moments for number in f.beside["num_segments"].tolist()} == {5, 6}
     assert all((field.beside["num_times"] >= 4).all() for field in moments)

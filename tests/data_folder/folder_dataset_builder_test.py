@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from data.demo import rendering, world
 from data.folder.folder_dataset_builder import Builder, FolderConfig
-from vtmask.datasets.builder import Entry, FeatureFile, Skipped, Video, VideoFile
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, Video, VideoFile
 from vtmask.errors import UserError
 from vtmask.files.subtitles import Caption
 from vtmask.inputs import samplers

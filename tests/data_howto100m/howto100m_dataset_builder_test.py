@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data.howto100m.howto100m_dataset_builder import Builder
-from vtmask.datasets.builder import Entry, Skipped, Video
+from vtmask.datasets.entries import Entry, Skipped, Video
 from vtmask.errors import UserError
 from vtmask.files.subtitles import Caption
 from vtmask.inputs.dataset import Dataset

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data.msrvtt.msrvtt_dataset_builder import Builder, MsrvttConfig
-from vtmask.datasets.builder import Entry, FeatureFile, Skipped, Texts, Video
+from vtmask.datasets.entries import Entry, FeatureFile, Skipped, Texts, Video
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data.youcook2.youcook2_dataset_builder import Builder
-from vtmask.datasets.builder import Entry, Skipped, TimedTexts, Video
+from vtmask.datasets.entries import Entry, Skipped, TimedTexts, Video
 from vtmask.errors import UserError
 from vtmask.files.subtitles import Caption
 from vtmask.inputs.dataset import Dataset

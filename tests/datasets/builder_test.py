@@ -11,8 +11,10 @@ import tensorflow_datasets as tfds
 from tokenizers_test import TOKENIZERS
 from toy import Toy
 
-from vtmask.datasets.builder import Duration, FeatureLabels, VideoTextConfig
+from vtmask.datasets.builder import VideoTextConfig
+from vtmask.datasets.entries import Duration, FeatureLabels, TimedTexts
 from vtmask.errors import UserError
+from vtmask.files.subtitles import Caption
 from vtmask.inputs.dataset import Dataset
 
 SAID = [[4.0, 6.0, "now chop it"], [1.0, 2.5, "take the onion"], [9.0, 5.0, "backwards"]]
@@ -142,6 +144,19 @@ def test_a_label_for_each_feature_a_step_touches(
     labels = FeatureLabels([(start, end, 7)])
     found = labels.encode(TOKENIZERS[0], Duration(10, length), Counter())
     assert found.shape == (10,) and np.flatnonzero(found == 7).tolist() == labelled
+
+
+def test_captions_of_equal_times_keep_the_order_of_the_file() -> None:
+    lines = [
+        Caption(1, 2, "stir"),
+        Caption(0, 9, "last"),
+        Caption(1, 2, "chop"),
+        Caption(0, 1, "a"),
+    ]
+    texts = TimedTexts(lines, labels=[1, 2, 3, 4])
+    found = texts.encode(TOKENIZERS[0], Duration(10, 1.0), Counter())
+    assert found["text"] == ["a", "last", "stir", "chop"]
+    assert found["label"].tolist() == [4, 2, 1, 3]
 
 
 @pytest.mark.parametrize("length", [0, -1, float("nan"), float("inf")])

@@ -12,7 +12,8 @@ import pytest
 from mmpt_writer import CAPTIONS, MOST_TOKENS, VIDEOS, VOCABULARY, features, write
 
 from vtmask.datasets import mmpt_shards
-from vtmask.datasets.builder import RecordMaker, Skipped, Video
+from vtmask.datasets.entries import Skipped, Video
+from vtmask.datasets.making import RecordMaker
 from vtmask.errors import UserError
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vtmask import tokenizers
 from vtmask.datasets import records
-from vtmask.inputs import cutting, examples
+from vtmask.inputs import cutting, examples, parsing
 from vtmask.inputs.examples import Clip
 from vtmask.models import VLMConfig
 
@@ -67,7 +67,7 @@ def test_times_are_those_of_training(
         }
     )
     parts = {"captions": ("tokens", "num_tokens", "start", "end")}
-    read = records.parse([serialized], 2, seconds, parts)
+    read = parsing.parse([serialized], 2, seconds, parts)
     captions = read["captions"]
     start, stop = cutting.whole_features(captions["start"], captions["end"], read["num_features"])
     expected = list(zip(start[0].numpy().tolist(), stop[0].numpy().tolist(), strict=True))

@@ -1,1 +1,1 @@
-"""What the data-set builders under `data/` share: reading foreign files and captions."""
+"""What the data-set builders under `data/` share: entries, records, captions, Beam, the report."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from vtmask.datasets.builder import Entry, RecordMaker
+from vtmask.datasets.entries import Entry
+from vtmask.datasets.making import RecordMaker
 from vtmask.datasets.report import Counts
 
 _ENTRIES_PER_FILE = 1000

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vtmask import files
-from vtmask.datasets.builder import Entry, Skipped, TimedTexts, Video
+from vtmask.datasets.entries import Entry, Skipped, TimedTexts, Video
 from vtmask.errors import UserError
 from vtmask.files.subtitles import Caption
 

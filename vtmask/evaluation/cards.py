@@ -245,6 +245,7 @@ def moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
         times = [tuple(time) for time in prediction["times"]]
         shown = ranked[:_RETRIEVED] + [m for m in ranked[_RETRIEVED:] if m in times]
         rows = {"predicted": ranked[:1], "annotators": times}
+        spans = {row: [Span(*_place(m), "moment") for m in placed] for row, placed in rows.items()}
         lines = [
             Line(
                 f"{_seconds(*_place(moment))}, which {times.count(moment)} of {len(times)} "
@@ -258,16 +259,7 @@ def moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
         return Card(
             prediction["text"],
             f"{prediction['video_id']}: rank {prediction['rank']:g}, IoU {prediction['IoU']:.2f}",
-            [
-                Timeline(
-                    prediction["num_segments"] * _SEGMENT,
-                    {
-                        row: [Span(*_place(moment), "moment") for moment in placed]
-                        for row, placed in rows.items()
-                    },
-                ),
-                Lines(lines),
-            ],
+            [Timeline(prediction["num_segments"] * _SEGMENT, spans), Lines(lines)],
         )
 
     return _groups(
@@ -278,6 +270,32 @@ def moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
         lambda prediction: (-prediction["rank"], prediction["IoU"]),
         card,
     )
+
+
+def moment_windows(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
+    """Sentences with the window that was found for each, and the annotated ones.
+
+    Args:
+      predictions: "video_id", "text", "IoU", "AP"; "seconds" of the video; in seconds, too,
+        "pred_relevant_windows" (start, end and score, from the best) and "relevant_windows".
+    """
+
+    def card(prediction: Prediction) -> Card:
+        first = prediction["pred_relevant_windows"][0][:2]
+        rows = {"predicted": [first], "annotated": prediction["relevant_windows"]}
+        spans = {
+            row: [Span(start, end, "moment") for start, end in windows]
+            for row, windows in rows.items()
+        }
+        strips = _strips(videos(prediction["video_id"]), *first)
+        return Card(
+            prediction["text"],
+            f"{prediction['video_id']}: IoU {prediction['IoU']:.2f}, AP {prediction['AP']:.2f}",
+            [Timeline(prediction["seconds"], spans), *strips],
+        )
+
+    explanation = "Ordered by the IoU of the first window, then by AP."
+    return _groups("sentences", explanation, predictions, lambda p: (p["IoU"], p["AP"]), card)
 
 
 def _place(moment: Sequence[int]) -> tuple[float, float]:

@@ -1,4 +1,7 @@
-"""Evaluates moment retrieval: which 5-second segments of a video is a sentence about?"""
+"""Evaluates moment retrieval: which part of a video is a sentence about?
+
+In segments of 5 seconds here (DiDeMo), in seconds in `vtmask.evaluation.moment_windows`.
+"""
 
 from collections.abc import Iterator
 
@@ -6,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vtmask.errors import UserError
-from vtmask.evaluation import base, cards, metrics
+from vtmask.evaluation import base, cards, metrics, moment_windows
 from vtmask.evaluation.base import Evaluation, Record
 from vtmask.evaluation.moments import SECONDS, SEGMENTS, rank
 from vtmask.export import Model
@@ -23,6 +26,8 @@ def evaluate(
 ) -> Evaluation:
     """rank@1, rank@5 and mIoU over all sentences, as `metrics.moments` defines them.
 
+    Moments with times in seconds are evaluated by `moment_windows.evaluate`.
+
     Args:
       settings: `batch_size`, videos or sentences a call.
 
@@ -30,6 +35,8 @@ def evaluate(
       UserError: features are not of a second each, a video has no moments, or the model sees less
         of a video than its moments are in.
     """
+    if "windows" in dataset[0].get("moments", {}):
+        return moment_windows.evaluate(model, task, dataset, settings)
     if dataset.seconds_per_feature != 1:
         raise UserError(
             f"{dataset.path}: features are of {dataset.seconds_per_feature} s, expected 1 s, as "
@@ -101,11 +108,15 @@ def _of(record: Record, video: int) -> Iterator[Record]:
     """The sentences of a record."""
     moments = record["moments"]
     times = np.split(moments["times"], np.cumsum(moments["num_times"])[:-1])
-    for text, tokens, chosen in zip(moments["text"], examples.tokens(moments), times, strict=True):
+    # One for the video, as in the demo, or one for each sentence, as in DiDeMo.
+    num_segments = np.broadcast_to(moments["num_segments"], len(times))
+    for text, tokens, chosen, segments in zip(
+        moments["text"], examples.tokens(moments), times, num_segments, strict=True
+    ):
         yield {
             "video": video,
             "video_id": record["video_id"],
-            "num_segments": moments["num_segments"],
+            "num_segments": segments,
             "text": text,
             "tokens": tokens,
             "times": chosen,

@@ -28,6 +28,7 @@ _FORMATS = {
     "MedR": "{:.1f}",
     **dict.fromkeys(("R@1", "R@5", "R@10", "rank@1", "rank@5", "mIoU"), "{:.1%}"),
     **dict.fromkeys(("accuracy", "frame accuracy", "recall"), "{:.1%}"),
+    **dict.fromkeys(("R@1, IoU 0.5", "R@1, IoU 0.7", "mAP"), "{:.1%}"),
 }
 
 

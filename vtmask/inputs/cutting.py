@@ -1,13 +1,14 @@
 """Cuts clips out of records, in TensorFlow ops; see `vtmask.inputs.samplers` for the shapes."""
 
+from __future__ import annotations
+
 from typing import Any
 
-import tensorflow as tf
-
+from vtmask.datasets.tensorflow import tf
 from vtmask.models.vlm import VLMConfig
 
 Records = dict[str, Any]
-Clips = dict[str, tf.Tensor]
+Clips = dict[str, Any]
 MAX_STEPS = 62  # of a random walk: as many as a drawn int64 has bits to decide
 
 

@@ -1,5 +1,7 @@
 """A prepared data set on disk: where its shards are, and what made its features and tokens."""
 
+from __future__ import annotations
+
 import math
 import resource
 from collections.abc import Sequence
@@ -8,14 +10,15 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from tqdm import tqdm
 
 from vtmask import tokenizers
-from vtmask.datasets import records
+from vtmask.datasets import tensorflow
+from vtmask.datasets.tensorflow import tf
 from vtmask.errors import UserError, reason
+from vtmask.inputs import parsing
 
 _RECORDS_AT_A_TIME = 64
 _OTHER_FILES = 256  # that a process has open beside its shards
@@ -40,6 +43,7 @@ class Dataset:
 
     def __init__(self, name: str, split: str, data_dir: str | None = None):
         """Opens and checks all shards; a UserError names one that is missing or damaged."""
+        tensorflow.quiet()
         folder = data_dir or str(tfds.core.constants.DATA_DIR)
         self.name, self.split = name, split
         try:
@@ -125,7 +129,7 @@ class Dataset:
         """What made features and tokens."""
         return {name: getattr(self, name) for name in _INPUTS}
 
-    def require_same_inputs(self, other: "Dataset") -> None:
+    def require_same_inputs(self, other: Dataset) -> None:
         """UserError unless both have features and tokens of the same making."""
         theirs = other.inputs
         for name, ours in self.inputs.items():
@@ -136,9 +140,9 @@ class Dataset:
                 )
 
     def parse(self, serialized: tf.Tensor, fields: Sequence[str]) -> dict[str, Any]:
-        """Serialised records as tensors; see `vtmask.datasets.records.parse`."""
+        """Serialised records as tensors; see `vtmask.inputs.parsing.parse`."""
         parts = {field: self._parts(field) for field in fields}
-        return records.parse(serialized, self.feature_size, self.seconds_per_feature, parts)
+        return parsing.parse(serialized, self.feature_size, self.seconds_per_feature, parts)
 
     def count_texts(self, field: str) -> int:
         """Texts that a field of all records has; reads the whole split.

@@ -51,7 +51,7 @@ def tokens(texts: dict[str, Any]) -> list[np.ndarray]:
 def clips(texts: dict[str, Any], seconds_per_feature: float, num_features: int) -> list[Clip]:
     """The features that each timed text touches."""
     places = np.stack([texts["start"], texts["end"]], 1) / seconds_per_feature
-    if seconds_per_feature != 1:  # as `vtmask.datasets.records.parse` rounds them
+    if seconds_per_feature != 1:  # as `vtmask.inputs.parsing.parse` rounds them
         places = (places * 1024).round() / 1024
     return [
         Clip(max(min(math.floor(start), stop), 0), max(stop, 0))

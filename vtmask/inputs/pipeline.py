@@ -9,6 +9,8 @@ Several data sets mix in fixed proportions: slots of a cycle of `CYCLE` position
 them as evenly as their weights allow.
 """
 
+from __future__ import annotations
+
 import codecs
 import dataclasses
 import functools
@@ -17,10 +19,11 @@ import re
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from vtmask.datasets.tensorflow import tf
 from vtmask.errors import UserError
 from vtmask.inputs import cutting, samplers
 from vtmask.inputs.dataset import Dataset
@@ -128,7 +131,7 @@ class TrainingBatches:
         return slice(self.host * share, (self.host + 1) * share)
 
     @functools.cached_property
-    def _make_batch(self) -> "_BatchMaker":
+    def _make_batch(self) -> _BatchMaker:
         return _batch_maker(self.datasets, self.sampler)
 
     @functools.cached_property
@@ -186,7 +189,7 @@ def cycle(weights: Sequence[float], names: Sequence[str]) -> np.ndarray:
     return np.repeat(np.arange(len(quota)), quota)[np.argsort(due, kind="stable")]
 
 
-_Plan = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # data set and index [R], random [R, K, draws]
+_Plan = tuple[Any, Any, Any]  # tensors: data set and index [R], random [R, K, draws]
 _BatchMaker = Callable[[np.ndarray, np.ndarray, np.ndarray], Batch]
 
 

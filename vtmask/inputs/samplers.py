@@ -17,12 +17,13 @@ A frame of a clip is a feature of its video. Clips are [R, K, …] in the form `
 describes.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any, Protocol
 
-import tensorflow as tf
-
 from vtmask import settings
+from vtmask.datasets.tensorflow import tf
 from vtmask.errors import UserError, check_choice
 from vtmask.inputs.cutting import (
     MAX_STEPS,

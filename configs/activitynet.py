@@ -1,0 +1,34 @@
+"""Paragraph-to-video retrieval on ActivityNet Captions: all sentences of a video find the video.
+
+    python train.py --config=configs/activitynet.py --config.init_from=… --workdir=…
+
+The papers of VLM and VideoCLIP do not have this data set, so these settings are not theirs. Videos
+last two minutes and paragraphs have fifty words, so the model sees more of both than elsewhere.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import finetuning
+
+
+def get_config() -> ConfigDict:
+    config = finetuning.get_config()
+    config.batch_size = 128
+    config.num_steps = 10 * 10_009 // config.batch_size  # epochs, videos
+
+    config.data.name = "activitynet"
+
+    config.task = ConfigDict()
+    config.task.name = "retrieval"
+    config.task.isolated_layers = config.model.num_layers
+    config.task.direction = "both"
+    config.task.negatives = "global"  # or "device"
+
+    config.sampler = ConfigDict({"name": "descriptions"})
+
+    config.model.max_video_len = 192
+    config.model.max_len = 192 + 128
+
+    config.eval.split = "val_1"
+    config.eval.field = "descriptions"
+    return config

@@ -1,0 +1,16 @@
+"""Moment retrieval on ActivityNet Captions: which part of a video is a sentence about?
+
+python train.py --config=configs/activitynet_moments.py --config.init_from=… --workdir=…
+"""
+
+from ml_collections import ConfigDict
+
+from configs import charades_sta
+
+
+def get_config() -> ConfigDict:
+    config = charades_sta.get_config()
+    config.num_steps = 10 * 37_421 // config.batch_size  # epochs, sentences
+    config.data.name = "activitynet"
+    config.eval.split = "val_2"
+    return config

@@ -1,0 +1,33 @@
+"""Moment retrieval on Charades-STA: which seconds of a video is a sentence about?
+
+    python train.py --config=configs/charades_sta.py --config.init_from=… --workdir=…
+
+Training pairs a sentence with its own part of a video, one of a video in a batch. The papers of VLM
+and VideoCLIP do not have this data set, so these settings are not theirs. Zero-shot:
+
+    python evaluate.py --config=configs/zeroshot.py:charades_sta --model=PRETRAINED/export --out=…
+"""
+
+from ml_collections import ConfigDict
+
+from configs import finetuning
+
+
+def get_config() -> ConfigDict:
+    config = finetuning.get_config()
+    config.batch_size = 128
+    config.num_steps = 10 * 12_408 // config.batch_size  # epochs, sentences
+
+    config.data.name = "charades_sta"
+
+    config.task = ConfigDict()
+    config.task.name = "moment_retrieval"
+    config.task.isolated_layers = config.model.num_layers
+
+    config.sampler = ConfigDict()
+    config.sampler.name = "timed_texts"
+    config.sampler.field = "clips"
+    config.sampler.clips_per_record = 1
+
+    config.eval.stride = 16
+    return config

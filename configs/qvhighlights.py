@@ -1,0 +1,18 @@
+"""Moment retrieval on QVHighlights: which seconds of a video does a query ask for?
+
+    python train.py --config=configs/qvhighlights.py --config.init_from=… --workdir=…
+
+A line of predictions.jsonl has `qid` and `pred_relevant_windows`, as the published scorer takes it.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import charades_sta
+
+
+def get_config() -> ConfigDict:
+    config = charades_sta.get_config()
+    config.num_steps = 10 * 7_218 // config.batch_size  # epochs, queries
+    config.data.name = "qvhighlights"
+    config.eval.split = "validation"
+    return config

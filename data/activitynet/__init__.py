@@ -1,0 +1,1 @@
+"""ActivityNet Captions: videos of two minutes that several timed sentences tell of."""

@@ -1,0 +1,89 @@
+"""Entries to records: features read and checked, captions cleaned, what was lost counted."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtmask import files
+from vtmask.datasets import captions, records
+from vtmask.datasets.entries import Duration, Entry, Skipped, Video
+from vtmask.datasets.report import Counts
+from vtmask.errors import UserError
+from vtmask.files.subtitles import Caption
+from vtmask.tokenizers import Tokenizer
+
+Example = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RecordMaker:
+    """Makes a record of a video and counts what became of it.
+
+    Beam's workers get a pickled one and may lack the builder's module: it holds nothing of that.
+    """
+
+    tokenizer: Tokenizer
+    feature_size: int
+    seconds_per_feature: float
+    deduplicate: bool
+    seed: int
+
+    def __call__(self, entry: Entry) -> tuple[Example | None, Counts]:
+        if isinstance(entry, Skipped):
+            return None, Counts(skipped=[(entry.video_id, entry.reason)])
+        counts = Counts(videos=1)
+        try:
+            return (entry.video_id, self._record(entry, counts)), counts
+        except UserError as error:
+            return None, Counts(skipped=[(entry.video_id, str(error))])
+
+    def _record(self, video: Video, counts: Counts) -> dict[str, Any]:
+        where = f"video {video.video_id}"
+        features = files.check_features(where, video.features.read(), self.feature_size)
+        duration = Duration(len(features), self.seconds_per_feature)
+        described = [text for text in video.descriptions if text.strip()]
+        counts.problems["empty description"] += len(video.descriptions) - len(described)
+        return {
+            "video_id": video.video_id,
+            "video": video.file,
+            "features": features,
+            "captions": self._captions(video, duration, counts),
+            "descriptions": records.encode_texts(self.tokenizer, described),
+            **{
+                name: annotation.encode(self.tokenizer, duration, counts.problems)
+                for name, annotation in video.annotations.items()
+            },
+        }
+
+    def _captions(self, video: Video, duration: Duration, counts: Counts) -> dict[str, Any]:
+        encoded = video.captions.encode(self.tokenizer, duration, counts.problems)
+        times = encoded["start"].tolist(), encoded["end"].tolist()
+        said = list(map(Caption, *times, encoded["text"]))
+        counts.before.add(said, duration.seconds)
+        if not self.deduplicate:
+            return encoded
+        said = captions.deduplicate(said, captions.coin(self.seed, video.video_id))
+        counts.after.add(said, duration.seconds)
+        return records.encode_timed_texts(self.tokenizer, said)
+
+
+def examples(entries: Iterable[Entry], maker: RecordMaker, folder: Path) -> Iterator[Example]:
+    """Ids and records of all usable videos; what became of each is counted in `folder`."""
+    total = Counts()
+    for entry in entries:
+        example, counts = maker(entry)
+        total += counts
+        if example is not None:
+            yield example
+    total.write(folder)
+
+
+def once_each(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The same entries; those of a video that came before are skipped."""
+    seen = set()
+    for entry in entries:
+        if entry.video_id in seen:
+            entry = Skipped(entry.video_id, "duplicate video id; the first one is kept")
+        seen.add(entry.video_id)
+        yield entry

@@ -1,0 +1,39 @@
+"""JSON lines: files with a JSON value a line, read a line at a time."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vtmask.errors import UserError, reason
+
+
+def read(path: str | Path) -> Iterator[tuple[int, Any]]:
+    """The value of each line that is not blank, and the line's number from 1.
+
+    NaN and Infinity are read, as by `vtmask.files.read_json`.
+
+    Raises:
+      UserError: the file can't be read, or a line is not UTF-8 or not JSON; the message names it.
+    """
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                if text.strip():
+                    yield number, _value(text, f"{path}: line {number}")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def _value(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: byte {error.start} is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where} column {error.colno}: not JSON: {error.msg}") from error
+    except ValueError as error:
+        raise UserError(f"{where}: holds a number with too many digits") from error
+    except RecursionError as error:
+        raise UserError(f"{where}: lists or objects are nested too deep") from error
