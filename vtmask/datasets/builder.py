@@ -189,6 +189,8 @@ class Video:
       descriptions: sentences about the whole of it.
       annotations: the record's other fields.
       file: path of the video file, for reports and browsers, or "".
+      problems: how many captions were dropped or repaired while its files were read, by kind.
+      unread: the files that were left out, a line each: which and why.
     """
 
     video_id: str
@@ -197,6 +199,8 @@ class Video:
     descriptions: Sequence[str] = ()
     annotations: Mapping[str, Annotation] = dataclasses.field(default_factory=dict)
     file: str = ""
+    problems: Counter[str] = dataclasses.field(default_factory=Counter)
+    unread: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -386,7 +390,8 @@ class RecordMaker:
     def __call__(self, entry: Entry) -> tuple[Example | None, Counts]:
         if isinstance(entry, Skipped):
             return None, Counts(skipped=[(entry.video_id, entry.reason)])
-        counts = Counts(videos=1)
+        unread = [(entry.video_id, file) for file in entry.unread]
+        counts = Counts(videos=1, unread=unread, problems=entry.problems.copy())
         try:
             return (entry.video_id, self._record(entry, counts)), counts
         except UserError as error:
