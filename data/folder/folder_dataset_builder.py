@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -10,15 +10,22 @@ from pathlib import Path
 
 from vtmask import features, files
 from vtmask.datasets.builder import VideoTextBuilder, VideoTextConfig
+from vtmask.datasets.captions import unroll
 from vtmask.datasets.entries import Entry, FeatureFile, Skipped, TimedTexts, Video, VideoFile
 from vtmask.errors import UserError
 from vtmask.features.listing import VIDEO_SUFFIXES, walk
 from vtmask.files import subtitles
+from vtmask.files.subtitles import Subtitles
 
 _SPLITS = ("train", "validation", "test")
 _FEATURES = (".npy",)
-_CAPTIONS = (".json", ".srt", ".vtt")
+_CAPTIONS = (".json", ".srt", ".vtt", ".json3", ".sbv", ".ass", ".ssa", ".lrc")  # the best first
+_OTHER_CAPTIONS = (
+    *(".dfxp", ".idx", ".mpl", ".sami", ".scc", ".smi", ".srv1", ".srv2", ".srv3", ".stl", ".sub"),
+    *(".sup", ".tsv", ".ttml"),
+)
 _DESCRIPTIONS = (".txt",)
+_TEXTS = _CAPTIONS + _OTHER_CAPTIONS + _DESCRIPTIONS
 # A tokenizer's vocabulary, what an extractor tells of features, and yt-dlp of a video.
 _OTHERS = re.compile(r"vocab\.txt|(.*/)?(features|[^/]+\.info)\.json", re.DOTALL)
 _LANGUAGE = re.compile(r"(.+)\.([a-z]{2,3}(?:-[a-z0-9]+)*)", re.IGNORECASE | re.DOTALL)
@@ -31,20 +38,31 @@ class FolderConfig(VideoTextConfig):
     Attributes:
       features: folder of the `.npy` files, relative to the manual folder, which it is by default.
       feature_extractor: what made the `.npy` files, and makes features of videos without one.
+      language: of the captions, as files have it in their names: "en" takes `NAME.en.vtt`, then
+        `NAME.en-US.vtt`, then `NAME.vtt`. "" takes `NAME.vtt`, then the first in the alphabet.
+      rolling: captions show their last lines again, as YouTube's automatic ones do; each line is
+        kept once.
     """
 
     features: str = "."
     feature_extractor: str = "pixel-statistics-v1"
+    language: str = ""
+    rolling: bool = False
 
 
 @dataclass
 class Found:
-    """The files of one name; of captions, each with the language in its own name, or ""."""
+    """The files of one name; of captions, each with the language in its own name, or "".
+
+    Attributes:
+      others: captions of kinds that are not read.
+    """
 
     features: list[Path] = field(default_factory=list)
     videos: list[Path] = field(default_factory=list)
     captions: list[tuple[str, Path]] = field(default_factory=list)
     descriptions: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
 
     def paths(self) -> list[Path]:
         captions = [path for _, path in self.captions]
@@ -104,18 +122,65 @@ class Builder(VideoTextBuilder):
                 return Skipped(video_id, f"{_listed(paths)}: are of one name; keep one of them")
         if not (found.features or found.videos):
             return Skipped(video_id, f"{_listed(found.paths())}: without a video or features")
-        try:
-            captions = subtitles.read(min(found.captions)[1]) if found.captions else []
-            descriptions = [line for path in found.descriptions for line in files.read_lines(path)]
-        except UserError as error:
-            return Skipped(video_id, str(error))
+        (captions, problems), unread = self._captions(found)
+        descriptions = []
+        for path in found.descriptions:
+            try:
+                descriptions += files.read_lines(path)
+            except UserError as error:
+                unread.append(str(error))
         source = (
             FeatureFile(found.features[0])
             if found.features
             else VideoFile(found.videos[0], self.builder_config.feature_extractor)
         )
         file = str(found.videos[0]) if found.videos else ""
-        return Video(video_id, source, TimedTexts(captions), descriptions, file=file)
+        return Video(
+            video_id,
+            source,
+            TimedTexts(captions),
+            descriptions,
+            file=file,
+            problems=problems,
+            unread=unread,
+        )
+
+    def _captions(self, found: Found) -> tuple[Subtitles, list[str]]:
+        """Those of the best file that has some, and which files were left out for what reason."""
+        unread = []
+        ranked = _ranked(found.captions, self.builder_config.language)
+        for path in ranked:
+            try:
+                captions, problems = subtitles.read(path)
+            except UserError as error:
+                unread.append(str(error))
+                continue
+            if captions and self.builder_config.rolling:
+                captions, repeated = unroll(captions)
+                problems += repeated
+            if captions:
+                return Subtitles(captions, problems), unread
+        if found.captions and not ranked:
+            paths = [path for _, path in found.captions]
+            unread.append(f"{_listed(paths)}: not in the language of the config")
+        unread += [f"{path.name}: captions of this kind are not read" for path in found.others]
+        return Subtitles([], Counter()), unread
+
+
+def _ranked(captions: Iterable[tuple[str, Path]], language: str) -> list[Path]:
+    """The files in a language or, if that is "", all; the best first."""
+
+    def rank(caption: tuple[str, Path]) -> tuple[bool, bool, str, int, Path]:
+        own, path = caption[0].lower(), caption[1]
+        kind = _CAPTIONS.index(path.suffix.lower())
+        return (bool(language) and not own, own != language.lower(), own, kind, path)
+
+    wanted = [
+        (own, path)
+        for own, path in captions
+        if not (own and language) or f"{own}-".lower().startswith(f"{language}-".lower())
+    ]
+    return [path for _, path in sorted(wanted, key=rank)]
 
 
 def find(folder: Path, features_folder: Path) -> dict[str, Found]:
@@ -136,7 +201,7 @@ def find(folder: Path, features_folder: Path) -> dict[str, Found]:
     for name, suffix, path in walk(folder):
         if suffix in VIDEO_SUFFIXES:
             found[name].videos.append(path)
-        elif suffix in _CAPTIONS + _DESCRIPTIONS and not _OTHERS.fullmatch(name + suffix):
+        elif suffix in _TEXTS and not _OTHERS.fullmatch(name + suffix):
             texts.append((name, suffix, path))
     if not found:
         suffixes = " ".join(VIDEO_SUFFIXES)
@@ -150,7 +215,10 @@ def find(folder: Path, features_folder: Path) -> dict[str, Found]:
         tagged = _LANGUAGE.fullmatch(name)
         if name not in videos and tagged and tagged[1] in videos:
             name, language = tagged.groups()
-        found[name].captions.append((language, path))
+        if suffix in _CAPTIONS:
+            found[name].captions.append((language, path))
+        elif name in videos:
+            found[name].others.append(path)
     return dict(found)
 
 

@@ -12,7 +12,7 @@ from vtmask.datasets.builder import VideoTextBuilder, VideoTextConfig
 from vtmask.datasets.entries import Entry, FeatureFile, Skipped, TimedTexts, Video
 from vtmask.errors import UserError
 from vtmask.files import json_stream, subtitles
-from vtmask.files.subtitles import Caption
+from vtmask.files.subtitles import Subtitles
 from vtmask.tokenizers import SentencePiece, Tokenizer, WordPiece
 
 _LISTS = {"train": "how2_s3d_train.lst", "validation": "how2_s3d_val.lst"}
@@ -151,15 +151,15 @@ def _reader(path: Path) -> Callable[[], Iterable[tuple[str, Any]]]:
 
 def _entry(video_id: str, said: Any, features: Path, where: str) -> Entry:
     try:
-        lines = _captions(said, where)
+        captions, problems = _captions(said, where)
     except UserError as error:
         return Skipped(video_id, str(error))
-    if not any(line.text for line in lines):
+    if not any(caption.text for caption in captions):
         return Skipped(video_id, f"{where}: has no captions of this video")
-    return Video(video_id, FeatureFile(features), TimedTexts(lines))
+    return Video(video_id, FeatureFile(features), TimedTexts(captions), problems=problems)
 
 
-def _captions(said: Any, where: str) -> list[Caption]:
+def _captions(said: Any, where: str) -> Subtitles:
     """The captions of a video, given as JSON has them or, as in MMPT's pickles, as a text of it."""
     if isinstance(said, str):
         try:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from data.demo import rendering, world
 from data.folder.folder_dataset_builder import Builder, FolderConfig
@@ -101,11 +102,103 @@ def test_what_is_skipped(manual: Path) -> None:
     (manual / "d.vtt").write_text("WEBVTT\n\nnothing\n")
     (manual / "e.txt").write_bytes(b"\xff")
     found = reasons(manual)
-    assert list(videos(manual)) == ["a"] and list(found) == ["b", "c", "d", "e"]
+    assert list(videos(manual)) == ["a", "d", "e"] and list(found) == ["b", "c"]
     assert found["b"] == "b.srt, b.txt: without a video or features"
     assert found["c"] == "c.mp4, c.webm: are of one name; keep one of them"
-    assert "d.vtt: line 3" in found["d"]
-    assert "e.txt: byte 0 is not UTF-8" in found["e"]
+
+
+def test_texts_that_cannot_be_read_cost_no_video(manual: Path) -> None:
+    write(manual, "a.mp4", "a.json", "a.srt", "a.vtt", "d.mov", "d.vtt", "e.mp4", "e.txt", "e.srt")
+    (manual / "a.json").write_text('{"url": "https://x", "caption": "a cook"}')
+    (manual / "d.vtt").write_text("WEBVTT\n\nnothing\n")
+    (manual / "e.txt").write_bytes(b"\xff")
+    found = videos(manual)
+    (in_a,), (in_d,), (in_e,) = (video.unread for video in found.values())
+    assert "a.json: holds no captions; expected" in in_a
+    assert "d.vtt: line 3" in in_d
+    assert "e.txt: byte 0 is not UTF-8" in in_e
+    assert [line.text for line in found["a"].captions.lines] == ["a.srt"]
+    assert not found["d"].captions.lines and not found["e"].descriptions
+    assert [line.text for line in found["e"].captions.lines] == ["e.srt"]
+
+
+def test_a_folder_of_video2dataset(manual: Path, reference_dir: Path) -> None:
+    manual.mkdir()
+    for path in (reference_dir / "field/video2dataset").iterdir():
+        (manual / path.name).write_bytes(path.read_bytes())
+    write(manual, "00000.mp4")
+    video = videos(manual)["00000"]
+    assert video.descriptions == ["a cook flips a cake"]
+    assert [line.split(": ")[1][:19] for line in video.unread] == ["holds no captions; "]
+
+
+@pytest.mark.parametrize(
+    ("language", "read"),
+    [
+        ("", "a.srt"),
+        ("ar", "a.ar.vtt"),
+        ("EN", "a.en.vtt"),
+        ("pt", "a.pt-BR.vtt"),
+        ("pt-br", "a.pt-BR.vtt"),
+        ("fr", "a.srt"),
+        ("e", "a.srt"),
+    ],
+)
+def test_the_language_of_the_config(manual: Path, language: str, read: str) -> None:
+    write(manual, "a.mp4", "a.ar.vtt", "a.de.vtt", "a.en-US.srt", "a.en.vtt", "a.pt-BR.vtt")
+    write(manual, "a.srt", "b.mp4", "b.de.vtt")
+    found = videos(manual, language=language)
+    assert [line.text for line in found["a"].captions.lines] == [read]
+    if language:
+        assert not found["b"].captions.lines
+        assert found["b"].unread == ["b.de.vtt: not in the language of the config"]
+
+
+@pytest.mark.parametrize("suffix", ["ass", "json3", "lrc", "sbv"])
+def test_captions_of_other_kinds_are_read(manual: Path, suffix: str) -> None:
+    said = {
+        "ass": "[Events]\nDialogue: 0,0:00:01.00,0:00:02.50,D,,0,0,0,,a",
+        "json3": '{"events": [{"tStartMs": 1000, "dDurationMs": 1500, "segs": [{"utf8": "a"}]}]}',
+        "lrc": "[00:01.00]a\n[00:02.50]\n",
+        "sbv": "0:00:01.000,0:00:02.500\na\n",
+    }
+    write(manual, "a.mp4")
+    (manual / f"a.en.{suffix}").write_text(said[suffix])
+    assert videos(manual)["a"].captions.lines == [Caption(1, 2.5, "a")]
+
+
+def test_captions_of_kinds_that_are_not_read_are_named(manual: Path) -> None:
+    write(manual, "a.mp4", "a.en.ttml", "a.srv3", "b.mp4", "b.ttml", "b.vtt", "c.ttml")
+    found = videos(manual)
+    assert found["a"].unread == [
+        "a.en.ttml: captions of this kind are not read",
+        "a.srv3: captions of this kind are not read",
+    ]
+    assert not found["b"].unread and not reasons(manual)
+
+
+def test_rolling_captions(manual: Path) -> None:
+    write(manual, "a.mp4")
+    (manual / "a.en.vtt").write_text(
+        "WEBVTT\n\n00:00.000 --> 00:02.000\n \nchop<00:01.000><c> it</c>\n\n"
+        "00:02.000 --> 00:02.010\nchop it\n \n\n00:02.010 --> 00:04.000\nchop it\nit is ready\n"
+    )
+    assert len(videos(manual)["a"].captions.lines) == 3
+    video = videos(manual, rolling=True)["a"]
+    assert video.captions.lines == [(0, 2.01, "chop it"), (2.01, 4, "it is ready")]
+    assert video.problems == {"caption that repeats the lines before it": 2}
+
+
+def test_gifs_are_videos(manual: Path, tmp_path: Path) -> None:
+    manual.mkdir()
+    frames = [Image.new("RGB", (32, 32), (80 * i, 0, 0)) for i in range(3)]
+    frames[0].save(manual / "a.gif", save_all=True, append_images=frames[1:], duration=1000)
+    (manual / "a.txt").write_text("a loop")
+    build(manual, tmp_path)
+    dataset = Dataset("folder/default", "train", str(tmp_path))
+    assert dataset.num_records == 1
+    assert dataset[0]["features"].shape == (3, 512)
+    assert dataset[0]["descriptions"]["text"] == ["a loop"]
 
 
 def test_hidden_and_other_files_are_left_alone(manual: Path) -> None:
@@ -202,7 +295,8 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np
         for story in stories
     }
     first, second = made
-    write(folder, f"{first}.en.vtt", "broken.mp4")
+    write(folder, f"{first}.en.vtt", f"{first}.json", "broken.mp4")
+    (folder / f"{first}.json").write_text("{}")
     (folder / f"{second}.txt").write_text("nobody says anything")
     return folder, made
 
@@ -227,7 +321,9 @@ def test_records_of_video_files(filmed: tuple[Path, dict[str, np.ndarray]], tmp_
     assert by_id[first]["captions"]["text"] == [f"{first}.en.vtt"]
     assert by_id[second]["captions"]["text"] == []
     assert by_id[second]["descriptions"]["text"] == ["nobody says anything"]
-    (skipped,) = json.loads((folder / "build_report.json").read_text())["train"]["skipped"]
+    report = json.loads((folder / "build_report.json").read_text())["train"]
+    (skipped,), (left_out,) = report["skipped"], report["left_out"]
+    assert left_out["video_id"] == first and f"{first}.json: holds no" in left_out["reason"]
     assert skipped["video_id"] == "broken" and "broken.mp4: cannot be decoded" in skipped["reason"]
 
 

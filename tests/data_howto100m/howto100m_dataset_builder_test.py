@@ -91,8 +91,7 @@ def test_videos_come_in_the_order_of_the_captions(manual: Path) -> None:
     [
         (None, "raw_caption.json: is NoneType, expected an object"),
         (PLAIN | {"text": ["one"]}, "raw_caption.json: has 2 of 'start', 2 of 'end', 1 of 'text'"),
-        (PLAIN | {"start": [0, "x"]}, "raw_caption.json: caption 1: field 'start' is str"),
-        (PLAIN | {"end": [0, float("nan")]}, "raw_caption.json: caption 1: field 'end' is no fin"),
+        (PLAIN | {"start": ["x", "y"]}, "raw_caption.json: caption 0: field 'start' is str"),
         ({"start": [], "end": [], "text": []}, "raw_caption.json: has no captions of this video"),
         (PLAIN | {"text": [None, " "]}, "raw_caption.json: has no captions of this video"),
     ],
@@ -102,6 +101,15 @@ def test_a_video_that_cannot_be_used(manual: Path, said: Any, problem: str) -> N
     train = splits(manual)["train"]
     assert reasons(train)["a"].startswith(problem)
     assert lines(train[1])
+
+
+@pytest.mark.parametrize("broken", [{"start": [1, "x"]}, {"end": [4.5, float("nan")]}])
+def test_a_broken_caption_costs_no_other(manual: Path, broken: dict[str, Any]) -> None:
+    (manual / "raw_caption.json").write_text(json.dumps({"a": PLAIN | broken, "v": PLAIN}))
+    assert lines(splits(manual)["train"][0]) == [Caption(1, 4.5, "now we fry it")]
+    build(manual, "default", "train")
+    counts = report(manual, "default")["train"]["dropped_or_cut"]
+    assert counts == {"caption whose times or text can't be read": 1}
 
 
 def test_a_video_that_comes_twice(manual: Path) -> None:

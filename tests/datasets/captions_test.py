@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from vtmask.datasets import captions
 from vtmask.datasets.captions import Caption, Statistics
+from vtmask.files import subtitles
 
 _WORDS = ["now", "we", "are", "going", "to", "cut", "the", "onion"]
 _TEXTS = st.lists(st.sampled_from(_WORDS)).map(" ".join)
@@ -30,6 +31,42 @@ def test_deduplication_agrees_with_the_published_one(golden_dir: Path, side: str
     for case in cases:
         found = captions.deduplicate(timed(case["input"]), lambda: side == "into_previous")
         assert found == timed(case[side])
+
+
+def test_rolling_captions_are_said_once(reference_dir: Path) -> None:
+    shown, _ = subtitles.read(reference_dir / "field/rolling/roll.vtt")
+    said, problems = captions.unroll(shown)
+    assert " ".join(caption.text for caption in said) == (
+        "today we are going to make a simple cake so first you take two eggs and then crack them "
+        "into the bowl after that we add a cup of sugar and mix it all together until it is smooth "
+        "then the flour goes in a little at a time and we stir again"
+    )
+    assert len(shown) == 18 and len(said) == 9
+    assert problems == {"caption that repeats the lines before it": 17}
+    for lost in range(len(shown)):  # a cue that is missing costs no word of another
+        rest, _ = captions.unroll([*shown[:lost], *shown[lost + 1 :]])
+        assert sum(len(caption.text.split()) for caption in rest) == 53
+
+
+def test_captions_that_do_not_roll_stay_as_they_are() -> None:
+    given = [
+        Caption(0, 2, "I said no"),
+        Caption(2, 3, "no no no"),
+        Caption(5, 6, "no no no"),  # said again
+        Caption(6, 7, ""),
+        Caption(9, 9.5, "now golden"),
+        Caption(9.5, 10, "en route"),
+    ]
+    assert captions.unroll(given) == (given, {})
+
+
+@given(_CAPTIONS)
+def test_unrolling_adds_no_word(given: list[Caption]) -> None:
+    cleaned, _ = captions.clean(given, 20)
+    found, problems = captions.unroll(cleaned)
+    rest = iter([word for caption in cleaned for word in caption.text.split()])
+    assert all(word in rest for caption in found for word in caption.text.split())  # in order
+    assert len(cleaned) - problems.total() <= len(found) <= len(cleaned)
 
 
 @given(_CAPTIONS, st.integers(0, 9))

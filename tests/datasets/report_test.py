@@ -104,6 +104,15 @@ def test_captions_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
     assert "de-duplication" not in "".join(plots(test)) + test
 
 
+def test_files_left_out(tmp_path: Path) -> None:
+    unread = [(f"v{n}", f"/here/v{n}.json: holds no captions") for n in (2, 1)]
+    page = text(written(tmp_path, train=built(said(2)) + Counts(unread=unread)))
+    assert "holds no captions 2" in page and "v1 /here/v1.json: holds no captions" in page
+    found = json.loads((tmp_path / "build_report.json").read_text())["train"]
+    assert found["files_left_out"] == {"holds no captions": 2}
+    assert [video["video_id"] for video in found["left_out"]] == ["v1", "v2"]
+
+
 def test_without_any_captions(tmp_path: Path) -> None:
     page = written(tmp_path, train=built([]))
     assert "Captions 0 0 a video" in text(page)

@@ -25,6 +25,11 @@ def test_a_folder_is_searched_below(folder: Path) -> None:
     assert names(folder) == ["a", "b", "deep/c", "deep/er/a"]
 
 
+def test_gifs_are_videos(tmp_path: Path) -> None:
+    (tmp_path / "loop.gif").touch()
+    assert names(tmp_path) == names(tmp_path / "*") == ["loop"]
+
+
 def test_links_are_followed_and_a_circle_ends(folder: Path) -> None:
     (folder / "deep/up").symlink_to(folder)
     assert len(names(folder)) == 4

@@ -50,7 +50,7 @@ the second
 def read(folder: Path, name: str, data: str | bytes) -> list[Caption]:
     path = folder / name
     path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return subtitles.read(path)
+    return subtitles.read(path).captions
 
 
 FROM_SRT = [(1.5, 3.25, "now we are going"), (3.25, 3604, "to cut the onion & a < b")]
@@ -87,7 +87,7 @@ def test_empty_captions_are_left_to_be_counted(tmp_path: Path) -> None:
     assert captions.clean(found, 9)[1].total() == 2
 
 
-def test_rolling_captions_are_said_once(tmp_path: Path) -> None:
+def test_rolling_captions_are_said_once_by_the_published_rule(tmp_path: Path) -> None:
     lines = ["chop it well", "so very fine", "put oil in", "a hot pan"]
     text = "WEBVTT\n"
     for i, line in enumerate(lines):
@@ -121,7 +121,7 @@ def test_json_of_each_form(tmp_path: Path, form: str) -> None:
 
 def test_texts_that_are_null_are_empty() -> None:
     value = {"start": [1, 2, 3], "end": [2, 3, 4], "text": [None, float("nan"), "a"]}
-    assert [text for _, _, text in subtitles.from_json(value, "here")] == ["", "", "a"]
+    assert [text for _, _, text in subtitles.from_json(value, "here").captions] == ["", "", "a"]
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,10 @@ def test_texts_that_are_null_are_empty() -> None:
         ("a.txt", "", "suffix is '.txt', expected .srt or .vtt or .json"),
         ("a.srt", b"1\n\xe9", "byte 2 is not UTF-8"),
         ("a.srt", "hello\n", "line 1: is 'hello', expected times such as"),
-        ("a.srt", SRT.replace("01:00:04", "01:61:04"), "line 7: times are '00:00:03,250 -->"),
         ("a.srt", "1\n00:00:01,0 --> soon\na", "line 2: times are '00:00:01,0 --> soon'"),
         ("a.vtt", SRT, "line 1: expected WEBVTT"),
-        ("a.vtt", VTT + "\nlost\nwords\n", "line 21: is 'lost', expected times"),
-        ("a.vtt", VTT.replace("01.500 --> ", "01.500 -> "), "line 13: is '00:01.500 -> 00:03"),
-        ("a.vtt", VTT.replace("00:01.500", "1.5"), "line 13: times are '1.5 --> 00:03"),
+        ("a.vtt", "WEBVTT\n\nlost\nwords\n", "line 3: is 'lost', expected times"),
+        ("a.vtt", "WEBVTT\n\n1.5 --> 00:03.250\na", "line 3: times are '1.5 --> 00:03"),
         ("a.json", "[1]", "caption 0: is int, expected an object with the field 'start'"),
         ("a.json", '[{"start": 1}]', "caption 0: has no field 'end'; expected number"),
         ("a.json", '[{"start": 1, "end": "2"}]', "caption 0: field 'end' is str, expected number"),

@@ -5,6 +5,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from vtmask.files import is_unicode
 from vtmask.files.subtitles import Caption
 
 _INSTANT = 1e-3  # seconds
+_AT_ONCE = 0.1  # seconds
+_SURELY_SHOWN = 3  # words that are hardly said twice by chance
 
 
 def clean(captions: Iterable[Caption], seconds: float) -> tuple[list[Caption], Counter[str]]:
@@ -51,6 +54,53 @@ def clean(captions: Iterable[Caption], seconds: float) -> tuple[list[Caption], C
                 problems["caption cut at the video's end"] += 1
             kept.append(Caption(max(start, 0.0), min(end, float(seconds)), text))
     return sorted(kept, key=lambda caption: caption.start), problems
+
+
+def unroll(captions: Iterable[Caption]) -> tuple[list[Caption], Counter[str]]:
+    """Rolling captions, which show the lines before them again, with every spoken word once.
+
+    A caption that begins with the last lines of the caption before it keeps only its other words.
+    One that shows nothing new and follows at once makes the caption before it last longer; if it
+    comes later, its words are said again and stay. Lines are compared whole, so that a sentence
+    that begins with the word that the last one ends with loses nothing.
+
+    Returns:
+      The captions in order of their start, and how many of them showed lines again.
+    """
+    kept: list[Caption] = []
+    problems: Counter[str] = Counter()
+    screen: list[list[str]] = []  # the words of each line that the last caption shows
+    end, last = -math.inf, 0  # when it ends, and where in `kept` its last line is
+    for caption in sorted(captions, key=lambda caption: caption.start):
+        words = caption.text.split()
+        if not words:
+            kept.append(caption)
+            continue
+        screen = _shown_again(screen, words)
+        if sum(map(len, screen)) == len(words) and caption.start > end + _AT_ONCE:
+            screen = []
+        problems["caption that repeats the lines before it"] += bool(screen)
+        said = words[sum(map(len, screen)) :]
+        if said:
+            screen, last = [*screen, said], len(kept)
+            kept.append(caption._replace(text=" ".join(said)))
+        else:
+            kept[last] = kept[last]._replace(end=max(kept[last].end, caption.end))
+        end = caption.end
+    return kept, +problems
+
+
+def _shown_again(screen: list[list[str]], words: list[str]) -> list[list[str]]:
+    """The last lines on the screen that the words begin with, as many as can be."""
+    for lines in (screen[first:] for first in range(len(screen))):
+        above = list(chain.from_iterable(lines))
+        if words[: len(above)] == above:
+            return lines
+    # Where captions are missing, two lines may have come at once and count as one here.
+    shown = list(chain.from_iterable(screen))
+    lengths = range(min(len(shown), len(words)), _SURELY_SHOWN - 1, -1)
+    again = next((n for n in lengths if shown[-n:] == words[:n]), 0)
+    return [words[:again]] if again else []
 
 
 def deduplicate(captions: Iterable[Caption], into_previous: Callable[[], bool]) -> list[Caption]:

@@ -217,6 +217,8 @@ class Video:
       descriptions: sentences about the whole of it.
       annotations: the record's other fields.
       file: path of the video file, for reports and browsers, or "".
+      problems: how many captions were dropped or repaired while its files were read, by kind.
+      unread: the files that were left out, a line each: which and why.
     """
 
     video_id: str
@@ -225,6 +227,8 @@ class Video:
     descriptions: Sequence[str] = ()
     annotations: Mapping[str, Annotation] = dataclasses.field(default_factory=dict)
     file: str = ""
+    problems: Counter[str] = dataclasses.field(default_factory=Counter)
+    unread: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ class RecordMaker:
     def __call__(self, entry: Entry) -> tuple[Example | None, Counts]:
         if isinstance(entry, Skipped):
             return None, Counts(skipped=[(entry.video_id, entry.reason)])
-        counts = Counts(videos=1)
+        unread = [(entry.video_id, file) for file in entry.unread]
+        counts = Counts(videos=1, unread=unread, problems=entry.problems.copy())
         try:
             return (entry.video_id, self._record(entry, counts)), counts
         except UserError as error:

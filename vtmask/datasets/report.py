@@ -37,13 +37,15 @@ class Counts:
     Attributes:
       videos: how many have a record.
       skipped: id and reason of every video that has none.
-      problems: captions and annotations that were dropped or cut, by reason.
+      problems: captions and annotations that were dropped, cut or repaired, by reason.
+      unread: id and, for each file of a video in use that was left out, which and why.
       before, after: captions before and after de-duplication; `after` stays empty without it.
     """
 
     videos: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     problems: Counter[str] = field(default_factory=Counter)
+    unread: list[tuple[str, str]] = field(default_factory=list)
     before: Statistics = field(default_factory=Statistics)
     after: Statistics = field(default_factory=Statistics)
 
@@ -57,6 +59,7 @@ class Counts:
         self.videos += other.videos
         self.skipped += other.skipped  # not a new list for each of a million videos
         self.problems += other.problems
+        self.unread += other.unread
         self.before += other.before
         self.after += other.after
         return self
@@ -68,9 +71,11 @@ class Counts:
             "num_skipped": len(skipped),
             "reasons": dict(Counter(kind(reason) for _, reason in skipped).most_common()),
             "dropped_or_cut": dict(sorted(self.problems.items())),
+            "files_left_out": dict(Counter(kind(why) for _, why in self.unread).most_common()),
             "captions": self.before.to_json(),
             "captions_deduplicated": self.after.to_json(),
             "skipped": [{"video_id": name, "reason": why} for name, why in skipped],
+            "left_out": [{"video_id": name, "reason": why} for name, why in sorted(self.unread)],
         }
 
     def write(self, folder: Path) -> None:

@@ -1,0 +1,227 @@
+"""Subtitle files made up from a grammar: whoever writes a cue knows what is to be read from it.
+
+A cue is drawn together with what is right: its caption or none, and what is to be counted. Files
+come with each sort of line end, numbering and header, with comments between the cues and faults in
+them.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vtmask.datasets import captions
+from vtmask.errors import UserError
+from vtmask.files import subtitles
+
+_LETTERS = st.characters(categories=["Ll", "Lo"], exclude_characters="İ")
+_WORDS = st.text(_LETTERS, min_size=1, max_size=5)
+_LINES = st.lists(_WORDS, min_size=1, max_size=3).map(" ".join)
+_TEXTS = st.lists(_LINES, min_size=1, max_size=3)
+_MILLISECONDS = st.integers(0, 10**8)
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A cue as it is written, and how it is to be read.
+
+    Attributes:
+      said: start, end and text, or None for a cue that is dropped.
+    """
+
+    times: str
+    body: str
+    said: tuple[float, float, str] | None
+    problem: str = ""
+
+
+def stamp(milliseconds: int, point: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{rest:03}"
+
+
+@st.composite
+def whole(draw: st.DrawFn, point: str) -> Cue:
+    start, end, lines = draw(_MILLISECONDS), draw(_MILLISECONDS), draw(_TEXTS)
+    tag = draw(st.sampled_from(["{}", "<i>{}</i>", "<c.red>{}", '<font color="#ffffff">{}</font>']))
+    settings = draw(st.sampled_from(["", " ", " align:start position:0%", " X1:1 X2:9"]))
+    times = f"{stamp(start, point)} --> {stamp(end, point)}{settings}"
+    body = "\n".join([tag.format(lines[0]), *lines[1:]])
+    return Cue(times, body, (start / 1000, end / 1000, " ".join(lines)))
+
+
+@st.composite
+def dropped(draw: st.DrawFn, point: str) -> Cue:
+    good = draw(whole(point))
+    right = stamp(draw(_MILLISECONDS), point)
+    times = draw(
+        st.sampled_from(
+            [f"{right} --> soon", f"{right} -->", f"--> {right}", f"00:99:00{point}0 --> {right}"]
+        )
+    )
+    return Cue(times, good.body, None, "cue whose times can't be read")
+
+
+def changed(change: Callable[[Cue], Cue]) -> Callable[[str], st.SearchStrategy[Cue]]:
+    return lambda point: whole(point).map(change)
+
+
+def _arrow(cue: Cue) -> Cue:
+    return Cue(
+        cue.times.replace("-->", "->"), cue.body, cue.said, "cue with another arrow than -->"
+    )
+
+
+def _arrow_text(cue: Cue) -> Cue:
+    assert cue.said
+    said = (*cue.said[:2], f"{cue.said[2]} left --> right")
+    problem = "line with --> but no times, kept as text"
+    return Cue(cue.times, f"{cue.body}\nleft --> right", said, problem)
+
+
+def _blank_line(cue: Cue) -> Cue:
+    problem = "cue with an empty line in its text"
+    return Cue(cue.times, f"\n{cue.body}", cue.said, problem)
+
+
+def _no_text(cue: Cue) -> Cue:
+    assert cue.said
+    return Cue(cue.times, "", (*cue.said[:2], ""))
+
+
+def _placeholder(cue: Cue) -> Cue:
+    return Cue(cue.times, f" \n{cue.body}", cue.said)
+
+
+def _stray(cue: Cue) -> Cue:
+    return Cue(cue.times, f"{cue.body}\n\nlost words\nof it", cue.said, "text without times")
+
+
+def _blank_inside(cue: Cue) -> Cue:
+    assert cue.said
+    said = (*cue.said[:2], f"{cue.said[2]} more words")
+    problem = "cue with an empty line in its text"
+    return Cue(cue.times, f"{cue.body}\n\nmore words", said, problem)
+
+
+_FAULTS = [dropped, *map(changed, (_arrow, _arrow_text, _blank_line, _no_text))]
+_SUBRIP = [whole, whole, *_FAULTS, changed(_blank_inside)]
+_WEBVTT = [whole, whole, *_FAULTS, changed(_placeholder), changed(_stray)]
+_HEADERS = [
+    ("WEBVTT\n\n", ""),
+    ("WEBVTT - a title\nKind: captions\nLanguage: en\n\n", ""),
+    ("WEBVTT\n", ""),
+    ("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n", ""),
+    ("WEBVTT\n \nNOTE made\nby someone\n \n", ""),
+    ("WEBVTT\n\nlost words\n\n", "text without times"),
+    ("WEBVTT\n\nSTYLE\n::cue {\n\ncolor: red }\n\n", "text without times"),
+]
+_COMMENTS = ["", "", "NOTE lost\nwords\n\n", "NOTE\n\n", "STYLE\n::cue { color: red }\n\n"]
+
+
+def check(
+    path: Path, text: str, encoding: str, newline: str, cues: list[Cue], problems: list[str]
+) -> None:
+    path.write_bytes(text.replace("\n", newline).encode(encoding))
+    said = [cue.said for cue in cues if cue.said]
+    if cues and not said:
+        with pytest.raises(UserError, match="times are"):
+            subtitles.read(path)
+        return
+    counted = Counter(filter(None, [*problems, *(cue.problem for cue in cues)]))
+    assert subtitles.read(path) == (said, counted)
+
+
+_ENDS = st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"])
+_ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
+_BETWEEN = st.sampled_from(["\n", "\n\n", "\n \n"])
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(_SUBRIP).flatmap(lambda kind: kind(","))), st.data())
+def test_subrip(
+    tmp_path_factory: pytest.TempPathFactory, cues: list[Cue], data: st.DataObject
+) -> None:
+    number = data.draw(st.sampled_from(["", "{}\n", "{}\n\n", "#{}\n"]))
+    text = data.draw(st.sampled_from(["", "by someone\n\n"])) if cues else ""
+    problems = ["text without times"] if text else []
+    for i, cue in enumerate(cues, 1):
+        text += f"{number.format(i)}{cue.times}\n{cue.body}\n{data.draw(_BETWEEN)}"
+        problems += ["cue numbered otherwise than 1, 2, 3"] * number.startswith("#")
+    if cues and number and data.draw(st.booleans()):
+        text += f"{len(cues) + 1}\n"
+        problems.append("number of a cue that is missing")
+    encoding, newline = data.draw(_ENCODINGS), data.draw(_ENDS)
+    path = tmp_path_factory.getbasetemp() / "grammar.srt"
+    check(path, text, encoding, newline, cues, problems)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(_WEBVTT).flatmap(lambda kind: kind(".")), min_size=1), st.data())
+def test_webvtt(
+    tmp_path_factory: pytest.TempPathFactory, cues: list[Cue], data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(["", "{}\n", "cue {}\n"]))
+    header, problem = data.draw(st.sampled_from(_HEADERS))
+    text = header
+    for i, cue in enumerate(cues, 1):
+        text += f"{data.draw(st.sampled_from(_COMMENTS)) if i > 1 else ''}"
+        text += f"{name.format(i)}{cue.times}\n{cue.body}\n{data.draw(_BETWEEN)}"
+    encoding, newline = data.draw(_ENCODINGS), data.draw(_ENDS)
+    path = tmp_path_factory.getbasetemp() / "grammar.vtt"
+    check(path, text, encoding, newline, cues, [problem])
+
+
+def rolling(lines: list[str], rows: int, tail: bool) -> str:
+    """WebVTT as YouTube writes it of speech that fills `rows` lines.
+
+    Args:
+      tail: whether a short cue without the line that scrolls out follows each, as YouTube has it.
+    """
+    text = "WEBVTT\nKind: captions\nLanguage: en\n"
+    for i, line in enumerate(lines):
+        start, end = stamp(2000 * i, "."), stamp(2000 * i + 1990, ".")
+        after = stamp(2000 * (i + 1), ".")
+        first, *others = line.split()
+        spoken = first + "".join(f"<00:00:00.300><c> {word}</c>" for word in others)
+        above = lines[max(0, i - rows + 1) : i] or [" "]
+        shown = "\n".join([*above, spoken])
+        text += f"\n{start} --> {end if tail else after} align:start position:0%\n{shown}\n"
+        if tail:
+            left = lines[max(0, i - rows + 2) : i + 1]
+            text += (
+                f"\n{end} --> {after} align:start position:0%\n" + "\n".join([*left, " "]) + "\n"
+            )
+    return text
+
+
+_SPOKEN = st.lists(st.sampled_from(["no", "no,", "a", "oh"]), min_size=1, max_size=3).map(" ".join)
+
+
+@settings(deadline=None)
+@given(st.lists(_SPOKEN, max_size=8))
+def test_rolling_captions_are_said_once(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    """Also where the speaker repeats words or whole lines."""
+    path = tmp_path_factory.getbasetemp() / "rolling.vtt"
+    path.write_text(rolling(lines, 2, tail=True))
+    unrolled, _ = captions.unroll(subtitles.read(path).captions)
+    expected = [(2 * i, 2 * i + 2, line) for i, line in enumerate(lines)]
+    assert unrolled == expected
+
+
+@settings(deadline=None)
+@given(st.lists(_LINES, max_size=8, unique=True), st.integers(1, 4), st.booleans())
+def test_captions_that_roll_over_several_lines(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], rows: int, tail: bool
+) -> None:
+    lines = [f"{i}th {line}" for i, line in enumerate(lines)]
+    path = tmp_path_factory.getbasetemp() / "rolling.vtt"
+    path.write_text(rolling(lines, rows, tail and rows > 1))
+    unrolled, _ = captions.unroll(subtitles.read(path).captions)
+    assert [caption.text for caption in unrolled] == lines

@@ -1,0 +1,45 @@
+"""Subtitle files to captions. A cue that can't be read is dropped or repaired, and counted.
+
+Published subtitle libraries read well-formed files; none reads every damaged one right or tells
+what it dropped, so the readers here are our own.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vtmask.errors import UserError
+from vtmask.files.subtitles.caption import Caption, Subtitles
+from vtmask.files.subtitles.cues import read_sbv, read_srt, read_vtt
+from vtmask.files.subtitles.lines import read_ass, read_lrc
+from vtmask.files.subtitles.objects import from_json, read_json
+
+__all__ = ["READERS", "Caption", "Subtitles", "from_json", "read"]
+
+READERS: dict[str, Callable[[str | Path], Subtitles]] = {
+    ".srt": read_srt,
+    ".vtt": read_vtt,
+    ".json": read_json,
+    ".json3": read_json,
+    ".sbv": read_sbv,
+    ".ass": read_ass,
+    ".ssa": read_ass,
+    ".lrc": read_lrc,
+}
+"""The reader of each kind of file, by its suffix."""
+
+
+def read(path: str | Path) -> Subtitles:
+    """The captions of a file, and what was dropped or repaired in it.
+
+    Tags are removed and HTML entities replaced; each run of white space becomes one space. Clean
+    the captions with `vtmask.datasets.captions.clean`.
+
+    Raises:
+      UserError: another suffix, text that is neither UTF-8 nor UTF-16 with a byte-order mark, or a
+        file that has cues or other text but no cue that can be read; the message names file and
+        line.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in READERS:
+        raise UserError(f"{path}: suffix is {suffix!r}, expected {' or '.join(READERS)}")
+    return READERS[suffix](path)
