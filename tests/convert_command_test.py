@@ -22,7 +22,7 @@ import torch_writer
 from safetensors.numpy import save_file
 
 import train
-from vtmask import __main__, api, export, tokenizers
+from vtmask import api, cli, export, tokenizers
 from vtmask.convert import convert
 from vtmask.convert.convert import Options
 from vtmask.errors import UserError
@@ -475,13 +475,13 @@ def test_the_command(
     command = ["vtmask", "convert", file, "--out", out, *options]
     monkeypatch.setattr(sys, "argv", [str(argument) for argument in command])
     with pytest.raises(SystemExit) as done:
-        __main__.main()
+        cli.main()
     assert done.value.code == 0 and capsys.readouterr().out == f"Converted: {out}\n"
     model_config = export.load(out).module.config
     assert (model_config.max_video_len, model_config.max_len, model_config.num_heads) == (10, 40, 4)
     monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "5"])
     with pytest.raises(SystemExit) as done:
-        __main__.main()
+        cli.main()
     assert str(done.value.code).startswith(f"error: {file}: its hidden size is 128, not a multiple")
 
 
