@@ -10,6 +10,7 @@ from typing import Any
 from vtmask import program
 from vtmask.features import extraction, listing, show
 from vtmask.features.extractors import ExtractorConfig
+from vtmask.search import commands as search
 
 _SOME_SKIPPED, _STOPPED = 3, 130  # exit codes
 
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(picture)
     picture.set_defaults(run=_show)
     _add_convert(commands)
+    search.add(commands)
     return parser
 
 
