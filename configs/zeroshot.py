@@ -12,7 +12,10 @@ from ml_collections import ConfigDict
 from vtmask.errors import check_choice
 
 _PUBLIC = ("msrvtt", "youcook2", "msrvtt_qa", "didemo", "crosstask", "coin")
-_DEMO = ("demo_retrieval", "demo_qa", "demo_moments", "demo_localization", "demo_segmentation")
+_DEMO = (
+    *("demo_retrieval", "demo_qa", "demo_moments", "demo_corpus_moments", "demo_localization"),
+    "demo_segmentation",
+)
 RECIPES = _PUBLIC + _DEMO
 
 

@@ -29,7 +29,7 @@ _TURN = 137.508  # from one to the next: the golden angle, which keeps neighbour
 # By column; others have two decimals.
 _FORMATS = {
     "MedR": "{:.1f}",
-    **dict.fromkeys(("R@1", "R@5", "R@10", "rank@1", "rank@5", "mIoU"), "{:.1%}"),
+    **dict.fromkeys(("R@1", "R@5", "R@10", "R@100", "rank@1", "rank@5", "mIoU"), "{:.1%}"),
     **dict.fromkeys(("accuracy", "frame accuracy", "recall"), "{:.1%}"),
 }
 

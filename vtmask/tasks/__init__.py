@@ -24,6 +24,7 @@ TASKS: dict[str, Any] = {
     "step_localization": StepLocalization,
     "segmentation": Segmentation,
     "moment_retrieval": MomentRetrieval,
+    "corpus_moment_retrieval": MomentRetrieval,  # the same, of all videos at once
 }
 
 
