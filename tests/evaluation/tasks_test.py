@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from vtmask import recipe, tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import (
+    corpus_moment_retrieval,
     localization,
     metrics,
     moment_retrieval,
@@ -53,6 +54,7 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "demo_localization": localization.evaluate,
     "demo_segmentation": segmentation.evaluate,
     "demo_moments": moment_retrieval.evaluate,
+    "demo_corpus_moments": corpus_moment_retrieval.evaluate,
 }
 
 

@@ -95,8 +95,8 @@ def evaluate(
         "Right is a moment of the right video whose intersection with the annotated one is at "
         f"least the IoU's part of their union. {len(queries.texts)} texts are put to "
         f"{len(lengths)} videos, {lengths.sum() * dataset.seconds_per_feature:.0f} s in all; a "
-        "text that describes several moments asks for any of them. Chance draws moments anywhere in "
-        "all videos, as long as the annotated ones are.",
+        "text that describes several moments asks for any of them. Chance draws moments anywhere "
+        "in all videos, as long as the annotated ones are.",
         figures=[],
         groups=cards.corpus_moments(predictions, base.videos(dataset)),
         predictions=predictions,
