@@ -16,6 +16,7 @@ from vtmask import compatibility, export, program, tasks
 from vtmask.errors import UserError, check_choice
 from vtmask.evaluation import (
     captioning,
+    corpus_moment_retrieval,
     figures,
     localization,
     moment_retrieval,
@@ -36,6 +37,7 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "step_localization": localization.evaluate,
     "segmentation": segmentation.evaluate,
     "moment_retrieval": moment_retrieval.evaluate,
+    "corpus_moment_retrieval": corpus_moment_retrieval.evaluate,
 }
 
 

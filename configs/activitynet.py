@@ -14,20 +14,20 @@ from configs import finetuning
 def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.batch_size = 128
-    config.num_steps = 10 * 10_009 // config.batch_size  # epochs, videos
+    config.num_epochs = 10.0
 
     config.data.name = "activitynet"
 
     config.task = ConfigDict()
     config.task.name = "retrieval"
-    config.task.isolated_layers = config.model.num_layers
+    config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
     config.task.direction = "both"
     config.task.negatives = "global"  # or "device"
 
     config.sampler = ConfigDict({"name": "descriptions"})
 
     config.model.max_video_len = 192
-    config.model.max_len = 192 + 128
+    config.model.max_len = config.model.get_oneway_ref("max_video_len") + 128
 
     config.eval.split = "val_1"
     config.eval.field = "descriptions"

@@ -10,7 +10,6 @@ from configs import charades_sta
 
 def get_config() -> ConfigDict:
     config = charades_sta.get_config()
-    config.num_steps = 10 * 37_421 // config.batch_size  # epochs, sentences
     config.data.name = "activitynet"
     config.eval.split = "val_2"
     return config

@@ -16,18 +16,18 @@ from configs import finetuning
 def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.batch_size = 128
-    config.num_steps = 10 * 12_408 // config.batch_size  # epochs, sentences
+    config.num_epochs = 10.0
 
     config.data.name = "charades_sta"
 
     config.task = ConfigDict()
     config.task.name = "moment_retrieval"
-    config.task.isolated_layers = config.model.num_layers
+    config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
 
     config.sampler = ConfigDict()
     config.sampler.name = "timed_texts"
     config.sampler.field = "clips"
     config.sampler.clips_per_record = 1
 
-    config.eval.stride = 16
+    config.eval.stride = config.model.get_oneway_ref("max_video_len") // 2
     return config

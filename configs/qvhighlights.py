@@ -12,7 +12,6 @@ from configs import charades_sta
 
 def get_config() -> ConfigDict:
     config = charades_sta.get_config()
-    config.num_steps = 10 * 7_218 // config.batch_size  # epochs, queries
     config.data.name = "qvhighlights"
     config.eval.split = "validation"
     return config

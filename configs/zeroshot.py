@@ -14,7 +14,10 @@ from vtmask.errors import check_choice
 
 _PUBLISHED = ("msrvtt", "youcook2", "msrvtt_qa", "didemo", "crosstask", "coin")
 _OTHERS = ("activitynet", "activitynet_moments", "charades_sta", "qvhighlights")
-_DEMO = ("demo_retrieval", "demo_qa", "demo_moments", "demo_localization", "demo_segmentation")
+_DEMO = (
+    *("demo_retrieval", "demo_qa", "demo_moments", "demo_corpus_moments", "demo_localization"),
+    "demo_segmentation",
+)
 RECIPES = _PUBLISHED + _OTHERS + _DEMO
 
 

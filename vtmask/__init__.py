@@ -1,10 +1,11 @@
 """vtmask: masked-modality video-text pre-training in JAX."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vtmask.api import VideoTextModel
+    from vtmask.search.index import Index as Index
 
 
 def load(folder: str | Path, s3d_weights: str | Path | None = None) -> "VideoTextModel":
@@ -21,3 +22,11 @@ def load(folder: str | Path, s3d_weights: str | Path | None = None) -> "VideoTex
     from vtmask import api, export  # only here, as they need JAX
 
     return api.VideoTextModel(export.load(folder), s3d_weights)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Index":
+        from vtmask.search.index import Index  # only here, as it needs an extra
+
+        return Index
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

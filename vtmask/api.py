@@ -125,18 +125,17 @@ class VideoTextModel:
         Raises:
           UserError: as `embed_video` and `embed_text`.
         """
-        videos, texts, size = (
-            self._read(video),
-            self.embed_text(text),
-            self._model_config.max_video_len,
-        )
-        found = []
-        for starts, lengths, hidden in self._over_windows(
-            self._encode_frames, videos, max(size // 2, 1)
-        ):
-            states = np.stack([_pad(window, size) for window in hidden])
-            found.append(windows.merge(states, starts, lengths) @ texts.T)
-        return _like(video, found)
+        texts = self.embed_text(text)
+        return _like(video, [hidden @ texts.T for hidden in self._seconds(self._read(video))])
+
+    def encode_seconds(self, video: Videos) -> Any:
+        """Hidden states of every second, which `localize` scores: float32 [seconds, H], or a list
+        of such for a list of videos.
+
+        Raises:
+          UserError: as `embed_video`.
+        """
+        return _like(video, list(self._seconds(self._read(video))))
 
     def caption(self, video: Videos) -> Any:
         """Captions, a str, or a list of such for a list of videos.
@@ -167,6 +166,15 @@ class VideoTextModel:
     @property
     def _model_config(self) -> Any:
         return self.exported.module.config
+
+    def _seconds(self, videos: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Hidden states of each video's seconds, [seconds, H]."""
+        size = self._model_config.max_video_len
+        over = self._over_windows(self._encode_frames, videos, max(size // 2, 1))
+        for starts, lengths, hidden in over:
+            yield windows.merge(
+                np.stack([_pad(window, size) for window in hidden]), starts, lengths
+            )
 
     def _over_windows(
         self, function: Callable[..., Array], videos: Sequence[np.ndarray], stride: int
@@ -218,10 +226,15 @@ class VideoTextModel:
     def _extract(self, path: Path) -> np.ndarray:
         from vtmask.features import extractors  # only here, as it needs PyAV
 
-        return extractors.extract(path, self._extractor)
+        return extractors.extract(path, self.extractor)
 
     @functools.cached_property
-    def _extractor(self) -> Any:
+    def extractor(self) -> Any:
+        """The `vtmask.features.extractors.FeatureExtractor` of the features it was trained on.
+
+        Raises:
+          UserError: it can't be made here, or needs weights that were not given.
+        """
         from vtmask.features import extractors
         from vtmask.features.s3d import S3DFeatures
 

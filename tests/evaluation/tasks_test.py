@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from vtmask import recipe, tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import (
+    corpus_moment_retrieval,
     localization,
     metrics,
     moment_retrieval,
@@ -52,6 +53,7 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "demo_localization": localization.evaluate,
     "demo_segmentation": segmentation.evaluate,
     "demo_moments": moment_retrieval.evaluate,
+    "demo_corpus_moments": corpus_moment_retrieval.evaluate,
 }
 
 
@@ -155,8 +157,11 @@ def test_an_evaluation_does_not_depend_on_the_batch_size(every: Evaluated) -> No
     expected = {
         "demo_retrieval": 2 * 8,
         "demo_moments": sum(len(r["moments"]["text"]) for r in every.records),
+        "demo_corpus_moments": len({text for r in every.records for text in r["steps"]["text"]}),
     }
     assert len(read) == expected.get(every.name, 8)
+    if every.name == "demo_corpus_moments":
+        read = [right for prediction in read for right in prediction["right"]]
     key = "right" if every.name == "demo_retrieval" else "video_id"
     assert {str(p[key]) for p in read} >= {r["video_id"] for r in every.records}
     json.dumps([every.found.metrics, every.found.intervals, every.found.baselines])

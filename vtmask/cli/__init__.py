@@ -11,8 +11,9 @@ import sys
 
 from vtmask import program
 from vtmask.cli import compare, convert, extract, features, inspect
+from vtmask.search import commands as search
 
-_SUBCOMMANDS = (extract, features, convert, inspect, compare)
+_SUBCOMMANDS = (extract, features, convert, inspect, compare, search)
 _STOPPED = 130  # exit code after Ctrl-C, as shells have it
 
 

@@ -7,6 +7,7 @@ fields it takes. `videos` gives a video's file by its id, or None where there is
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,57 @@ def moment_windows(predictions: Sequence[Prediction], videos: Videos) -> list[Gr
 
     explanation = "Ordered by the IoU of the first window, then by AP."
     return _groups("sentences", explanation, predictions, lambda p: (p["IoU"], p["AP"]), card)
+
+
+def corpus_moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
+    """Texts with the moments of all videos that were found for them.
+
+    Args:
+      predictions: "text"; "right" and "retrieved", moments, the best first, each with "video_id"
+        and "time", [start, end] in seconds, those retrieved with "score"; "ranks" of the first
+        right moment by IoU, the loosest first, None where there is none.
+    """
+
+    def rank(prediction: Prediction) -> float:
+        """At the loosest IoU."""
+        found = next(iter(prediction["ranks"].values()))
+        return inf if found is None else found
+
+    def card(prediction: Prediction) -> Card:
+        right = prediction["right"]
+        lines = [
+            Line(
+                f"{moment['video_id']}, {_seconds(*moment['time'])}",
+                moment["score"],
+                "right" if place == rank(prediction) else "",
+                _strip(videos(moment["video_id"]), *moment["time"]),
+                f"#{place}",
+            )
+            for place, moment in enumerate(prediction["retrieved"], 1)
+            if place <= _RETRIEVED or place == rank(prediction)
+        ]
+        lines += [
+            Line(
+                f"{moment['video_id']}, {_seconds(*moment['time'])}",
+                strip=_strip(videos(moment["video_id"]), *moment["time"]),
+                note="annotated",
+            )
+            for moment in right[:_RETRIEVED]
+        ]
+        ranks = (
+            f"{iou}: {'none' if found is None else f'rank {found:g}'}"
+            for iou, found in prediction["ranks"].items()
+        )
+        return Card(prediction["text"], ", ".join(ranks), [Lines(lines)])
+
+    return _groups(
+        "texts",
+        "Ordered by the rank of the first right moment at the lowest IoU. Shown are the moments "
+        "that rank highest, the first right one, and those that are annotated.",
+        predictions,
+        lambda prediction: -rank(prediction),
+        card,
+    )
 
 
 def _place(moment: Sequence[int]) -> tuple[float, float]:

@@ -26,7 +26,7 @@ _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # between t
 # By column; others have two decimals.
 _FORMATS = {
     "MedR": "{:.1f}",
-    **dict.fromkeys(("R@1", "R@5", "R@10", "rank@1", "rank@5", "mIoU"), "{:.1%}"),
+    **dict.fromkeys(("R@1", "R@5", "R@10", "R@100", "rank@1", "rank@5", "mIoU"), "{:.1%}"),
     **dict.fromkeys(("accuracy", "frame accuracy", "recall"), "{:.1%}"),
     **dict.fromkeys(("R@1, IoU 0.5", "R@1, IoU 0.7", "mAP"), "{:.1%}"),
 }

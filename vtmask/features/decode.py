@@ -355,7 +355,7 @@ class _Squares:
             f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
             f":colorspace={frame.colorspace}:range={frame.color_range}"
         )
-        filters = [("buffer", source), *_middle(frame), *_turns(frame), *self.filters]
+        filters = [("buffer", source), *_middle(frame), *turns(frame), *self.filters]
         if filters != self.built:  # pictures may change in the middle of a video
             self.graph, self.built = Graph(), filters
             self.graph.threads = 1
@@ -371,7 +371,7 @@ def _middle(frame: av.VideoFrame) -> list[_Filter]:
     return [("crop", rf"min(iw\,{_WIDEST}*ih):min(ih\,{_WIDEST}*iw):exact=1")]
 
 
-def _turns(frame: av.VideoFrame) -> list[_Filter]:
+def turns(frame: av.VideoFrame) -> list[_Filter]:
     """Filters that make a frame upright, those that the ffmpeg command inserts."""
     angle, mirrored = float(-frame.rotation), False
     with suppress(ValueError):  # PyAV doesn't know all kinds of side data

@@ -25,6 +25,7 @@ TASKS: dict[str, type[Task]] = {
     "step_localization": StepLocalization,
     "segmentation": Segmentation,
     "moment_retrieval": MomentRetrieval,
+    "corpus_moment_retrieval": MomentRetrieval,  # the same, of all videos at once
 }
 
 

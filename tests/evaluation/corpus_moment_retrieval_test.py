@@ -1,0 +1,112 @@
+"""Corpus moment retrieval gives the figures of its definition, and chance those of draws."""
+
+from typing import Any
+
+import in_memory
+import numpy as np
+import pytest
+from in_memory import InMemory
+from ml_collections import ConfigDict
+
+from vtmask.datasets import records
+from vtmask.errors import UserError
+from vtmask.evaluation import corpus_moment_retrieval as evaluation
+from vtmask.evaluation.corpus_moment_retrieval import Found, Queries
+from vtmask.tasks import MomentRetrieval
+
+SETTINGS = ConfigDict({"batch_size": 2, "stride": 3, "field": "steps"})
+
+
+def timed(*texts: tuple[float, float, str]) -> dict[str, Any]:
+    return records.encode_timed_texts(in_memory.TOKENIZER, texts)
+
+
+def test_overlaps() -> None:
+    found = evaluation.overlaps(np.array([[0, 4], [2, 3], [7, 9.0]]), np.array([[0, 4], [3, 5.0]]))
+    np.testing.assert_allclose(found, np.array([[1, 1 / 5], [1 / 4, 0], [0, 0]]))
+
+
+def test_the_first_right_moment_counts() -> None:
+    found = Found(np.array([1, 0, 0, 0]), np.array([[0, 4], [6, 9], [2, 4], [0, 4.0]]), np.zeros(4))
+    right = np.array([0]), np.array([[0, 4.0]])
+    assert evaluation.first_right(found, *right, iou=0.5) == 3  # exactly half of it is enough
+    assert evaluation.first_right(found, *right, iou=0.7) == 4
+    assert evaluation.first_right(found, np.array([2]), right[1], iou=0.3) == np.inf
+    any_of_two = np.array([0, 1]), np.array([[0, 4.0], [0, 4.0]])
+    assert evaluation.first_right(found, *any_of_two, iou=0.7) == 1
+
+
+def test_recalls() -> None:
+    found = evaluation.recalls(np.array([1, 5, 6, np.inf]))
+    assert found == {"R@1": 0.25, "R@5": 0.5, "R@10": 0.75, "R@100": 0.75}
+
+
+def test_chance_is_that_of_draws() -> None:
+    queries = Queries(
+        ["a", "b"],
+        [],
+        [np.array([1]), np.array([0, 2])],
+        [np.array([[2.0, 6.0]]), np.array([[0.0, 3.0], [4.0, 8.0]])],
+    )
+    seconds, draws = np.array([5.0, 9.0, 8.0]), 20_000
+    rng = np.random.default_rng(0)
+    places = [(video, start) for video in range(3) for start in range(int(seconds[video]))]
+    rows = [places[i] for i in rng.integers(len(places), size=draws)]
+    videos = np.array([video for video, _ in rows])
+    starts = np.array([start for _, start in rows], float)
+    ends = np.minimum(starts + rng.choice([4, 3, 4], draws), seconds[videos])
+    for iou in (0.3, 0.7):
+        drawn = Found(videos, np.stack([starts, ends], axis=1), starts)
+        hits = [
+            ((drawn.videos[:, None] == right) & (evaluation.overlaps(drawn.times, times) >= iou))
+            .any(axis=1)
+            .reshape(-1, 5)
+            for right, times in zip(queries.videos, queries.times, strict=True)
+        ]
+        found = evaluation.chance(queries, seconds, iou)
+        assert found["R@1"] == pytest.approx(np.mean(hits), abs=0.01)
+        assert found["R@5"] == pytest.approx(np.mean([hit.any(axis=1) for hit in hits]), abs=0.02)
+
+
+def test_a_text_that_finds_its_second_finds_its_moment() -> None:
+    """Scores are set by hand: the text's moment is the only high one."""
+    scores = np.zeros(30)
+    scores[12:16] = [3, 5, 5, 3]
+    found = evaluation.retrieve(scores, np.array([10, 20]), seconds_per_feature=0.5)
+    assert (found.videos[0], found.times[0].tolist()) == (1, [1.0, 3.0])
+    assert found.scores[0] == 5
+
+
+def test_equal_texts_ask_for_any_of_their_moments() -> None:
+    steps = [
+        timed((0, 4, "spin the blue box"), (5, 8, "lift a star")),
+        timed((2, 6, "spin the blue box")),
+    ]
+    data = InMemory([in_memory.record(i, 9, steps=steps[i]) for i in range(2)])
+    model = in_memory.model()
+    found = evaluation.evaluate(model, MomentRetrieval(), data, SETTINGS)
+    spin, lift = found.predictions
+    assert [right["video_id"] for right in spin["right"]] == ["v0", "v1"]
+    assert [right["time"] for right in lift["right"]] == [[5, 8]]
+    for row, iou in enumerate(evaluation.IOUS):
+        ranks = [p["ranks"][f"IoU {iou}"] for p in found.predictions]
+        for depth in evaluation.DEPTHS:
+            expected = np.mean([rank is not None and rank <= depth for rank in ranks])
+            assert list(found.metrics.values())[row][f"R@{depth}"] == expected
+            low, high = list(found.intervals.values())[row][f"R@{depth}"]
+            assert low <= expected <= high
+
+
+@pytest.mark.parametrize(
+    ("field", "said"), [("descriptions", "has no times"), ("none", "no field 'none'")]
+)
+def test_a_field_that_does_not_fit(field: str, said: str) -> None:
+    settings = ConfigDict({**SETTINGS.to_dict(), "field": field})
+    with pytest.raises(UserError, match=said):
+        evaluation.evaluate(in_memory.model(), MomentRetrieval(), in_memory.dataset(), settings)
+
+
+def test_a_split_without_texts() -> None:
+    data = InMemory([in_memory.record(0, steps=timed())])
+    with pytest.raises(UserError, match="no video of test has steps"):
+        evaluation.evaluate(in_memory.model(), MomentRetrieval(), data, SETTINGS)

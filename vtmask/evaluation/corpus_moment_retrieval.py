@@ -1,0 +1,235 @@
+"""Evaluates video corpus moment retrieval: in which second of which video is a text shown?
+
+Lei et al., TVR, ECCV 2020, section 3: a text is put to all videos of a split at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vtmask import peaks
+from vtmask.errors import UserError
+from vtmask.evaluation import base, cards, metrics
+from vtmask.evaluation.base import Evaluation, Record
+from vtmask.export import Model
+from vtmask.inputs import examples
+from vtmask.inputs.dataset import Dataset
+from vtmask.tasks.moments import MomentRetrieval
+
+DEPTHS = (1, 5, 10, 100)
+IOUS = (0.3, 0.5, 0.7)
+_SAVED = 10  # moments of a text in predictions
+
+
+class Queries(NamedTuple):
+    """Texts, and all moments that each describes.
+
+    Attributes:
+      texts, tokens: a text each, none twice.
+      videos: of a text's moments, int [moments] each.
+      times: start and end of them in seconds, [moments, 2] each.
+    """
+
+    texts: list[str]
+    tokens: list[np.ndarray]
+    videos: list[np.ndarray]
+    times: list[np.ndarray]
+
+
+class Found(NamedTuple):
+    """Moments of a text, best first: int [moments], float [moments, 2] and [moments]."""
+
+    videos: np.ndarray
+    times: np.ndarray
+    scores: np.ndarray
+
+
+def evaluate(
+    model: Model, task: MomentRetrieval, dataset: Dataset, settings: ConfigDict
+) -> Evaluation:
+    """R@K at an IoU: how many texts have a right moment among their first K.
+
+    A moment is right if it is of the right video and its intersection with the annotated one is
+    that part of their union or more. Moments are those of `vtmask.peaks`, of the dot products of
+    the text and every second, as `vtmask search` finds them.
+
+    Args:
+      settings: `batch_size`, windows or texts a call; `stride`, features from a window to the next;
+        `field`, of timed texts.
+
+    Raises:
+      UserError: the split has no timed texts.
+    """
+    queries = _queries(dataset, settings.field)
+    texts = base.embed_texts(model, task.encoding.embed_text, queries.tokens, settings.batch_size)
+    hidden = list(
+        base.over_windows(
+            model, task.encoding.encode_frames, dataset, settings.batch_size, settings.stride
+        )
+    )
+    lengths = np.array([len(states) for states in hidden])
+    found = [
+        retrieve(scores, lengths, dataset.seconds_per_feature)
+        for scores in _scores(texts, np.concatenate(hidden), settings.batch_size)
+    ]
+    ranks = {
+        iou: np.array(
+            [
+                first_right(moments, videos, times, iou)
+                for moments, videos, times in zip(found, queries.videos, queries.times, strict=True)
+            ]
+        )
+        for iou in IOUS
+    }
+    ids = [record["video_id"] for record in base.records(dataset)]
+    predictions = list(_predictions(queries, found, ranks, ids))
+    return Evaluation(
+        metrics={_row(iou): recalls(of_iou) for iou, of_iou in ranks.items()},
+        intervals={_row(iou): _interval(of_iou) for iou, of_iou in ranks.items()},
+        baselines={
+            f"chance, {_row(iou)}": chance(queries, lengths * dataset.seconds_per_feature, iou)
+            for iou in IOUS
+        },
+        headline=[(_row(0.5), "R@1"), (_row(0.5), "R@10")],
+        explanation="R@K: how many texts have a right moment among the first K of all videos. "
+        "Right is a moment of the right video whose intersection with the annotated one is at "
+        f"least the IoU's part of their union. {len(queries.texts)} texts are put to "
+        f"{len(lengths)} videos, {lengths.sum() * dataset.seconds_per_feature:.0f} s in all; a "
+        "text that describes several moments asks for any of them. Chance draws moments anywhere "
+        "in all videos, as long as the annotated ones are.",
+        figures=[],
+        groups=cards.corpus_moments(predictions, base.videos(dataset)),
+        predictions=predictions,
+    )
+
+
+def retrieve(scores: np.ndarray, lengths: np.ndarray, seconds_per_feature: float) -> Found:
+    """The moments of all videos that a text is about.
+
+    Args:
+      scores: of the features of all videos, one video after another: [sum of lengths].
+      lengths: features of each video, int [videos].
+    """
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    means = np.add.reduceat(scores, bounds[:-1]) / lengths
+    moments = peaks.find(scores, bounds, means, DEPTHS[-1])
+    videos = np.searchsorted(bounds, moments.peak, side="right") - 1
+    places = np.stack([moments.start, moments.stop], axis=1) - bounds[videos, None]
+    return Found(videos, places * seconds_per_feature, scores[moments.peak])
+
+
+def first_right(found: Found, videos: np.ndarray, times: np.ndarray, iou: float) -> float:
+    """The rank of the first moment that is right, from 1; infinite if none is.
+
+    Args:
+      videos, times: of all moments that are right, as in `Queries`.
+    """
+    right = (found.videos[:, None] == videos) & (overlaps(found.times, times) >= iou)
+    hits = right.any(axis=1)
+    return float(hits.argmax()) + 1 if hits.any() else np.inf
+
+
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of each pair of stretches: [N, 2], [M, 2] to [N, M]."""
+    (a, b), (c, d) = first.T[:, :, None], second.T[:, None]
+    both = np.clip(np.minimum(b, d) - np.maximum(a, c), 0, None)
+    return both / np.maximum((b - a) + (d - c) - both, np.finfo(float).tiny)
+
+
+def recalls(ranks: np.ndarray) -> dict[str, float]:
+    """R@K of texts with these ranks."""
+    return {f"R@{depth}": float((ranks <= depth).mean()) for depth in DEPTHS}
+
+
+def chance(queries: Queries, seconds: np.ndarray, iou: float) -> dict[str, float]:
+    """`recalls` that are expected of moments drawn anywhere.
+
+    A draw has the length of one of the annotated moments, rounded to seconds, and starts at any
+    second of any video; it ends with its video.
+
+    Args:
+      seconds: lengths of the videos.
+    """
+    spans = np.concatenate([times[:, 1] - times[:, 0] for times in queries.times])
+    drawn, counts = np.unique(np.maximum(spans.round(), 1), return_counts=True)
+    starts = [np.arange(np.ceil(length)) for length in seconds]
+    total = sum(map(len, starts)) * counts.sum()
+    right = np.empty(len(queries.texts))
+    for row, (videos, times) in enumerate(zip(queries.videos, queries.times, strict=True)):
+        hits = 0
+        for video in np.unique(videos):
+            for length, count in zip(drawn, counts, strict=True):
+                ends = np.minimum(starts[video] + length, seconds[video])
+                spans = np.stack([starts[video], ends], axis=1)
+                hit = (overlaps(spans, times[videos == video]) >= iou).any(axis=1)
+                hits += count * int(hit.sum())
+        right[row] = hits / total
+    return {f"R@{depth}": float((1 - (1 - right) ** depth).mean()) for depth in DEPTHS}
+
+
+def _scores(texts: np.ndarray, seconds: np.ndarray, block: int) -> Iterator[np.ndarray]:
+    """Scores of all seconds for each text, in blocks of texts."""
+    for first in range(0, len(texts), block):
+        yield from texts[first : first + block] @ seconds.T
+
+
+def _queries(dataset: Dataset, field: str) -> Queries:
+    places: dict[str, tuple[np.ndarray, list[int], list[tuple[float, float]]]] = {}
+    for video, record in enumerate(base.records(dataset, field)):
+        timed = record[field]
+        if "start" not in timed:
+            raise UserError(
+                f"{dataset.path}: field {field} has no times; config.eval.field is to name timed "
+                "texts"
+            )
+        for text, tokens, start, end in zip(
+            timed["text"], examples.tokens(timed), timed["start"], timed["end"], strict=True
+        ):
+            _, videos, times = places.setdefault(text, (tokens, [], []))
+            videos.append(video)
+            times.append((float(start), float(end)))
+    if not places:
+        raise UserError(f"{dataset.path}: no video of {dataset.split} has {field}")
+    return Queries(
+        list(places),
+        [tokens for tokens, _, _ in places.values()],
+        [np.array(videos) for _, videos, _ in places.values()],
+        [np.array(times) for _, _, times in places.values()],
+    )
+
+
+def _row(iou: float) -> str:
+    return f"IoU {iou:g}"
+
+
+def _interval(ranks: np.ndarray) -> dict[str, tuple[float, float]]:
+    return metrics.bootstrap(lambda drawn: recalls(ranks[drawn]), len(ranks))
+
+
+def _predictions(
+    queries: Queries, found: Sequence[Found], ranks: Mapping[float, np.ndarray], ids: Sequence[str]
+) -> Iterator[Record]:
+    for row, moments in enumerate(found):
+        right: list[dict[str, Any]] = [
+            {"video_id": ids[video], "time": time}
+            for video, time in zip(queries.videos[row], queries.times[row].tolist(), strict=True)
+        ]
+        yield {
+            "text": queries.texts[row],
+            "right": right,
+            "retrieved": [
+                {"video_id": ids[video], "time": time, "score": float(score)}
+                for video, time, score in zip(
+                    moments.videos[:_SAVED],
+                    moments.times[:_SAVED].tolist(),
+                    moments.scores[:_SAVED],
+                    strict=True,
+                )
+            ],
+            "ranks": {
+                _row(iou): float(of_iou[row]) if np.isfinite(of_iou[row]) else None
+                for iou, of_iou in ranks.items()
+            },
+        }

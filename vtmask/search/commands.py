@@ -1,0 +1,138 @@
+"""`vtmask index`, `vtmask search` and `vtmask serve`."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vtmask.errors import UserError
+from vtmask.features.extraction import printable
+
+_DEFAULT_PORT = 8000
+_SOME_SKIPPED = 3  # exit code, as of `vtmask extract`
+
+
+def add(commands: Any) -> None:
+    """Adds the three to the subparsers of `vtmask`."""
+    index = commands.add_parser(
+        "index",
+        help="make a folder of videos searchable",
+        description="Adds videos to the index OUT, updates those that changed and removes those "
+        "whose file is gone. The same command goes on after a stop. Exit code: 0, or 3 if "
+        "something was skipped.",
+        allow_abbrev=False,
+    )
+    index.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEOS",
+        help="folder, file, pattern ('videos/**/*.mp4') or list (a .txt or .lst, a path a line)",
+    )
+    index.add_argument("--model", required=True, type=Path, help="folder of an exported model")
+    index.add_argument("--out", required=True, type=Path, metavar="INDEX", help="folder")
+    index.add_argument(
+        "--num_decoders",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="processes that decode, by default one a core (%(default)s)",
+    )
+    _add_weights(index)
+    index.set_defaults(run=_index)
+
+    search = commands.add_parser(
+        "search",
+        help="find moments in an index",
+        description="Prints the moments of the indexed videos that the text is about, best first.",
+        allow_abbrev=False,
+    )
+    search.add_argument("index", type=Path, metavar="INDEX")
+    search.add_argument("text", metavar="TEXT")
+    search.add_argument("-k", type=int, default=20, help="moments at most (%(default)s)")
+    search.add_argument(
+        "--path", default="", help="only videos with this in their path, or that match this pattern"
+    )
+    search.add_argument(
+        "--by", default="both", choices=("both", "pictures", "captions"), help="what to search"
+    )
+    search.add_argument("--json", action="store_true", help="print JSON")
+    _add_model(search)
+    search.set_defaults(run=_search)
+
+    serve = commands.add_parser(
+        "serve",
+        help="search an index in the browser",
+        description="Serves the page of an index. It is for this machine only, unless --host is "
+        "given; others then need the token that is printed.",
+        allow_abbrev=False,
+    )
+    serve.add_argument("index", type=Path, metavar="INDEX")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=_DEFAULT_PORT, help="(%(default)s)")
+    _add_model(serve)
+    serve.set_defaults(run=_serve)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, help="the index's model, if it has moved")
+    _add_weights(parser)
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--s3d_weights", type=Path, help="s3d_howto100m.pth, if the model's features are S3D's"
+    )
+
+
+@contextlib.contextmanager
+def _extra() -> Iterator[None]:
+    """Says how to install what only search needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"search needs {error.name}, which is not installed; pip install -e '.[search]'"
+        ) from error
+
+
+def _index(options: argparse.Namespace) -> int:
+    with _extra():
+        from vtmask.search import indexing
+
+    summary = indexing.index(
+        options.videos, options.model, options.out, options.s3d_weights, options.num_decoders
+    )
+    print(*summary.lines(options.out), sep="\n")
+    print(f"Its page: vtmask serve {options.out}")
+    return _SOME_SKIPPED if summary.problems else 0
+
+
+def _search(options: argparse.Namespace) -> int:
+    with _extra():
+        from vtmask.search.index import Filter, Index, clock, to_json
+
+    index = Index(options.index, options.model, options.s3d_weights)
+    moments = index.search(options.text, options.k, Filter(options.path), options.by)
+    if options.json:
+        print(to_json(moments))
+        return 0
+    for moment in moments:
+        said = f"  “{moment.caption}”" if moment.caption else ""
+        place = f"{clock(moment.start)}–{clock(moment.end)}"
+        print(printable(f"{moment.score:8.2f}  {place:>13}  {moment.path}{said}"))
+    if not moments:
+        print("No moments found", file=sys.stderr)
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    with _extra():
+        from vtmask.search import server
+        from vtmask.search.index import Index
+
+    server.serve(
+        Index(options.index, options.model, options.s3d_weights), options.host, options.port
+    )
+    return 0

@@ -1,0 +1,458 @@
+"""Search in an index: which second of which video shows it?"""
+
+import dataclasses
+import datetime
+import fnmatch
+import functools
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from lancedb.query import MatchQuery
+
+import vtmask
+from vtmask import peaks
+from vtmask.api import Video, VideoTextModel
+from vtmask.errors import UserError, check_choice
+from vtmask.search import indexing, store
+
+By = Literal["pictures", "captions", "both"]
+BY = ("both", "pictures", "captions")
+
+_HITS_PER_MOMENT = 4  # seconds that are asked for at first
+_MORE = 4  # times as many where they make too few moments
+_REFINE = 10  # times as many candidates of the vector index are scored exactly
+_PROBES = 40  # of its partitions
+_RRF = 60  # Cormack, Clarke and Büttcher, SIGIR 2009
+_FUSED = 50  # moments of a list, at least, that are put together with another
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexedVideo:
+    """A video of an index.
+
+    Attributes:
+      video: its number; name: as `vtmask extract` calls it; path: of its file.
+      seconds: its length.
+      bytes, modified_ns: of its file when it was indexed.
+      mean: of its vectors, [H].
+    """
+
+    video: int
+    name: str
+    path: str
+    seconds: float
+    bytes: int
+    modified_ns: int
+    mean: np.ndarray = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def modified(self) -> datetime.date:
+        return datetime.date.fromtimestamp(self.modified_ns / 1e9)
+
+    def changed(self) -> str:
+        """Why its file is not the one that was indexed, "" if it is."""
+        try:
+            now = indexing.state_of(self.path)
+        except OSError:
+            return "is gone"
+        return "" if now == (self.bytes, self.modified_ns) else "has changed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A stretch of a video that a query is about.
+
+    Attributes:
+      video: number of the video; name, path: as of `IndexedVideo`.
+      start, end, peak: in seconds; the best second begins at `peak`.
+      score: dot product of the best second and the query, as `VideoTextModel.localize` gives it.
+      caption: what is said there, if the query's words are in it; else "".
+    """
+
+    video: int
+    name: str
+    path: str
+    start: float
+    end: float
+    peak: float
+    score: float
+    caption: str = ""
+
+
+class Seconds(NamedTuple):
+    """A stretch of an indexed video, as a query: more like this."""
+
+    video: int
+    start: float
+    end: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """Which videos to search.
+
+    Attributes:
+      path: part of a path, or a pattern with `*`, `?` or `[…]` of a whole path or name.
+      after, before: first and last day of a file's last modification.
+      shortest, longest: seconds.
+    """
+
+    path: str = ""
+    after: datetime.date | None = None
+    before: datetime.date | None = None
+    shortest: float | None = None
+    longest: float | None = None
+
+    def takes(self, video: IndexedVideo) -> bool:
+        part, paths = self.path.casefold(), (video.path.casefold(), video.name.casefold())
+        pattern = part if any(c in part for c in "*?[") else f"*{part}*"
+        return (
+            any(fnmatch.fnmatchcase(path, pattern) for path in paths)
+            and (self.after is None or self.after <= video.modified)
+            and (self.before is None or video.modified <= self.before)
+            and (self.shortest is None or self.shortest <= video.seconds)
+            and (self.longest is None or video.seconds <= self.longest)
+        )
+
+
+Query = str | Seconds | Video
+
+
+class _Stretch(NamedTuple):
+    """Neighbouring vectors of a video: from a place on, [length, H]."""
+
+    video: int
+    first: int
+    vectors: np.ndarray
+
+
+class Index:
+    """An index of videos; `vtmask index` makes it.
+
+    Several threads may search at once. What is indexed meanwhile is found, too.
+
+    Attributes:
+      card: what made it.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        model: str | Path | None = None,
+        s3d_weights: str | Path | None = None,
+    ):
+        """Opens an index; the model is read when the first query needs it.
+
+        Args:
+          model: folder of the export, if it is no longer where it was.
+          s3d_weights: the same for S3D's weights, which only queries by video need.
+
+        Raises:
+          UserError: the folder holds no index, or a damaged one.
+        """
+        self.folder = Path(folder)
+        self.card = store.read_card(self.folder)
+        self._model_folder = Path(model or self.card.model)
+        self._s3d_weights = s3d_weights or self.card.s3d_weights
+        self._lock = threading.Lock()
+        with store.readable(self.folder):
+            self._tables = store.Tables(self.folder, self.card.size)
+        self._known: tuple[int, dict[int, IndexedVideo]] = (-1, {})
+
+    @functools.cached_property
+    def model(self) -> VideoTextModel:
+        """The model that made it.
+
+        Raises:
+          UserError: it is gone, or another is in its place.
+        """
+        model = vtmask.load(self._model_folder, self._s3d_weights)
+        if indexing.fingerprint(self._model_folder) != self.card.model_sha256:
+            raise UserError(
+                f"{self.folder}: was made with another model than {self._model_folder} now holds; "
+                "give the model with --model, or index the videos again to another --out"
+            )
+        return model
+
+    @property
+    def videos(self) -> dict[int, IndexedVideo]:
+        """All videos, by number."""
+        with self._lock, store.readable(self.folder):
+            version = self._tables.videos.version
+            if self._known[0] != version:
+                self._known = version, self._read_videos()
+            return self._known[1]
+
+    def search(
+        self,
+        query: Query | Sequence[Query],
+        k: int = 20,
+        filter: Filter | None = None,
+        by: By = "both",
+    ) -> Any:
+        """The moments of all videos that the query is about, best first.
+
+        Seconds are scored by the dot product with the query and joined to moments as
+        `vtmask.peaks` does. Texts also find captions by their words (BM25); the two lists are put
+        together by reciprocal rank.
+
+        Args:
+          query: a text (str); or a video, as `VideoTextModel.embed_video` takes it, but a file as a
+            Path; or `Seconds` of an indexed one; or a list of such.
+          k: moments at most.
+          by: what texts are searched in.
+
+        Returns:
+          list of `Moment`; a list of such for a list of queries.
+
+        Raises:
+          UserError: the query can't be read, or the index is damaged.
+        """
+        if isinstance(query, (list, tuple)) and not isinstance(query, Seconds):
+            return [self.search(one, k, filter, by) for one in query]
+        one: Any = query
+        check_choice("by", by, BY)
+        if k < 1:
+            raise UserError(f"k is {k}, expected at least 1")
+        videos = self.videos
+        chosen = {n: v for n, v in videos.items() if filter is None or filter.takes(v)}
+        where = "" if len(chosen) == len(videos) else store.among(list(chosen))
+        if not chosen:
+            return []
+        vector = self.embed(one)
+        words = isinstance(one, str) and by != "pictures"
+        with store.readable(self.folder):
+            if not words:
+                return self._by_pictures(vector, k, chosen, where)
+            depth = max(k, _FUSED)
+            said = self._by_captions(one, vector, depth, chosen, where)
+            seen = self._by_pictures(vector, depth, chosen, where) if by == "both" else []
+        return fuse(seen, said)[:k]
+
+    def embed(self, query: Query) -> np.ndarray:
+        """The vector of a query, float32 [H]."""
+        if isinstance(query, str):
+            return self.model.embed_text(query)
+        if isinstance(query, Seconds):
+            unit = self.card.seconds_per_feature
+            first, stop = int(query.start / unit), max(int(np.ceil(query.end / unit)), 1)
+            with store.readable(self.folder):
+                found = self._stretches([(query.video, first, max(stop, first + 1))])
+            if not found or query.video not in self.videos:
+                raise UserError(
+                    f"{self.folder}: has no video {query.video} at {query.start:g}–{query.end:g} s"
+                )
+            return found[0].vectors.mean(axis=0)
+        return self.model.embed_video(query)
+
+    def scores(self, query: Query, video: int) -> np.ndarray:
+        """Scores of all seconds of a video, float32 [seconds]; as `VideoTextModel.localize`.
+
+        Raises:
+          UserError: the index has no such video.
+        """
+        if video not in self.videos:
+            raise UserError(f"{self.folder}: has no video {video}")
+        vector = self.embed(query)
+        with store.readable(self.folder):
+            (stretch,) = self._stretches([(video, 0, None)])
+        return stretch.vectors @ vector
+
+    def thumbnail(self, video: int, second: float) -> bytes | None:
+        """The JPEG of a time of a video, or of a little before; None where there is none."""
+        place = int(second) // store.THUMBNAIL_SECONDS * store.THUMBNAIL_SECONDS
+        where = f"video = {int(video)} AND second IN ({place}, {place - store.THUMBNAIL_SECONDS})"
+        with store.readable(self.folder):
+            rows = self._tables.thumbnails.search().where(where).to_arrow().to_pylist()
+        return max(rows, key=lambda row: row["second"])["jpeg"] if rows else None
+
+    def _read_videos(self) -> dict[int, IndexedVideo]:
+        unit = self.card.seconds_per_feature
+        return {
+            row["video"]: IndexedVideo(
+                row["video"],
+                row["name"],
+                row["path"],
+                row["features"] * unit,
+                row["bytes"],
+                row["modified_ns"],
+                np.array(row["mean"], np.float32),
+            )
+            for row in self._tables.videos.search().to_arrow().to_pylist()
+        }
+
+    def _by_pictures(
+        self, vector: np.ndarray, k: int, videos: Mapping[int, IndexedVideo], where: str
+    ) -> list[Moment]:
+        """The best moments; more seconds are asked for until they make enough."""
+        asked = _HITS_PER_MOMENT * k
+        while True:
+            places, lowest, all_seen = self._nearest(vector, asked, videos, where)
+            found = self._moments(vector, places, lowest, k, videos)
+            if len(found) == k or all_seen:
+                return found
+            asked *= _MORE
+
+    def _nearest(
+        self, vector: np.ndarray, count: int, videos: Mapping[int, IndexedVideo], where: str
+    ) -> tuple[list[tuple[int, int]], float, bool]:
+        """Video and place of the best seconds, the score of the last, and whether these are all."""
+        query: Any = self._tables.seconds.search(vector, vector_column_name="vector")
+        query = query.distance_type("dot").nprobes(_PROBES).refine_factor(_REFINE)
+        if where:
+            query = query.where(where, prefilter=True)
+        rows = query.limit(count).select(["video", "place", "_distance"]).to_arrow()
+        numbers, places = rows["video"].to_pylist(), rows["place"].to_pylist()
+        scores = 1 - rows["_distance"].to_numpy()
+        found = [pair for pair in zip(numbers, places, strict=True) if pair[0] in videos]
+        return found, float(scores.min(initial=np.inf)), len(rows) < count
+
+    def _moments(
+        self,
+        vector: np.ndarray,
+        places: Iterable[tuple[int, int]],
+        lowest: float,
+        k: int,
+        videos: Mapping[int, IndexedVideo],
+    ) -> list[Moment]:
+        """The moments around places, the best k, those below `lowest` left out: others that were
+        not looked at may be better."""
+        stretches = self._stretches(_around(places))
+        if not stretches:
+            return []
+        scores = [stretch.vectors @ vector for stretch in stretches]
+        bounds = np.cumsum([0, *map(len, scores)])
+        bases = np.array([videos[stretch.video].mean @ vector for stretch in stretches])
+        joined = np.concatenate(scores)
+        unit = self.card.seconds_per_feature
+        found = []
+        for peak, start, stop in zip(*peaks.find(joined, bounds, bases, k), strict=True):
+            if joined[peak] < lowest - 1e-4 * abs(lowest):  # sums in another order differ
+                break
+            place = int(np.searchsorted(bounds, peak, side="right")) - 1
+            stretch = stretches[place]
+            offset = stretch.first - bounds[place]
+            span = (start + offset) * unit, (stop + offset) * unit
+            found.append(self._moment(videos[stretch.video], span, peak + offset, joined[peak]))
+        return found
+
+    def _moment(
+        self,
+        video: IndexedVideo,
+        span: tuple[float, float],
+        peak: int,
+        score: float,
+        caption: str = "",
+    ) -> Moment:
+        start, end = (float(min(time, video.seconds)) for time in span)
+        second = float(peak * self.card.seconds_per_feature)
+        return Moment(
+            video.video, video.name, video.path, start, end, second, float(score), caption
+        )
+
+    def _by_captions(
+        self,
+        text: str,
+        vector: np.ndarray,
+        count: int,
+        videos: Mapping[int, IndexedVideo],
+        where: str,
+    ) -> list[Moment]:
+        """Captions with words of the text, the best first, each with its best second."""
+        words = MatchQuery(text, "text")  # type: ignore[call-arg]
+        query = self._tables.captions.search(words, query_type="fts")
+        if where:
+            query = query.where(where, prefilter=True)
+        rows = [row for row in query.limit(count).to_arrow().to_pylist() if row["video"] in videos]
+        rows.sort(key=lambda row: -row["_score"])
+        unit = self.card.seconds_per_feature
+        stretches = [
+            (row["video"], int(row["start"] / unit), int(row["end"] / unit) + 1) for row in rows
+        ]
+        scores = {
+            (stretch.video, place): score
+            for stretch in self._stretches(stretches)
+            for place, score in enumerate(stretch.vectors @ vector, stretch.first)
+        }
+        found = []
+        for row, (video, first, stop) in zip(rows, stretches, strict=True):
+            there = [place for place in range(first, stop) if (video, place) in scores]
+            if there:
+                peak = max(there, key=lambda place: scores[video, place])
+                span, score = (row["start"], row["end"]), scores[video, peak]
+                found.append(self._moment(videos[video], span, peak, score, row["text"]))
+        return found
+
+    def _stretches(self, wanted: Sequence[tuple[int, int, int | None]]) -> list[_Stretch]:
+        """The vectors of (video, first place, place after the last or None), in one read."""
+        if not wanted:
+            return []
+        conditions = (
+            f"(video = {video} AND place >= {first}"
+            + (f" AND place < {stop})" if stop is not None else ")")
+            for video, first, stop in wanted
+        )
+        rows = self._tables.seconds.search().where(" OR ".join(conditions)).to_arrow()
+        numbers, places = rows["video"].to_numpy(), rows["place"].to_numpy()
+        flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        vectors = flat.reshape(len(rows), self.card.size).astype(np.float32)
+        order = np.lexsort((places, numbers))
+        numbers, places, vectors = numbers[order], places[order], vectors[order]
+        new = (np.diff(numbers) != 0) | (np.diff(places) != 1)
+        starts = [0, *(np.flatnonzero(new) + 1).tolist()] if len(rows) else []
+        return [
+            _Stretch(int(numbers[start]), int(places[start]), vectors[start:stop])
+            for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True)
+        ]
+
+
+def _around(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """Stretches with all that a moment at one of the places may reach; they do not overlap."""
+    found: list[tuple[int, int, int]] = []
+    for video, place in sorted(places):
+        first, stop = max(place - peaks.REACH, 0), place + peaks.REACH + 1
+        if found and found[-1][0] == video and first <= found[-1][2]:
+            found[-1] = (video, found[-1][1], stop)
+        else:
+            found.append((video, first, stop))
+    return found
+
+
+def fuse(seen: Sequence[Moment], said: Sequence[Moment]) -> list[Moment]:
+    """Two lists of moments, both best first, as one, by reciprocal rank.
+
+    A caption belongs to the first moment of its video that it overlaps with; else it is a moment.
+    """
+    ranks: list[tuple[float, Moment]] = [
+        (1 / (_RRF + rank), moment) for rank, moment in enumerate(seen, 1)
+    ]
+    for rank, caption in enumerate(said, 1):
+        value = 1 / (_RRF + rank)
+        for place, (known, moment) in enumerate(ranks):
+            if (
+                moment.video == caption.video
+                and moment.start < caption.end
+                and caption.start < moment.end
+            ):
+                if not moment.caption:
+                    moment = dataclasses.replace(moment, caption=caption.caption)
+                    ranks[place] = known + value, moment
+                break
+        else:
+            ranks.append((value, caption))
+    return [moment for _, moment in sorted(ranks, key=lambda pair: -pair[0])]
+
+
+def to_json(moments: Iterable[Moment]) -> str:
+    return json.dumps([dataclasses.asdict(moment) for moment in moments], indent=2)
+
+
+def clock(seconds: float) -> str:
+    """1:02:03, or 2:03 below an hour."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -1,0 +1,405 @@
+"""Makes an index of videos, and brings it up to date."""
+
+import functools
+import hashlib
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from tqdm import tqdm
+
+import vtmask
+from vtmask import files
+from vtmask.api import VideoTextModel
+from vtmask.datasets import captions
+from vtmask.errors import UserError, reason
+from vtmask.features import extraction, listing
+from vtmask.features.decode import Window
+from vtmask.features.listing import Listed
+from vtmask.files import subtitles
+from vtmask.search import store
+from vtmask.search.store import Card, Tables
+
+# What a thumbnail is of: the central square, as extractors see it.
+_THUMBNAIL = Window(frames=1, frame_rate=1, image_size=192, interpolation="area")
+_JPEG_QUALITY = 80
+_AT_ONCE = 5000  # features that are embedded before they are written
+_CAPTIONS = (".vtt", ".srt", ".json")
+_SHOWN = 20  # problems told
+_AHEAD = 64  # thumbnails that wait
+
+
+class State(NamedTuple):
+    """What tells whether a file has changed."""
+
+    bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video file as it is now.
+
+    Attributes:
+      sha256: of the file; its features are called by it.
+      captions: file of its captions, or None.
+      captions_state: what it was when it was looked at, "" without captions.
+    """
+
+    listed: Listed
+    state: State
+    sha256: str
+    captions: Path | None
+    captions_state: str
+
+    @property
+    def path(self) -> str:
+        return _absolute(self.listed.path)
+
+    @property
+    def video(self) -> int:
+        """Its number: the same whenever the same file at the same place is indexed.
+
+        JavaScript can hold it.
+        """
+        key = "\0".join((self.path, self.sha256, self.captions_state))
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+        return int.from_bytes(digest[:8], "big") >> 11
+
+
+@dataclass
+class Summary:
+    """What became of the videos."""
+
+    added: int = 0
+    updated: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def lines(self, out: Path) -> Iterator[str]:
+        """For people."""
+        total = self.added + self.updated + self.unchanged
+        yield (
+            f"{out}: {total} videos ({self.added} added, {self.updated} updated, "
+            f"{self.unchanged} unchanged), {self.removed} removed"
+        )
+        for problem in self.problems[:_SHOWN]:
+            yield extraction.printable(f"  {problem}")
+        if len(self.problems) > _SHOWN:
+            yield f"  … and {len(self.problems) - _SHOWN} more"
+
+
+def index(
+    arguments: Sequence[str],
+    model_folder: str | Path,
+    out: Path,
+    s3d_weights: str | Path | None = None,
+    num_decoders: int = 1,
+) -> Summary:
+    """Adds videos to an index, updates those that changed, removes those whose file is gone.
+
+    The same call goes on after a kill. A video is searchable once all of it is written.
+
+    Args:
+      arguments: as in `listing.find`. A video whose file is gone is removed if it was in one of the
+        folders that they name.
+      num_decoders: processes.
+
+    Raises:
+      UserError: the index was made with another model or other features, or is no index.
+    """
+    videos = listing.find(arguments)
+    model = vtmask.load(model_folder, s3d_weights)
+    store.create(out, _card(Path(model_folder), model, s3d_weights))
+    summary = Summary()
+    with store.alone(out), store.readable(out):
+        tables = Tables(out, model.exported.module.config.hidden_size)
+        tables.remove_orphans()
+        known = _known(tables)
+        changed = list(_changed(videos, known, tables, summary))
+        _remove_gone(tables, arguments, known, summary)
+        ready = _extract(changed, model, out / "features", num_decoders, summary)
+        for sources in _chunks(ready, out / "features"):
+            _add(tables, sources, model, out / "features", num_decoders, known, summary)
+        tables.remove_orphans()
+        tables.tidy()
+        _forget_features(tables, out / "features")
+    return summary
+
+
+def _card(folder: Path, model: VideoTextModel, s3d_weights: str | Path | None) -> Card:
+    return Card(
+        model=_absolute(folder),
+        model_sha256=fingerprint(folder),
+        s3d_weights=_absolute(Path(s3d_weights)) if s3d_weights else None,
+        feature_extractor=model.exported.feature_extractor,
+        seconds_per_feature=model.exported.seconds_per_feature,
+        size=model.exported.module.config.hidden_size,
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of an exported model's files, wherever the folder is."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found.update(f"{path.relative_to(folder).as_posix()}\0{_sha256(path)}\n".encode())
+    return found.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)
+
+
+def state_of(path: str | Path) -> State:
+    """OSError where the file is not there."""
+    found = os.stat(path)
+    return State(found.st_size, found.st_mtime_ns)
+
+
+class _Row(NamedTuple):
+    """What the index knows of a video file."""
+
+    video: int
+    state: State
+    sha256: str
+    captions: str
+
+
+def _known(tables: Tables) -> dict[str, _Row]:
+    """By path."""
+    fields = ["path", "video", "bytes", "modified_ns", "sha256", "captions"]
+    return {
+        row["path"]: _Row(
+            row["video"], State(row["bytes"], row["modified_ns"]), row["sha256"], row["captions"]
+        )
+        for row in tables.videos.search().select(fields).to_arrow().to_pylist()
+    }
+
+
+def _changed(
+    videos: Iterable[Listed], known: dict[str, _Row], tables: Tables, summary: Summary
+) -> Iterator[Source]:
+    """The videos to index. A file of the known size and time is taken for the known file."""
+    seen: set[str] = set()
+    in_folder = functools.cache(_captions_in)
+    for listed in tqdm(list(videos), desc="look at files", unit="video", leave=False):
+        path = _absolute(listed.path)
+        if path in seen:
+            continue
+        seen.add(path)
+        try:
+            if not files.is_unicode(path):
+                raise UserError(f"{path}: file name is not UTF-8; rename it")
+            state, row = state_of(path), known.get(path)
+            same_file = row is not None and row.state == state
+            sha256 = row.sha256 if row and same_file else _sha256(Path(path))
+            beside = captions_beside(Path(path), in_folder)
+            told = f"{beside} {state_of(beside)}" if beside else ""
+        except OSError as error:
+            summary.problems.append(f"skipped: {path}: {reason(error)}")
+            continue
+        except UserError as error:
+            summary.problems.append(f"skipped: {error}")
+            continue
+        if row and (row.sha256, row.captions) == (sha256, told):
+            summary.unchanged += 1
+            if not same_file:
+                values = {"bytes": state.bytes, "modified_ns": state.modified_ns}
+                tables.videos.update(where=f"video = {row.video}", values=values)
+        else:
+            yield Source(listed, state, sha256, beside, told)
+
+
+def captions_beside(video: Path, in_folder: Callable[[Path], Mapping[str, Path]]) -> Path | None:
+    """The file of captions of a video: of its name, else with a language after it."""
+    return in_folder(video.parent).get(video.stem)
+
+
+def _captions_in(folder: Path) -> dict[str, Path]:
+    """Files of captions by the name of their video: NAME.vtt before NAME.en.vtt."""
+    files_ = [path for path in folder.iterdir() if path.suffix.lower() in _CAPTIONS]
+    files_.sort(key=lambda path: (_CAPTIONS.index(path.suffix.lower()), path.name))
+    found = {path.stem: path for path in reversed(files_)}
+    tagged = {Path(path.stem).stem: path for path in reversed(files_)}
+    return tagged | found
+
+
+def _remove_gone(
+    tables: Tables, arguments: Sequence[str], known: dict[str, _Row], summary: Summary
+) -> None:
+    roots = [_folder(Path(argument).absolute()) for argument in arguments]
+    gone = [
+        row.video
+        for path, row in known.items()
+        if any(Path(path).is_relative_to(root) for root in roots) and not os.path.exists(path)
+    ]
+    store.delete(tables.videos, gone)
+    summary.removed += len(gone)
+
+
+def _folder(path: Path) -> Path:
+    """The path, or its nearest parent, that is a folder."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _extract(
+    sources: Sequence[Source],
+    model: VideoTextModel,
+    folder: Path,
+    num_decoders: int,
+    summary: Summary,
+) -> list[Source]:
+    """Makes the features that are missing; the sources that have some."""
+    missing = {
+        source.sha256: Listed(source.sha256, source.listed.path)
+        for source in sources
+        if not extraction.features_file(folder, source.sha256).exists()
+    }
+    if missing:
+        log = folder / extraction.log_name(listing.Shard())
+        outcomes = extraction.extract_all(
+            list(missing.values()), model.extractor, folder, log, num_decoders
+        )
+        for outcome in outcomes:
+            if outcome.problem:
+                what = "damaged" if outcome.features else "skipped"
+                summary.problems.append(f"{what}: {outcome.problem}")
+    return [s for s in sources if extraction.features_file(folder, s.sha256).exists()]
+
+
+def _chunks(sources: Sequence[Source], folder: Path) -> Iterator[list[Source]]:
+    """Videos that are written together: some `_AT_ONCE` features of them."""
+    chunk: list[Source] = []
+    size = 0
+    for source in tqdm(sources, desc="index", unit="video", leave=False):
+        chunk.append(source)
+        file = extraction.features_file(folder, source.sha256)
+        size += len(np.load(file, mmap_mode="r"))
+        if size >= _AT_ONCE:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _add(
+    tables: Tables,
+    sources: Sequence[Source],
+    model: VideoTextModel,
+    folder: Path,
+    num_decoders: int,
+    known: dict[str, _Row],
+    summary: Summary,
+) -> None:
+    """Writes all that belongs to the videos, and then the videos, in place of what was known."""
+    sources = list(_as_they_were(sources, summary))
+    if not sources:
+        return
+    files_of = [extraction.features_file(folder, source.sha256) for source in sources]
+    hidden = [states.astype(np.float16) for states in model.encode_seconds(files_of)]
+    lengths = [len(states) for states in hidden]
+    videos = np.array([source.video for source in sources])
+    columns = {
+        "video": videos.repeat(lengths),
+        "place": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        "vector": store.vectors(np.concatenate(hidden)),
+    }
+    tables.seconds.add(pa.table(columns, schema=tables.schemas["seconds"]))
+    seconds = [length * model.exported.seconds_per_feature for length in lengths]
+    _add_rows(tables, "captions", _captions_of(sources, seconds, summary))
+    _add_rows(tables, "thumbnails", _thumbnails_of(sources, num_decoders))
+    rows = [
+        {
+            "video": source.video,
+            "name": source.listed.name,
+            "path": source.path,
+            "bytes": source.state.bytes,
+            "modified_ns": source.state.modified_ns,
+            "sha256": source.sha256,
+            "captions": source.captions_state,
+            "features": len(states),
+            "mean": states.mean(axis=0, dtype=np.float32),
+        }
+        for source, states in zip(sources, hidden, strict=True)
+    ]
+    merge = tables.videos.merge_insert("path")
+    merge = merge.when_matched_update_all().when_not_matched_insert_all()
+    merge.execute(pa.Table.from_pylist(rows, schema=tables.schemas["videos"]))
+    updated = sum(source.path in known for source in sources)
+    summary.updated += updated
+    summary.added += len(sources) - updated
+
+
+def _add_rows(tables: Tables, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    found = pa.Table.from_pylist(list(rows), schema=tables.schemas[name])
+    if len(found):
+        getattr(tables, name).add(found)
+
+
+def _as_they_were(sources: Iterable[Source], summary: Summary) -> Iterator[Source]:
+    """Those whose file did not change while features were extracted."""
+    for source in sources:
+        try:
+            if state_of(source.path) == source.state:
+                yield source
+                continue
+            problem = "changed while it was indexed; run the command again"
+        except OSError as error:
+            problem = reason(error)
+        summary.problems.append(f"skipped: {source.path}: {problem}")
+
+
+def _captions_of(
+    sources: Iterable[Source], seconds: Iterable[float], summary: Summary
+) -> Iterator[dict[str, Any]]:
+    for source, length in zip(sources, seconds, strict=True):
+        if source.captions is None:
+            continue
+        try:
+            read = subtitles.read(source.captions)
+        except UserError as error:
+            summary.problems.append(f"without captions: {error}")
+            continue
+        for caption in captions.clean(read.captions, length)[0]:
+            yield {"video": source.video, **caption._asdict()}
+
+
+def _thumbnails_of(sources: Sequence[Source], num_decoders: int) -> Iterator[dict[str, Any]]:
+    videos = [Listed(str(source.video), source.listed.path) for source in sources]
+    seconds = Counter[str]()
+    with closing(extraction.decoded(videos, _THUMBNAIL, num_decoders, _AHEAD)) as events:
+        for video, pixels in events:
+            if not isinstance(pixels, np.ndarray):
+                continue  # its end; what can't be decoded has been told of by the extraction
+            second = seconds[video.name]
+            seconds[video.name] += 1
+            if second % store.THUMBNAIL_SECONDS == 0:
+                yield {"video": int(video.name), "second": second, "jpeg": _jpeg(pixels[0])}
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=_JPEG_QUALITY)
+    return data.getvalue()
+
+
+def _forget_features(tables: Tables, folder: Path) -> None:
+    """Deletes features of files that are no longer indexed."""
+    kept = set(store.column(tables.videos, "sha256").tolist())
+    for path in folder.glob("*.npy"):
+        if path.stem not in kept:
+            path.unlink()

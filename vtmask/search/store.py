@@ -1,0 +1,230 @@
+"""An index on disk: a folder of LanceDB tables.
+
+index.json        what made it, a `Card`
+features/         as `vtmask extract` writes them, called by the hash of their video
+videos.lance      a row a video, written last: rows of other tables count only if theirs is here
+seconds.lance     a vector for each feature of a video
+captions.lance    a timed text a row
+thumbnails.lance  a JPEG every `THUMBNAIL_SECONDS`
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+from lancedb.index import FTS, BTree, IvfSq
+from lancedb.table import Table
+
+from vtmask import files
+from vtmask.disk import write_whole
+from vtmask.errors import UserError, reason
+
+THUMBNAIL_SECONDS = 2
+EXACT_UP_TO = 200_000  # seconds; beyond, a vector index is made
+_FRAGMENTS = 50  # of a table, before they are joined
+_UNINDEXED = 0.2  # of the seconds that an index may not know
+_CARD = "index.json"
+_LOCK = ".lock"
+_BATCH = 1000  # ids a condition
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What made an index.
+
+    Attributes:
+      model: folder of the export, and model_sha256: of its files.
+      s3d_weights: that the features were made with, if they are S3D's.
+      feature_extractor, seconds_per_feature: what a vector is of.
+      size: numbers a vector.
+    """
+
+    model: str
+    model_sha256: str
+    s3d_weights: str | None
+    feature_extractor: str
+    seconds_per_feature: float
+    size: int
+
+
+def read_card(folder: Path) -> Card:
+    """That of an index; a UserError where the folder holds none."""
+    path = folder / _CARD
+    if not path.exists():
+        raise UserError(f"{folder}: is no index; `vtmask index VIDEOS --out INDEX` makes one")
+    found = files.read_json(path)
+    try:
+        return Card(**found)
+    except TypeError:
+        raise _damaged(folder, f"{_CARD} is not as expected") from None
+
+
+@contextlib.contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """One line for whatever LanceDB finds wrong with the files of an index."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, pa.ArrowException) as error:
+        raise _damaged(folder, reason(error)[:200]) from error
+
+
+def _damaged(folder: Path, why: str) -> UserError:
+    return UserError(
+        f"{folder}: index is damaged ({why}); delete the folder and make it again with "
+        "`vtmask index`"
+    )
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """UserError while another command adds to the index."""
+    with (folder / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another command is at work on this index; wait for it"
+            ) from None
+        yield
+
+
+def create(folder: Path, card: Card) -> None:
+    """Makes an empty index where there is none.
+
+    Raises:
+      UserError: there is one, made by something else; or a folder of other things.
+    """
+    if (folder / _CARD).exists():
+        theirs = read_card(folder)
+        for field in ("feature_extractor", "seconds_per_feature", "size", "model_sha256"):
+            found, wanted = getattr(theirs, field), getattr(card, field)
+            if found != wanted:
+                made = theirs.model if field == "model_sha256" else repr(found)
+                raise UserError(
+                    f"{folder}: was made with {field.removesuffix('_sha256')} {made}, not "
+                    f"{card.model if field == 'model_sha256' else repr(wanted)}; give that model, "
+                    "or another --out"
+                )
+        if theirs != card:  # the model or its weights were moved
+            write_whole(folder / _CARD, json.dumps(dataclasses.asdict(card), indent=2) + "\n")
+        return
+    if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise UserError(f"{folder}: holds other files, but no index; give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / _CARD, json.dumps(dataclasses.asdict(card), indent=2) + "\n")
+
+
+def schemas(size: int) -> dict[str, pa.Schema]:
+    """Of the tables, with vectors of so many numbers."""
+    video = pa.field("video", pa.int64())
+    return {
+        "videos": pa.schema(
+            [
+                video,
+                ("name", pa.string()),
+                ("path", pa.string()),
+                ("bytes", pa.int64()),
+                ("modified_ns", pa.int64()),
+                ("sha256", pa.string()),
+                ("captions", pa.string()),
+                ("features", pa.int64()),
+                ("mean", pa.list_(pa.float32(), size)),
+            ]
+        ),
+        "seconds": pa.schema(
+            [video, ("place", pa.int32()), ("vector", pa.list_(pa.float16(), size))]
+        ),
+        "captions": pa.schema(
+            [video, ("start", pa.float32()), ("end", pa.float32()), ("text", pa.string())]
+        ),
+        "thumbnails": pa.schema([video, ("second", pa.int32()), ("jpeg", pa.binary())]),
+    }
+
+
+class Tables:
+    """The tables of an index; they are made where they are missing."""
+
+    def __init__(self, folder: Path, size: int):
+        self.schemas = schemas(size)
+        # Whoever searches sees what was committed before.
+        database = lancedb.connect(str(folder), read_consistency_interval=datetime.timedelta(0))
+        self.videos, self.seconds, self.captions, self.thumbnails = (
+            database.create_table(name, schema=schema, exist_ok=True)
+            for name, schema in self.schemas.items()
+        )
+        if not self.captions.list_indices():
+            # ICU knows where words begin in any script.
+            words = FTS(base_tokenizer="icu", remove_stop_words=False)
+            self.captions.create_index("text", config=words)
+
+    def parts(self) -> tuple[Table, ...]:
+        """The tables whose rows belong to a row of `videos`."""
+        return self.seconds, self.captions, self.thumbnails
+
+    def remove_orphans(self) -> None:
+        """Deletes rows of videos that are not in `videos`: replaced, removed, or left by a kill."""
+        kept = set(column(self.videos, "video").tolist())
+        for table in self.parts():
+            orphans = [v for v in np.unique(column(table, "video")).tolist() if v not in kept]
+            delete(table, orphans)
+
+    def tidy(self) -> None:
+        """Joins many small additions to a table into few, and makes or extends indices.
+
+        Its cost is that of what was added, not of what is there, but every so often.
+        """
+        total = self.seconds.count_rows()
+        if total > EXACT_UP_TO and not any(
+            "vector" in index.columns for index in self.seconds.list_indices()
+        ):
+            self.make_vector_index()
+        for table in (self.videos, *self.parts()):
+            unindexed = sum(
+                known.num_unindexed_rows
+                for index in table.list_indices()
+                if (known := table.index_stats(index.name))
+            )
+            stats: Any = table.stats()  # a dict, whatever its annotation says
+            if (
+                stats["fragment_stats"]["num_fragments"] > _FRAGMENTS
+                or unindexed > _UNINDEXED * table.count_rows()
+            ):
+                table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
+
+    def make_vector_index(self) -> None:
+        """See benchmarks/search.py for the choice."""
+        self.seconds.create_index("vector", config=IvfSq(distance_type="dot"))
+        for table in (self.seconds, self.thumbnails):
+            table.create_index("video", config=BTree())
+
+
+def column(table: Table, name: str, where: str | None = None) -> np.ndarray:
+    """All of a column."""
+    rows = table.search().select([name])
+    return (rows.where(where) if where else rows).to_arrow()[name].to_numpy()
+
+
+def delete(table: Table, videos: Sequence[int]) -> None:
+    """Deletes the rows of videos."""
+    for first in range(0, len(videos), _BATCH):
+        table.delete(among(videos[first : first + _BATCH]))
+
+
+def among(videos: Sequence[int]) -> str:
+    """The condition that a row is of one of the videos."""
+    return f"video IN ({', '.join(map(str, videos))})"
+
+
+def vectors(values: np.ndarray) -> pa.FixedSizeListArray:
+    """[rows, size] as a column."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
