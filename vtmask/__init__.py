@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | Path, s3d_weights: str | Path | None = None) -> "VideoTextModel":
-    """The model of an export, VLM or VideoCLIP, pre-trained or fine-tuned, ready to use.
+    """Loads an exported VLM or VideoCLIP, pre-trained or fine-tuned.
 
     Args:
       folder: WORKDIR/export of a training run.
-      s3d_weights: s3d_howto100m.pth, or a folder that `vtmask convert` made of it, which a model of
-        S3D's features needs for video files; it is read when the first one comes.
+      s3d_weights: s3d_howto100m.pth, or a folder that `vtmask convert` made of it. A model of S3D's
+        features needs it for video files; it is read with the first of them.
 
     Raises:
       UserError: the folder holds no export, or a damaged one.
     """
-    from vtmask import api, export  # only here, as they need JAX
+    from vtmask import api  # only here, as it needs JAX
 
-    return api.VideoTextModel(export.load(folder), s3d_weights)
+    return api.load(folder, s3d_weights)
 
 
 def __getattr__(name: str) -> Any:

@@ -249,6 +249,11 @@ class VideoTextModel:
         return S3DFeatures(self._s3d_weights)
 
 
+def load(folder: str | Path, s3d_weights: str | Path | None = None) -> VideoTextModel:
+    """See `vtmask.load`."""
+    return VideoTextModel(export.load(folder), s3d_weights)
+
+
 def encoding(exported: export.Model) -> Encoding:
     """The form of encoding that the model was trained for.
 

@@ -15,7 +15,7 @@ class Options:
       feature_extractor: name of what made the features, one a second.
       class_names: file with the names of a classifier's classes, one a line.
       isolated_layers: how many a VLM was fine-tuned with, 12 as published; None is the form of
-        pre-training, see `vtmask.tasks.separate`.
+        pre-training, see `vtmask.tasks.encoding`.
     """
 
     vocab: Path | None = None

@@ -13,8 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from lancedb.query import MatchQuery
 
-import vtmask
-from vtmask import peaks
+from vtmask import api, peaks
 from vtmask.api import Video, VideoTextModel
 from vtmask.errors import UserError, check_choice
 from vtmask.search import indexing, store
@@ -170,7 +169,7 @@ class Index:
         Raises:
           UserError: it is gone, or another is in its place.
         """
-        model = vtmask.load(self._model_folder, self._s3d_weights)
+        model = api.load(self._model_folder, self._s3d_weights)
         if indexing.fingerprint(self._model_folder) != self.card.model_sha256:
             raise UserError(
                 f"{self.folder}: was made with another model than {self._model_folder} now holds; "

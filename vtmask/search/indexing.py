@@ -16,8 +16,7 @@ import pyarrow as pa
 from PIL import Image
 from tqdm import tqdm
 
-import vtmask
-from vtmask import files
+from vtmask import api, files
 from vtmask.api import VideoTextModel
 from vtmask.datasets import captions
 from vtmask.errors import UserError, reason
@@ -118,7 +117,7 @@ def index(
       UserError: the index was made with another model or other features, or is no index.
     """
     videos = listing.find(arguments)
-    model = vtmask.load(model_folder, s3d_weights)
+    model = api.load(model_folder, s3d_weights)
     store.create(out, _card(Path(model_folder), model, s3d_weights))
     summary = Summary()
     with store.alone(out), store.readable(out):
