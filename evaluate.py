@@ -5,7 +5,6 @@
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,12 @@ from ml_collections import ConfigDict, config_flags
 
 from vtmask import compatibility, export, program, tasks
 from vtmask.errors import UserError, check_choice
-from vtmask.evaluation import (
-    captioning,
-    corpus_moment_retrieval,
-    figures,
-    localization,
-    moment_retrieval,
-    question_answering,
-    report,
-    retrieval,
-    segmentation,
-)
+from vtmask.evaluation import figures, report
 from vtmask.evaluation.base import Evaluation
+from vtmask.evaluation.by_task import EVALUATIONS
 from vtmask.export import Model
 from vtmask.inputs.dataset import Dataset
 from vtmask.training.metrics import read_metrics
-
-EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
-    "retrieval": retrieval.evaluate,
-    "question_answering": question_answering.evaluate,
-    "captioning": captioning.evaluate,
-    "step_localization": localization.evaluate,
-    "segmentation": segmentation.evaluate,
-    "moment_retrieval": moment_retrieval.evaluate,
-    "corpus_moment_retrieval": corpus_moment_retrieval.evaluate,
-}
 
 
 def main(config: ConfigDict, folder: str, out: Path) -> None:

@@ -6,6 +6,8 @@ from ml_collections import ConfigDict
 
 from vtmask import models, tasks
 from vtmask.errors import UserError, check_choice
+from vtmask.evaluation.validation import PretrainingValidation, TaskValidation, Validation
+from vtmask.export import Model
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
@@ -83,6 +85,36 @@ def make_batches(
         host=part,
         num_hosts=num_parts,
     )
+
+
+def make_validation(
+    config: ConfigDict, model: AnyModel, task: Task, trained_on: Dataset
+) -> Validation | None:
+    """What is measured every `config.eval_every` steps on `config.eval_split`, if anything.
+
+    A recipe with `config.eval` is validated by its task's evaluation. Others pre-train: their loss
+    is measured, and what it hides.
+    """
+    if not config.eval_every:
+        return None
+    name = trained_on.name
+    dataset = Dataset(name, config.eval_split, config.data.dir or None)
+    dataset.require_same_inputs(trained_on)
+    if "eval" in config:
+        exported = Model(
+            model,
+            params=None,
+            tokenizer=dataset.tokenizer,
+            feature_extractor=dataset.feature_extractor,
+            seconds_per_feature=dataset.seconds_per_feature,
+            config=config.to_dict(),
+            class_names=class_names(config, trained_on),
+        )
+        return TaskValidation(exported, config.task.name, task, dataset, config.eval)
+    single = ConfigDict(config.to_dict())
+    single.data.weights = ()
+    batches = make_batches(single, [dataset], model.config)
+    return PretrainingValidation(model, task, batches, config.seed)
 
 
 def resolve_num_steps(config: ConfigDict, batches: TrainingBatches) -> None:

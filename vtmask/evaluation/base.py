@@ -1,7 +1,10 @@
 """What evaluations have in common: examples through a model, and what comes out of it all."""
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,10 @@ from vtmask.export import Model
 from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Example
-from vtmask.models.vlm import VLMConfig
+from vtmask.models import AnyModel, VLMConfig
 
 Record = dict[str, Any]
+_PROGRESS_BARS = ContextVar("progress_bars", default=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,16 +94,34 @@ def apply(
       options: arrays that all batches share.
     """
 
-    @jax.jit
-    def forward(params: Any, batch: Example, options: dict[str, Any]) -> Any:
-        return nn.apply(method, model.module)({"params": params}, **batch, **options)
-
-    with tqdm(desc=what, unit="") as bar:
+    forward = _forward(method, model.module)
+    with tqdm(desc=what, unit="", disable=not _PROGRESS_BARS.get()) as bar:
         for batch, count in examples.stack(inputs, batch_size):
             found = jax.device_get(forward(model.params, batch, options))
             bar.update(count)
             for row in range(count):
                 yield jax.tree.map(lambda x, row=row: x[row], found)
+
+
+@functools.lru_cache(maxsize=64)
+def _forward(method: Callable[..., Any], module: AnyModel) -> Callable[..., Any]:
+    """Jits `(params, batch, options) -> outputs`, once for each method and model."""
+
+    @jax.jit
+    def forward(params: Any, batch: Example, options: dict[str, Any]) -> Any:
+        return nn.apply(method, module)({"params": params}, **batch, **options)
+
+    return forward
+
+
+@contextlib.contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keeps `apply` from showing its progress."""
+    token = _PROGRESS_BARS.set(False)
+    try:
+        yield
+    finally:
+        _PROGRESS_BARS.reset(token)
 
 
 def embed_texts(

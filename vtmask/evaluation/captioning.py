@@ -1,5 +1,6 @@
 """Evaluates captioning: a sentence for every annotated part of a video."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,16 @@ from vtmask.models.vlm import VLM
 from vtmask.tasks.captioning import Captioning, require_head
 
 
+@dataclasses.dataclass(frozen=True)
+class _Generate:
+    """Generates the ids of captions. Equal tasks are equal, so that they are compiled once."""
+
+    task: Captioning
+
+    def __call__(self, module: VLM, key: Array | None = None, **clips: Array) -> Array:
+        return self.task.generate(module, clips, key)[0]
+
+
 def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigDict) -> Evaluation:
     """Scores of generated captions; references go through the tokenizer and back, as published.
 
@@ -36,12 +47,9 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
     field = settings.field
     captions.scorers()  # fails before captions are generated
 
-    def generate(module: VLM, key: Array | None = None, **clips: Array) -> Array:
-        return task.generate(module, clips, key)[0]
-
     key = {"key": jax.random.key(0)} if settings.sampled else {}
     inputs = _clips(model, dataset, field)
-    ids = list(base.apply(model, generate, inputs, settings.batch_size, "captions", **key))
+    ids = list(base.apply(model, _Generate(task), inputs, settings.batch_size, "captions", **key))
     if not ids:
         raise UserError(f"{dataset.path}: field {field} is empty in all videos of {dataset.split}")
     special = {getattr(model.module.config, name) for name in ("pad_id", "cls_id", "sep_id")}

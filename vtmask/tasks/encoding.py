@@ -11,6 +11,7 @@ A model gives its best in the form it was trained for.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -153,7 +154,7 @@ class Comparison(Task):
 
     isolated_layers: int | None
 
-    @property
+    @functools.cached_property
     def encoding(self) -> Encoding:
         return create(self.isolated_layers)
 
