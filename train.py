@@ -9,14 +9,13 @@ WORKDIR/export.
 
 import dataclasses
 import functools
-from pathlib import Path
 
 import jax
 from absl import flags
 from flax import traverse_util
 from ml_collections import ConfigDict, config_flags
 
-from vtmask import export, models, program, recipe, tasks
+from vtmask import disk, export, models, program, recipe, tasks
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model, S3DModel
 from vtmask.inputs.dataset import Dataset
@@ -36,8 +35,9 @@ FREE_FIELDS = {
 }
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
+def main(config: ConfigDict, workdir: disk.AnyPath) -> None:
     """Trains as the recipe says and exports to `workdir`/export."""
+    folder = disk.resolve(workdir)
     datasets = recipe.open_datasets(config)
     dataset = datasets[0]
     model_config = recipe.model_config(config, dataset)
@@ -50,11 +50,11 @@ def main(config: ConfigDict, workdir: Path) -> None:
         params = params_to_start_from(config.init_from, model_config, dataset, class_names)
     params = jax.device_get(completed(params, model, config.seed))
     task = tasks.create(config.task)
-    augmented = recipe.retrieval_augmented(config, batches, model, task, workdir)
-    params = train(config, workdir, model, task, augmented, params)
+    augmented = recipe.retrieval_augmented(config, batches, model, task, folder)
+    params = train(config, folder, model, task, augmented, params)
     if distributed.is_first():
         export.save(
-            workdir / "export",
+            folder / "export",
             Model(
                 model,
                 params,
@@ -65,7 +65,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
                 class_names,
             ),
         )
-        print(f"Exported to {workdir / 'export'}")
+        print(f"Exported to {folder / 'export'}")
 
 
 def params_to_start_from(
@@ -128,11 +128,13 @@ def completed(params: Params, model: AnyModel, seed: int) -> Params:
 if __name__ == "__main__":
     # Not above: a program that imports this file has a --config of its own.
     CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: configs/demo.py, …")
-    WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    WORKDIR = flags.DEFINE_string(
+        "workdir", None, "Folder of the run, or gs://BUCKET/…", required=True
+    )
     flags.mark_flag_as_required("config")
 
     def run() -> None:
         with distributed.start():
-            main(CONFIG.value, Path(WORKDIR.value))
+            main(CONFIG.value, WORKDIR.value)
 
     program.run(run)

@@ -11,7 +11,7 @@ def load(folder: str | Path, s3d_weights: str | Path | None = None) -> "VideoTex
     """The model of an export, VLM or VideoCLIP, pre-trained or fine-tuned, ready to use.
 
     Args:
-      folder: WORKDIR/export of a training run.
+      folder: WORKDIR/export of a training run; a folder or a gs:// address.
       s3d_weights: s3d_howto100m.pth, or a folder that `vtmask convert` made of it, which a model of
         S3D's features needs for video files; it is read when the first one comes.
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vtmask import program
+from vtmask import disk, program
 from vtmask.features import extraction, listing, show
 from vtmask.features.extractors import ExtractorConfig
 
@@ -15,9 +15,9 @@ _SOME_SKIPPED, _STOPPED = 3, 130  # exit codes
 
 
 def main() -> None:
-    options = _parser().parse_args()
-    program.quiet_orbax()
     with program.one_line_errors():
+        options = _parser().parse_args()
+        program.quiet_orbax()
         try:
             sys.exit(options.run(options))
         except KeyboardInterrupt:
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="VIDEOS",
         help="folder, file, pattern ('videos/**/*.mp4') or list (a .txt or .lst, a path a line)",
     )
-    extract.add_argument("--out", required=True, type=Path, help="folder of the features")
+    extract.add_argument("--out", required=True, type=disk.local, help="folder of the features")
     _add_model(extract)
     extract.add_argument(
         "--num_decoders",
@@ -67,11 +67,13 @@ def _parser() -> argparse.ArgumentParser:
         "other: scenes are bright squares, repetitions bright stripes beside the diagonal.",
         allow_abbrev=False,
     )
-    picture.add_argument("file", type=Path, metavar="FILE", help="features (.npy), or a video")
     picture.add_argument(
-        "--video", type=Path, help="of the features; by default the one `vtmask extract` saw"
+        "file", type=disk.local, metavar="FILE", help="features (.npy), or a video"
     )
-    picture.add_argument("--out", type=Path, help="the picture, by default NAME.png here")
+    picture.add_argument(
+        "--video", type=disk.local, help="of the features; by default the one `vtmask extract` saw"
+    )
+    picture.add_argument("--out", type=disk.local, help="the picture, by default NAME.png here")
     _add_model(picture)
     picture.set_defaults(run=_show)
     _add_convert(commands)
@@ -89,14 +91,16 @@ def _add_convert(commands: Any) -> None:
     )
     convert.add_argument(
         "input",
-        type=Path,
+        type=disk.local,
         metavar="INPUT",
         help="checkpoint of MMPT (.pt), BERT of Hugging Face (folder, .safetensors or .bin), "
         "s3d_howto100m.pth, or the folder of an exported model",
     )
-    convert.add_argument("--out", required=True, type=Path, help="a folder, or a file for PyTorch")
     convert.add_argument(
-        "--vocab", type=Path, help="the tokenizer's file, by default the vocab.txt in INPUT"
+        "--out", required=True, type=disk.local, help="a folder, or a file for PyTorch"
+    )
+    convert.add_argument(
+        "--vocab", type=disk.local, help="the tokenizer's file, by default the vocab.txt in INPUT"
     )
     convert.add_argument(
         "--num_heads", type=_positive, help="by default as config.json says, or hidden_size / 64"
@@ -111,7 +115,9 @@ def _add_convert(commands: Any) -> None:
         "--feature_extractor", help="name of the features, by default s3d-howto100m"
     )
     convert.add_argument(
-        "--class_names", type=Path, help="names of a classifier's classes, a file with one a line"
+        "--class_names",
+        type=disk.local,
+        help="names of a classifier's classes, a file with one a line",
     )
     convert.add_argument(
         "--isolated_layers",

@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from vtmask import disk
 from vtmask.errors import UserError
 
 
@@ -37,7 +38,7 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, OSError, flags.Error, AttributeError, KeyError) as error:
+    except disk.errors(UserError, flags.Error, AttributeError, KeyError) as error:
         # ml_collections, on a field that there is not.
         nearest = re.search(r"Did you mean .*\?", str(error))
         if _wants_traceback() or (isinstance(error, (AttributeError, KeyError)) and not nearest):
@@ -49,7 +50,8 @@ def one_line_errors() -> Iterator[None]:
 def quiet_orbax() -> None:
     """Keeps tracebacks of Orbax's threads and tasks from the screen, for the rest of the program.
 
-    They tell them before the caller hears of the error. VTMASK_TRACEBACK=1 shows them.
+    They tell them before the caller hears of the error, as gcsfs does of errors of a bucket.
+    VTMASK_TRACEBACK=1 shows them.
     """
     if _wants_traceback():
         return
@@ -57,6 +59,7 @@ def quiet_orbax() -> None:
     logging.get_absl_handler().addFilter(
         lambda record: (
             not (record.exc_info and ("orbax" in record.pathname or record.name == "asyncio"))
+            and record.name != "gcsfs"
         )
     )
     sys.unraisablehook = lambda _: None

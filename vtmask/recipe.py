@@ -1,11 +1,10 @@
 """What a recipe says of its data: which data sets, which clips of them, which sizes follow."""
 
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from vtmask import tasks
+from vtmask import disk, tasks
 from vtmask.errors import UserError, check_choice
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
@@ -78,7 +77,7 @@ def is_retrieval_augmented(config: ConfigDict) -> bool:
 
 
 def retrieval_augmented(
-    config: ConfigDict, batches: TrainingBatches, model: AnyModel, task: Any, workdir: Path
+    config: ConfigDict, batches: TrainingBatches, model: AnyModel, task: Any, workdir: disk.AnyPath
 ) -> TrainingBatches | RetrievalAugmented:
     """The batches as they are, or retrieval-augmented where the recipe says so."""
     if not is_retrieval_augmented(config):

@@ -2,14 +2,15 @@
 
 import hashlib
 import io
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import sentencepiece
 import tokenizers
+from etils import epath
 
 from vtmask.errors import UserError, reason
 
@@ -45,9 +46,9 @@ class Tokenizer(ABC):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.content,)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes folder/file_name."""
-        (Path(folder) / self.file_name).write_bytes(self.content)
+        (epath.Path(folder) / self.file_name).write_bytes(self.content)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without [CLS] or [SEP] around them.
@@ -159,30 +160,30 @@ def _read_vocabulary(content: bytes) -> dict[str, int]:
 _KINDS: dict[str, type[Tokenizer]] = {".model": SentencePiece, ".txt": WordPiece}
 
 
-def load(path: str | Path) -> Tokenizer:
+def load(path: str | os.PathLike[str]) -> Tokenizer:
     """Reads a tokenizer, a SentencePiece model where the name ends in .model, WordPiece in .txt.
 
     A folder of a data set or an exported model stands for the tokenizer in it. UserError where the
     file is missing, damaged or something else.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = _find(path)
-    if path.suffix not in _KINDS:
+    file = epath.Path(path)
+    if file.is_dir():
+        file = _find(file)
+    if file.suffix not in _KINDS:
         raise UserError(
-            f"{path}: expected a SentencePiece model (.model) or a WordPiece vocabulary (.txt)"
+            f"{file}: expected a SentencePiece model (.model) or a WordPiece vocabulary (.txt)"
         )
     try:
-        return _KINDS[path.suffix](path.read_bytes())
+        return _KINDS[file.suffix](file.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path}: no such tokenizer file") from None
+        raise UserError(f"{file}: no such tokenizer file") from None
     except OSError as error:
-        raise UserError(f"{path}: tokenizer can't be read ({reason(error)})") from None
+        raise UserError(f"{file}: tokenizer can't be read ({reason(error)})") from None
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{file}: {error}") from None
 
 
-def _find(folder: Path) -> Path:
+def _find(folder: epath.Path) -> epath.Path:
     names = [kind.file_name for kind in _KINDS.values()]
     found = [folder / name for name in names if (folder / name).exists()]
     if len(found) != 1:

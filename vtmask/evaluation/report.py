@@ -5,6 +5,7 @@ the plots.
 """
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import av
+from etils import epath
 
 from vtmask import pages
 
@@ -156,7 +158,7 @@ class Report:
     groups: Sequence[Group]
 
 
-def write(path: str | Path, report: Report) -> None:
+def write(path: str | os.PathLike[str], report: Report) -> None:
     """Writes one HTML file that needs no network, no script and no other file."""
     columns = dict.fromkeys(column for row in report.metrics.values() for column in row)
     parts = (part for group in report.groups for card in group.cards for part in card.parts)
@@ -173,7 +175,7 @@ def write(path: str | Path, report: Report) -> None:
             for group in report.groups
         ],
     )
-    Path(path).write_text(page, encoding="utf-8")
+    epath.Path(path).write_text(page)
 
 
 def number(column: str, value: float) -> str:

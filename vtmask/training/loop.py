@@ -5,7 +5,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Protocol
 
 import jax
@@ -14,12 +13,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from vtmask import disk
 from vtmask.errors import UserError
 from vtmask.models import AnyModel
-from vtmask.training import distributed, sharding
+from vtmask.training import distributed, preemption, sharding
 from vtmask.training.checkpoints import Checkpoints, claim_workdir
 from vtmask.training.metrics import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
+from vtmask.training.preemption import Preempted
 from vtmask.training.step import (
     Metrics,
     Params,
@@ -56,7 +57,12 @@ class Batches(Protocol):
 
 
 def train(
-    config: ConfigDict, workdir: Path, model: AnyModel, task: Task, batches: Batches, params: Params
+    config: ConfigDict,
+    workdir: disk.AnyPath,
+    model: AnyModel,
+    task: Task,
+    batches: Batches,
+    params: Params,
 ) -> Params:
     """Trains from `params`, or resumes from the workdir's newest checkpoint.
 
@@ -64,7 +70,8 @@ def train(
       config: a recipe of `configs/`; here `batch_size`, `microbatches`, `num_steps`, `seed`,
         `optim`, `sharding`, `log_every` and `checkpoint` are read, and of `model` what has to
         divide among devices.
-      workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/.
+      workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/; a folder or a
+        gs:// address.
       params: where a run starts that has no checkpoint.
 
     Returns:
@@ -74,7 +81,9 @@ def train(
     Raises:
       UserError: the workdir is another config's, no checkpoint of it can be read, one can't be
         written, or the loss is not finite.
+      Preempted: SIGTERM or Ctrl-C came; the step at hand was finished and saved.
     """
+    workdir = disk.resolve(workdir)
     claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
     mesh = sharding.make_mesh(config.sharding.model)
     sharding.require_even_parts(config, mesh)
@@ -86,7 +95,9 @@ def train(
     )
     state = initial_state(params, optimizer, mesh, fsdp)
     with contextlib.ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep))
+        stop = stack.enter_context(preemption.watch())
+        best = config.checkpoint.get("best", "")
+        checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep, best))
         state = checkpoints.restore_newest(state) or state
         start = int(state.step)
         if start and distributed.is_first():
@@ -107,7 +118,10 @@ def train(
             disable=not distributed.is_first(),
         )
         program: jax.stages.Compiled | None = None
+        done = saved = start
         for step in steps:
+            if stop.stops_before(step):
+                break
             batch = feed.take()
             if program is None:
                 steps.set_postfix_str("compiling")
@@ -120,8 +134,24 @@ def train(
             save = done % config.checkpoint.every == 0 or done == config.num_steps
             if save or done % config.log_every == 0:
                 steps.set_postfix(loss=f"{curves.write(done)['loss']:.3f}", refresh=False)
+            elif done == start + 2 and (loss := curves.last_loss()) is not None:  # no mean yet
+                steps.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if save:
+                curves.flush()
                 checkpoints.save(done, state)
+                saved = done
+        if done > saved:  # stopped between two checkpoints
+            curves.write(done)
+            curves.flush()
+            checkpoints.save(done, state)
+    if done < config.num_steps:
+        if distributed.is_first():
+            print(
+                f"{workdir}: stopped by a signal; step {done} is saved, and the same command goes "
+                "on from there",
+                file=sys.stderr,
+            )
+        raise Preempted
     return distributed.on_host(state.params)
 
 
@@ -171,6 +201,15 @@ class Curves:
         if self._pending:
             jax.block_until_ready(self._pending[-1][1])
         self._pending.append((step, metrics))
+
+    def last_loss(self) -> float | None:
+        """Of the last step that `add` has waited for; None where its mean is written."""
+        return float(self._pending[-2][1]["loss"]) if self._pending[1:] else None
+
+    def flush(self) -> None:
+        """Makes sure that what was written stays."""
+        if self.writer:
+            self.writer.flush()
 
     def write(self, done: int) -> dict[str, float]:
         """Writes and returns means since the last call; a UserError at the first NaN."""
