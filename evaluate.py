@@ -5,13 +5,13 @@
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from absl import flags
+from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from vtmask import compatibility, export, program, tasks
+from vtmask import compatibility, disk, export, program, tasks
 from vtmask.errors import UserError, check_choice
 from vtmask.evaluation import figures, report
 from vtmask.evaluation.base import Evaluation
@@ -21,8 +21,9 @@ from vtmask.inputs.dataset import Dataset
 from vtmask.training.metrics import read_metrics
 
 
-def main(config: ConfigDict, folder: str, out: Path) -> None:
-    """Evaluates the model exported to `folder`; writes into `out`."""
+def main(config: ConfigDict, folder: str, out_folder: disk.AnyPath) -> None:
+    """Evaluates the model exported to `folder`; writes into `out_folder`."""
+    out = disk.resolve(out_folder)
     task = tasks.create(config.task)
     check_choice("config.task.name, to evaluate,", config.task.name, EVALUATIONS)
     model = export.load(folder)
@@ -45,7 +46,7 @@ def main(config: ConfigDict, folder: str, out: Path) -> None:
     facts |= {name.replace("_", " "): value for name, value in settings.items()}
     out.mkdir(parents=True, exist_ok=True)
     write_numbers(out, found, facts)
-    write_report(out / "report.html", found, facts, Path(folder))
+    write_report(out / "report.html", found, facts, disk.resolve(folder))
     for row, values in (*found.metrics.items(), *found.baselines.items()):
         told = "  ".join(f"{name} {report.number(name, v)}" for name, v in values.items())
         print(f"{row}: {told}")
@@ -64,18 +65,19 @@ def require_same_task(model: Model, folder: str, task: dict[str, Any]) -> None:
             )
 
 
-def write_numbers(out: Path, found: Evaluation, facts: dict[str, Any]) -> None:
+def write_numbers(out: epath.Path, found: Evaluation, facts: dict[str, Any]) -> None:
     """Writes metrics.json, with facts of the run, and predictions.jsonl."""
     numbers = {"metrics": found.metrics, "intervals": found.intervals, "baselines": found.baselines}
     (out / "metrics.json").write_text(json.dumps(facts | numbers, indent=2) + "\n")
     lines = (json.dumps(prediction) + "\n" for prediction in found.predictions)
-    with (out / "predictions.jsonl").open("w") as file:
-        file.writelines(lines)
+    (out / "predictions.jsonl").write_text("".join(lines))
 
 
-def write_report(path: Path, found: Evaluation, facts: dict[str, Any], model: Path) -> None:
+def write_report(
+    path: epath.Path, found: Evaluation, facts: dict[str, Any], model: epath.Path
+) -> None:
     """Writes the page, with the curves of training where the model lies in its workdir."""
-    curves = model.absolute().parent / "metrics.jsonl"
+    curves = model.parent / "metrics.jsonl"
     training = [figures.training_curves(read_metrics(curves))] if curves.exists() else []
     title = f"{facts['task'].capitalize()} on {facts['data set']}"
     report.write(
@@ -97,7 +99,7 @@ def write_report(path: Path, found: Evaluation, facts: dict[str, Any], model: Pa
 if __name__ == "__main__":
     # Not above: a program that imports this file has a --config of its own.
     CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe of the task and its data.")
-    MODEL = flags.DEFINE_string("model", None, "Folder of an exported model.", required=True)
-    OUT = flags.DEFINE_string("out", None, "Folder of what is written.", required=True)
+    MODEL = flags.DEFINE_string("model", None, "Folder or gs:// of an export.", required=True)
+    OUT = flags.DEFINE_string("out", None, "Folder or gs:// of the report.", required=True)
     flags.mark_flag_as_required("config")
-    program.run(lambda: main(CONFIG.value, MODEL.value, Path(OUT.value)))
+    program.run(lambda: main(CONFIG.value, MODEL.value, OUT.value))

@@ -7,19 +7,18 @@ A workdir that holds a checkpoint of the same config is resumed. The finished mo
 WORKDIR/export.
 """
 
-from pathlib import Path
-
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vtmask import export, program, recipe, tasks
+from vtmask import disk, export, program, recipe, tasks
 from vtmask.export import Model
 from vtmask.training import distributed, sharding, train
 from vtmask.training.warm_start import start_params
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
+def main(config: ConfigDict, workdir: disk.AnyPath) -> None:
     """Trains as the recipe says and exports to `workdir`/export."""
+    folder = disk.resolve(workdir)
     datasets = recipe.open_datasets(config)
     dataset = datasets[0]
     model = recipe.make_model(config, dataset)
@@ -29,11 +28,12 @@ def main(config: ConfigDict, workdir: Path) -> None:
     recipe.resolve_num_steps(config, batches)
     class_names = recipe.class_names(config, dataset)
     params = start_params(model, config.seed, config.init_from, dataset, class_names)
-    augmented = recipe.retrieval_augmented(config, batches, model, task, workdir)
-    params = train(config, workdir, model, task, augmented, params)
+    augmented = recipe.retrieval_augmented(config, batches, model, task, folder)
+    validation = recipe.make_validation(config, model, task, dataset)
+    params = train(config, folder, model, task, augmented, params, validation)
     if distributed.is_first():
         export.save(
-            workdir / "export",
+            folder / "export",
             Model(
                 model,
                 params,
@@ -44,17 +44,19 @@ def main(config: ConfigDict, workdir: Path) -> None:
                 class_names,
             ),
         )
-        print(f"Exported to {workdir / 'export'}")
+        print(f"Exported to {folder / 'export'}")
 
 
 if __name__ == "__main__":
     # Not above: a program that imports this file has a --config of its own.
     CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: configs/demo.py, …")
-    WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    WORKDIR = flags.DEFINE_string(
+        "workdir", None, "Folder of the run, or gs://BUCKET/…", required=True
+    )
     flags.mark_flag_as_required("config")
 
     def run() -> None:
         with distributed.start():
-            main(CONFIG.value, Path(WORKDIR.value))
+            main(CONFIG.value, WORKDIR.value)
 
     program.run(run)

@@ -26,5 +26,6 @@ def get_config() -> ConfigDict:
     config.optim.warmup_steps = 100
 
     config.log_every = 50
+    config.eval_every = 250
     config.checkpoint.every = 250
     return config

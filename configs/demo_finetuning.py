@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.optim.warmup_steps = 20
 
     config.log_every = 20
+    config.eval_every = 20
     config.checkpoint.every = 60
 
     config.eval = ConfigDict()
@@ -34,5 +35,6 @@ def timed_annotations() -> ConfigDict:
     config.num_steps = 400
     config.optim.lr = 1e-3
     config.log_every = 50
+    config.eval_every = 100
     config.checkpoint.every = 200
     return config

@@ -64,5 +64,8 @@ def get_config() -> ConfigDict:
     config.microbatches = 1  # a batch's gradients are found part by part
 
     config.log_every = 100
+    config.eval_every = 0  # steps from one validation to the next; 0 is never
+    config.eval_split = "validation"
     config.checkpoint = ConfigDict({"every": 1000, "keep": 3})
+    config.checkpoint.best = ""  # a figure of validation whose best checkpoint is kept and exported
     return config

@@ -2,7 +2,7 @@
 
 # Fields of a config that may change when a run resumes. They have no effect on the parameters, but
 # for rounding.
-WHEN_RESUMED = ("log_every", "checkpoint.", "eval.", "data.dir", "sharding.")
+WHEN_RESUMED = ("log_every", "checkpoint.", "eval.", "eval_", "data.dir", "sharding.")
 
 # Fields of a model's configuration that a fine-tuning may choose. No parameter that it starts from
 # depends on them.

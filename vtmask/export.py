@@ -1,4 +1,4 @@
-"""Models on disk: parameters and all that is needed to use them, in one folder.
+"""Exported models: parameters and all that is needed to use them, in one folder or bucket.
 
 params/          Orbax checkpoint
 model.json       model ("vlm" or "videoclip") and its sizes, name and rate of the features, file and
@@ -11,9 +11,10 @@ Converted weights can also be a "bert", which knows no video and has none of the
 or an "s3d", which has no tokenizer either.
 """
 
+import contextlib
 import dataclasses
+import io
 import json
-import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from vtmask import disk, models, tokenizers
 from vtmask.errors import UserError, check_choice, reason
@@ -135,33 +137,41 @@ def _require_same_tokenizer(tokenizer: Tokenizer, data: Data) -> None:
 
 
 def save(
-    folder: str | Path, model: AnyExport, unused: Mapping[str, np.ndarray] | None = None
+    folder: disk.AnyPath, model: AnyExport, unused: Mapping[str, np.ndarray] | None = None
 ) -> None:
     """Writes a model; an older one there is replaced when the new one is complete.
 
-    Where several processes train, one of them calls this.
+    In a bucket, where no folder can be renamed, the older one is deleted first, and the new one is
+    none until its model.json is there, which comes last. Where several processes train, one of
+    them calls this.
 
     Args:
       unused: what goes to unused.npz, if anything.
     """
-    folder = Path(folder).absolute()
-    unfinished = disk.unfinished(folder)
-    shutil.rmtree(unfinished, ignore_errors=True)
+    place = disk.resolve(folder)
+    renamed = not disk.in_bucket(place)
+    unfinished = disk.unfinished(place) if renamed else place
     this = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(this, {this}, "export")
     try:
+        (unfinished / "model.json").unlink(missing_ok=True)
+        unfinished.rmtree(missing_ok=True)
         with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
             checkpointer.save(unfinished / "params", model.params)
         if not isinstance(model, S3DModel):
             model.tokenizer.save(unfinished)
         if unused is not None:
-            np.savez(unfinished / _UNUSED, **unused)  # type: ignore[arg-type]
+            content = io.BytesIO()
+            np.savez(content, **unused)  # type: ignore[arg-type]
+            (unfinished / _UNUSED).write_bytes(content.getvalue())
         (unfinished / "model.json").write_text(json.dumps(_card(model), indent=2))
-    except (OSError, ValueError) as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise UserError(f"{folder}: model can't be written ({reason(error)})") from error
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    except disk.errors(ValueError) as error:
+        with contextlib.suppress(*disk.errors()):
+            unfinished.rmtree(missing_ok=True)
+        raise UserError(f"{place}: model can't be written ({reason(error)})") from error
+    if renamed:
+        place.rmtree(missing_ok=True)
+        unfinished.rename(place)
 
 
 def _card(model: AnyExport) -> dict[str, Any]:
@@ -181,7 +191,7 @@ def _card(model: AnyExport) -> dict[str, Any]:
     return card
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: disk.AnyPath) -> Model:
     """Reads a model on any device; a UserError where the folder holds none."""
     model = load_any(folder)
     if not isinstance(model, Model):
@@ -192,46 +202,48 @@ def load(folder: str | Path) -> Model:
     return model
 
 
-def load_any(folder: str | Path) -> AnyExport:
+def load_any(folder: disk.AnyPath) -> AnyExport:
     """As `load`, of all that can be exported."""
-    folder = Path(folder).absolute()
+    place = disk.resolve(folder)
     try:
-        card = json.loads((folder / "model.json").read_text())
+        card = json.loads((place / "model.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
-        what = "no model.json, so no exported model" if folder.is_dir() else "no such folder"
+        what = "no model.json, so no exported model" if place.is_dir() else "no such folder"
         raise UserError(
-            f"{folder}: {what}; training writes a model to WORKDIR/export, `vtmask convert` makes "
+            f"{place}: {what}; training writes a model to WORKDIR/export, `vtmask convert` makes "
             "one of published weights"
         ) from None
     except ValueError:
-        raise UserError(f"{folder}/model.json: is damaged; export the model again") from None
+        raise UserError(f"{place}/model.json: is damaged; export the model again") from None
+    except disk.errors() as error:
+        raise UserError(f"{place}/model.json: can't be read ({reason(error)})") from error
     if not isinstance(card, dict):
-        raise UserError(f"{folder}/model.json: is damaged; export the model again")
+        raise UserError(f"{place}/model.json: is damaged; export the model again")
     kind: Any = card.get("model")
     for field in _FIELDS.get(kind, _COMMON):
         if field not in card:
-            raise UserError(f"{folder}/model.json: has no {field}; export the model again")
-    check_choice(f"{folder}/model.json: model", kind, _FIELDS)
+            raise UserError(f"{place}/model.json: has no {field}; export the model again")
+    check_choice(f"{place}/model.json: model", kind, _FIELDS)
     config_of: Any = {**models.CONFIGS, "bert": EncoderConfig, "s3d": S3D}[kind]
     try:
         model_config = config_of(**card["sizes"])
     except TypeError as error:
-        raise UserError(f"{folder}/model.json: sizes: {error}; export the model again") from error
+        raise UserError(f"{place}/model.json: sizes: {error}; export the model again") from error
     if kind == "s3d":
-        return S3DModel(model_config, _read_params(folder / "params"), card["config"])
-    tokenizer = tokenizers.load(folder / card["tokenizer"])
+        return S3DModel(model_config, _read_params(place / "params"), card["config"])
+    tokenizer = tokenizers.load(place / card["tokenizer"])
     if tokenizer.sha256 != card["tokenizer_sha256"]:
         raise UserError(
-            f"{folder / card['tokenizer']}: is not the one this model was trained with; "
+            f"{place / card['tokenizer']}: is not the one this model was trained with; "
             "export the model again"
         )
     if kind == "bert":
         return BertModel(
-            Bert(model_config), _read_params(folder / "params"), tokenizer, card["config"]
+            Bert(model_config), _read_params(place / "params"), tokenizer, card["config"]
         )
     return Model(
         models.create(model_config),
-        _read_params(folder / "params"),
+        _read_params(place / "params"),
         tokenizer,
         card["feature_extractor"],
         card["seconds_per_feature"],
@@ -240,11 +252,11 @@ def load_any(folder: str | Path) -> AnyExport:
     )
 
 
-def load_unused(folder: str | Path) -> dict[str, np.ndarray]:
+def load_unused(folder: disk.AnyPath) -> dict[str, np.ndarray]:
     """Published parameters that feed no output, by their names; {} where the export has none."""
-    path = Path(folder) / _UNUSED
+    path = disk.resolve(folder) / _UNUSED
     try:
-        with np.load(path) as found:
+        with np.load(io.BytesIO(path.read_bytes())) as found:
             return dict(found)
     except FileNotFoundError:
         return {}
@@ -252,7 +264,7 @@ def load_unused(folder: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: is damaged; convert the model again") from error
 
 
-def _read_params(folder: Path) -> Any:
+def _read_params(folder: epath.Path) -> Any:
     """Parameters on this process's first device, wherever they were saved from."""
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with ocp.StandardCheckpointer() as checkpointer:

@@ -14,6 +14,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from vtmask import disk
 from vtmask.errors import UserError
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
@@ -65,7 +66,7 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, OSError, flags.Error) as error:
+    except disk.errors(UserError, flags.Error) as error:
         if _wants_traceback():
             raise
         sys.exit(f"error: {' '.join(str(error).split())}")
@@ -74,7 +75,8 @@ def one_line_errors() -> Iterator[None]:
 def quiet_orbax() -> None:
     """Keeps tracebacks of Orbax's threads and tasks off the screen, for the rest of the program.
 
-    Orbax prints them before the caller sees the error. VTMASK_TRACEBACK=1 shows them.
+    Orbax prints them before the caller sees the error, and gcsfs logs errors of a bucket.
+    VTMASK_TRACEBACK=1 shows them.
     """
     if _wants_traceback():
         return
@@ -82,6 +84,7 @@ def quiet_orbax() -> None:
     logging.get_absl_handler().addFilter(
         lambda record: (
             not (record.exc_info and ("orbax" in record.pathname or record.name == "asyncio"))
+            and record.name != "gcsfs"
         )
     )
     sys.unraisablehook = lambda _: None

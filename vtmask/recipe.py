@@ -1,12 +1,10 @@
 """A recipe's config to data sets, model and batches: the only place that knows them all."""
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from vtmask import models, tasks
+from vtmask import disk, models, tasks
 from vtmask.errors import UserError, check_choice
-from vtmask.evaluation.validation import PretrainingValidation, TaskValidation, Validation
+from vtmask.evaluation.validation import PretrainingValidation, TaskValidation
 from vtmask.export import Model
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
@@ -14,6 +12,7 @@ from vtmask.inputs.pipeline import TrainingBatches
 from vtmask.models import AnyModel, VLMConfig
 from vtmask.tasks.base import Task
 from vtmask.tasks.retrieval import Retrieval
+from vtmask.training.loop import Validation
 from vtmask.training.retrieval_augmented import RetrievalAugmented
 
 
@@ -134,7 +133,11 @@ def is_retrieval_augmented(config: ConfigDict) -> bool:
 
 
 def retrieval_augmented(
-    config: ConfigDict, batches: TrainingBatches, model: AnyModel, task: Task, workdir: Path
+    config: ConfigDict,
+    batches: TrainingBatches,
+    model: AnyModel,
+    task: Task,
+    workdir: disk.AnyPath,
 ) -> TrainingBatches | RetrievalAugmented:
     """The batches as they are, or retrieval-augmented ones if the recipe says so."""
     if not is_retrieval_augmented(config):

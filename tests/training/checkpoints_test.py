@@ -93,7 +93,7 @@ def test_any_damaged_file_means_the_checkpoint_before(
 
 
 def test_a_damaged_step_can_be_saved_again(workdir: Path) -> None:
-    flip(workdir / "checkpoints" / "3" / "_METADATA")
+    flip(workdir / "checkpoints" / "3" / "state" / "_METADATA")
     with Checkpoints(workdir, keep=2) as checkpoints:
         assert checkpoints.restore_newest(state(0)) is not None
         checkpoints.save(3, state(3))
@@ -105,8 +105,9 @@ def test_where_none_can_be_read_nothing_is_touched(
     workdir: Path, damage: Callable[[Path], None]
 ) -> None:
     for step in ("2", "3"):
-        damage(workdir / "checkpoints" / step / "manifest.ocdbt")
-    with pytest.raises(UserError, match=r"no checkpoint can be read \(of step 3, manifest.ocdbt"):
+        damage(workdir / "checkpoints" / step / "state" / "manifest.ocdbt")
+    said = r"no checkpoint can be read \(of step 3, state/manifest.ocdbt"
+    with pytest.raises(UserError, match=said):
         restored(workdir)
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["2", "3"]
 

@@ -1,5 +1,9 @@
 """Two processes train as one, and end together."""
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +45,64 @@ def test_an_error_ends_all(tmp_path: Path) -> None:
     [
         ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES is 'two', expected a whole number"),
         ({"JAX_COORDINATOR_ADDRESS": "localhost:1"}, "Set all of JAX_COORDINATOR_ADDRESS, JAX_NUM"),
-        ({"JAX_PROCESS_ID": "0"}, "JAX_PROCESS_ID: coordinator_address should be defined"),
+        ({"JAX_PROCESS_ID": "0"}, "JAX_PROCESS_ID: without JAX_COORDINATOR_ADDRESS and JAX_NUM"),
+        ({"JAX_COORDINATOR_ADDRESS": "host0"}, "ADDRESS is 'host0', expected HOST:PORT, such as"),
+        (
+            {
+                "JAX_COORDINATOR_ADDRESS": "localhost:1",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": "2",
+            },
+            "JAX_PROCESS_ID is 2, expected less than JAX_NUM_PROCESSES, which is 2",
+        ),
     ],
 )
 def test_a_part_of_the_settings(
     environment: Any, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As where no computation was made before, which JAX refuses.
-    monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=problem), distributed.start():
         pass
+
+
+def test_alone_it_starts_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subprocess.Popen", None)
+    with distributed.start():
+        pass
+
+
+def test_a_slurm_step_of_which_one_process_was_started(tmp_path: Path) -> None:
+    """It says for whom it waits, and goes on when the other comes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    slurm = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_LOCALID": "0",
+        "JAX_COORDINATOR_PORT": str(port),
+        "JAX_PLATFORMS": "cpu",
+    }
+    script = (
+        "from vtmask.training import distributed; distributed._TELL_AFTER = 0.5\n"
+        "with distributed.start(): pass"
+    )
+
+    def start(process: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=os.environ | slurm | {"SLURM_PROCID": str(process)},
+            cwd=launch.ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    first = start(0)
+    assert first.stderr is not None
+    said = next(line for line in first.stderr if line.startswith("process 0"))
+    waits = f"process 0: waits for 1 of 2 processes at localhost:{port}; start them with srun ("
+    assert said.startswith(waits)
+    for status, end in launch.ends([first, start(1)], seconds=60):
+        assert status == 0, end

@@ -2,8 +2,8 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 
+from vtmask import disk
 from vtmask.cli import arguments
 
 
@@ -18,14 +18,16 @@ def add(commands: "arguments.Subcommands") -> None:
     )
     parser.add_argument(
         "input",
-        type=Path,
+        type=disk.local,
         metavar="INPUT",
         help="checkpoint of MMPT (.pt), BERT of Hugging Face (folder, .safetensors or .bin), "
         "s3d_howto100m.pth, or the folder of an exported model",
     )
-    parser.add_argument("--out", required=True, type=Path, help="a folder, or a file for PyTorch")
     parser.add_argument(
-        "--vocab", type=Path, help="the tokenizer's file, by default the vocab.txt in INPUT"
+        "--out", required=True, type=disk.local, help="a folder, or a file for PyTorch"
+    )
+    parser.add_argument(
+        "--vocab", type=disk.local, help="the tokenizer's file, by default the vocab.txt in INPUT"
     )
     parser.add_argument(
         "--num_heads",
@@ -46,7 +48,9 @@ def add(commands: "arguments.Subcommands") -> None:
         "--feature_extractor", help="name of the features, by default s3d-howto100m"
     )
     parser.add_argument(
-        "--class_names", type=Path, help="names of a classifier's classes, a file with one a line"
+        "--class_names",
+        type=disk.local,
+        help="names of a classifier's classes, a file with one a line",
     )
     parser.add_argument(
         "--isolated_layers",

@@ -2,9 +2,8 @@
 
 import argparse
 import os
-from pathlib import Path
 
-from vtmask import program
+from vtmask import disk, program
 from vtmask.cli import arguments
 from vtmask.features import extraction, listing
 
@@ -26,7 +25,7 @@ def add(commands: "arguments.Subcommands") -> None:
         metavar="VIDEOS",
         help="folder, file, pattern ('videos/**/*.mp4') or list (a .txt or .lst, a path a line)",
     )
-    parser.add_argument("--out", required=True, type=Path, help="folder of the features")
+    parser.add_argument("--out", required=True, type=disk.local, help="folder of the features")
     arguments.add_extractor(parser)
     parser.add_argument(
         "--num_decoders",

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from vtmask import disk
 from vtmask.cli import arguments
 
 
@@ -15,11 +16,11 @@ def add(commands: "arguments.Subcommands") -> None:
         "other: scenes are bright squares, repetitions bright stripes beside the diagonal.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="features (.npy), or a video")
+    parser.add_argument("file", type=disk.local, metavar="FILE", help="features (.npy), or a video")
     parser.add_argument(
-        "--video", type=Path, help="of the features; by default the one `vtmask extract` saw"
+        "--video", type=disk.local, help="of the features; by default the one `vtmask extract` saw"
     )
-    parser.add_argument("--out", type=Path, help="the picture, by default NAME.png here")
+    parser.add_argument("--out", type=disk.local, help="the picture, by default NAME.png here")
     arguments.add_extractor(parser)
     parser.set_defaults(run=run)
 

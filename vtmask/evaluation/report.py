@@ -4,12 +4,15 @@ Every task composes its page from the parts here; `cards` makes them of predicti
 the plots.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import isnan
 from pathlib import Path
 from typing import Any, Literal
+
+from etils import epath
 
 from vtmask import pages, thumbnails
 from vtmask.errors import UserError
@@ -154,7 +157,7 @@ class Report:
     groups: Sequence[Group]
 
 
-def write(path: str | Path, report: Report) -> None:
+def write(path: str | os.PathLike[str], report: Report) -> None:
     """Writes one HTML file that needs no network, no script and no other file."""
     columns = dict.fromkeys(column for row in report.metrics.values() for column in row)
     parts = (part for group in report.groups for card in group.cards for part in card.parts)
@@ -171,7 +174,7 @@ def write(path: str | Path, report: Report) -> None:
             for group in report.groups
         ],
     )
-    Path(path).write_text(page, encoding="utf-8")
+    epath.Path(path).write_text(page)
 
 
 def number(column: str, value: float) -> str:

@@ -28,8 +28,6 @@ from vtmask.tasks.base import Task
 from vtmask.tasks.encoding import Encoding, Separate
 from vtmask.training.step import step_keys
 
-Validation = Callable[[Any], dict[str, float]]
-
 CLIPS = 512  # of pre-training's loss
 PAIRS = 256  # clips that are matched with their texts
 

@@ -12,9 +12,10 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
+from etils import epath
 from tqdm import tqdm
 
-from vtmask import tokenizers
+from vtmask import disk, tokenizers
 from vtmask.datasets import tensorflow
 from vtmask.datasets.tensorflow import tf
 from vtmask.errors import UserError, reason
@@ -45,6 +46,8 @@ class Dataset:
         """Opens and checks all shards; a UserError names one that is missing or damaged."""
         tensorflow.quiet()
         folder = data_dir or str(tfds.core.constants.DATA_DIR)
+        if disk.in_bucket(folder):
+            disk.resolve(folder)  # or ArrayRecord waits for ever for one that can't be reached
         self.name, self.split = name, split
         try:
             shards = self._read_info(folder)
@@ -69,7 +72,7 @@ class Dataset:
     def _read_info(self, folder: str) -> Sequence[Any]:
         """Sets what the data set says of itself; returns the split's shards."""
         builder = tfds.core.read_only_builder.builder_from_files(self.name, data_dir=folder)
-        self.path = Path(builder.data_path)
+        self.path: Path = epath.Path(builder.data_path)  # has Path's methods
         known = builder.info.splits
         try:
             info = known[self.split]
@@ -179,7 +182,7 @@ class Dataset:
 
 def _open(path: str, num_records: int) -> ArrayRecordReader:
     """A reader of the shard, which must have that many records."""
-    if not Path(path).exists():
+    if not epath.Path(path).exists():
         raise UserError(f"{path}: shard is missing; build the data set again")
     try:
         # A record is read at random and by its caller's thread.

@@ -1,6 +1,8 @@
 """Tokenizers from their files."""
 
-from pathlib import Path
+import os
+
+from etils import epath
 
 from vtmask.errors import UserError, reason
 from vtmask.tokenizers.sentence_piece import SentencePiece
@@ -14,7 +16,7 @@ _KINDS: dict[str, type[Tokenizer]] = {
 }
 
 
-def load(path: str | Path) -> Tokenizer:
+def load(path: str | os.PathLike[str]) -> Tokenizer:
     """Reads a tokenizer by its suffix: SentencePiece (.model), or WordPiece (.txt, .json).
 
     A vocab.txt is read as that of an uncased BERT; `read_published` looks at what lies beside it.
@@ -25,25 +27,25 @@ def load(path: str | Path) -> Tokenizer:
     Raises:
       UserError: the file is missing, damaged or something else.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = _only_file(path)
-    if path.suffix not in _KINDS:
+    file = epath.Path(path)
+    if file.is_dir():
+        file = _only_file(file)
+    if file.suffix not in _KINDS:
         raise UserError(
-            f"{path}: expected a SentencePiece model (.model), a WordPiece vocabulary (.txt) or a "
+            f"{file}: expected a SentencePiece model (.model), a WordPiece vocabulary (.txt) or a "
             "tokenizer.json"
         )
     try:
-        return _KINDS[path.suffix](path.read_bytes())
+        return _KINDS[file.suffix](file.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path}: no such tokenizer file") from None
+        raise UserError(f"{file}: no such tokenizer file") from None
     except OSError as error:
-        raise UserError(f"{path}: tokenizer can't be read ({reason(error)})") from None
+        raise UserError(f"{file}: tokenizer can't be read ({reason(error)})") from None
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{file}: {error}") from None
 
 
-def _only_file(folder: Path) -> Path:
+def _only_file(folder: epath.Path) -> epath.Path:
     names = [kind.file_name for kind in _KINDS.values()]
     files = [folder / name for name in names if (folder / name).exists()]
     if len(files) != 1:

@@ -1,11 +1,13 @@
 """The interface of all tokenizers."""
 
 import hashlib
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
+
+from etils import epath
 
 CONTROL_SYMBOLS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -37,9 +39,9 @@ class Tokenizer(ABC):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.content,)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes folder/file_name."""
-        (Path(folder) / self.file_name).write_bytes(self.content)
+        (epath.Path(folder) / self.file_name).write_bytes(self.content)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without [CLS] or [SEP] around them.

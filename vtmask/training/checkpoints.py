@@ -1,47 +1,71 @@
 """Checkpoints of a run, and the workdir they belong to."""
 
+import asyncio
 import hashlib
 import json
+import math
 import shutil
 import sys
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.path import atomicity
 
+from vtmask import disk
 from vtmask.compatibility import WHEN_RESUMED
-from vtmask.disk import write_whole
 from vtmask.errors import UserError, reason
 from vtmask.training import distributed
 from vtmask.training.step import TrainState
 
-_WRITE_ERRORS = (OSError, ValueError, RuntimeError)  # a full disk, as Orbax and TensorStore say it
+# Metrics whose names have one of these are better the lower they are.
+LOWER_IS_BETTER = ("loss", "MedR")
+_STATE, _METRICS = "state", "metrics"  # Orbax names the second
 _CHECKSUMS = "checksums.json"
-_UNFINISHED, _DAMAGED = ".unfinished", ".damaged"
+_DAMAGED = ".damaged"
 
 
 class Checkpoints:
-    """Saves a run's state in the background, keeps the last few, restores the newest.
+    """Saves a run's state in the background, keeps the last few and the best, restores them.
 
-    All processes write, the first one finishes: it adds the SHA-256 of every file, gives the
-    checkpoint its name and deletes the oldest. So a kill or a full disk leaves the earlier ones as
-    they were, and a name belongs to a whole checkpoint. Leaving the context waits for a save under
-    way.
+    Orbax does so. What is added are checksums: the first process, which finishes what all have
+    written, writes the SHA-256 of every file before a checkpoint gets its name, or in a bucket its
+    commit_success.txt. So a kill or a full disk leaves the earlier checkpoints as they were, a
+    name belongs to a whole one, and one damaged since is noticed: it is moved out of the way, and
+    a line on stderr tells.
+
+    Leaving the context waits for a save under way.
+
+    Args:
+      keep: how many of the last to keep.
+      best: the metric whose best checkpoint to keep besides, if any; see `LOWER_IS_BETTER`.
+
+    Raises:
+      UserError: there are checkpoints, and all are damaged.
     """
 
-    def __init__(self, workdir: Path, keep: int):
-        self._folder = workdir.absolute() / "checkpoints"
-        self._keep = keep
-        self._orbax = ocp.StandardCheckpointer()
-        self._background = ThreadPoolExecutor(1, "checkpoint")
-        self._saving: Future[None] | None = None
-        if distributed.is_first():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for unfinished in self._folder.glob(f"*{_UNFINISHED}*"):
-                shutil.rmtree(unfinished)
+    def __init__(self, workdir: disk.AnyPath, keep: int, best: str = ""):
+        self._folder = disk.resolve(workdir) / "checkpoints"
+        self._best = best
+        self._newest = distributed.of_first(self._prepare() if distributed.is_first() else 0)
+        last = LatestN(keep)
+        self._orbax = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=AnyPreservationPolicy(
+                    [last, BestN(get_metric_fn=self._quality, n=1)] if best else [last]
+                ),
+                best_fn=self._quality if best else None,
+                cleanup_tmp_directories=True,
+                save_root_metadata=False,
+                temporary_path_class=_InBucket if disk.in_bucket(self._folder) else _OnDisk,
+                async_options=ocp.AsyncOptions(barrier_sync_fn=_wait_unless_failed),
+            ),
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -53,125 +77,224 @@ class Checkpoints:
             if kind is None:
                 raise
         finally:
-            self._background.shutdown()
             self._orbax.close()
 
-    def save(self, step: int, state: TrainState) -> None:
-        """Starts saving; a UserError if this save or the one before it can't be written."""
+    def save(
+        self, step: int, state: TrainState, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Starts saving.
+
+        Args:
+          metrics: of this step, with the one called `best`; None where they were not measured.
+
+        Raises:
+          UserError: this save or the one before it can't be written, or no metric is `best`.
+        """
+        if self._best and metrics is not None and self._best not in metrics:
+            raise UserError(
+                f"config.checkpoint.best is {self._best!r}, expected one of {', '.join(metrics)}"
+            )
         self._wait()
-        if distributed.is_first():
+        if distributed.is_first() and not disk.in_bucket(self._folder):
             needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
             free = shutil.disk_usage(self._folder).free
             if free < needed:
                 room = f"it takes {needed / 2**20:,.1f} MiB, {free / 2**20:,.1f} MiB are free"
                 raise self._write_error(OSError(room))
+        content = ocp.args.Composite(**{_STATE: ocp.args.StandardSave(state)})
         try:
-            self._orbax.save(self._unfinished(step), state)
-        except _WRITE_ERRORS as error:
+            self._orbax.save(step, args=content, metrics=dict(metrics or {}), force=True)
+        except _write_errors() as error:
             raise self._write_error(error) from error
-        self._saving = self._background.submit(self._finish, step)
 
     def restore_newest(self, like: TrainState) -> TrainState | None:
-        """The newest state that is as it was written, placed as `like` is; None if none was saved.
+        """The newest state that is as it was written, placed as `like` is; None if none is."""
+        return self._restore(self._newest, like)
 
-        Those damaged are moved out of the way, and a line on stderr tells. A UserError if all are.
-        """
-        step = distributed.of_first(self._newest_whole() if distributed.is_first() else 0)
+    def restore_best(self, like: TrainState) -> TrainState | None:
+        """As `restore_newest`, the best kept; None if none was measured."""
+        self._wait()
+        best = 0
+        if distributed.is_first():
+            qualities = {step: self._quality(self._orbax.metrics(step)) for step in self._steps()}
+            measured = [step for step, quality in qualities.items() if quality > -math.inf]
+            ranked = sorted(measured, key=lambda step: (qualities[step], step), reverse=True)
+            best = self._first_whole(ranked, "the best of the others is of step")
+        best = distributed.of_first(best)
+        self._orbax.reload()  # without those set aside
+        return self._restore(best, like)
+
+    def _restore(self, step: int, like: TrainState) -> TrainState | None:
         if not step:
             return None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        folder = self._folder / str(step)
+        state = folder / _STATE
         try:
-            return self._orbax.restore(self._folder / str(step), abstract)
-        except (OSError, ValueError, KeyError) as error:
+            return ocp.StandardCheckpointHandler().restore(
+                state if state.exists() else folder,  # of an earlier version
+                args=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)),
+            )
+        except disk.errors(ValueError, KeyError) as error:
             raise UserError(
-                f"{self._folder / str(step)}: checkpoint can't be read ({reason(error)}), though "
-                "it is as it was written; go on with the version that wrote it, or start again in "
-                "another --workdir"
+                f"{folder}: checkpoint can't be read ({reason(error)}), though it is as it was "
+                "written; go on with the version that wrote it, or start again in another --workdir"
             ) from error
 
-    def _finish(self, step: int) -> None:
-        self._orbax.wait_until_finished()
-        if not distributed.is_first():
-            return
-        unfinished = self._unfinished(step)
-        write_whole(unfinished / _CHECKSUMS, json.dumps(_checksums(unfinished), indent=2))
-        unfinished.rename(self._folder / str(step))
-        for old in self._steps()[: -self._keep]:
-            shutil.rmtree(self._folder / str(old))
+    def _quality(self, metrics: Mapping[str, float] | None) -> float:
+        """The higher the better; -inf where nothing was measured."""
+        value = (metrics or {}).get(self._best, math.nan)
+        if math.isnan(value):
+            return -math.inf
+        return -value if any(part in self._best for part in LOWER_IS_BETTER) else value
 
     def _wait(self) -> None:
-        if self._saving:
-            saving, self._saving = self._saving, None
-            try:
-                saving.result()
-            except _WRITE_ERRORS as error:
-                raise self._write_error(error) from error
+        try:
+            self._orbax.wait_until_finished()
+        except _write_errors() as error:
+            raise self._write_error(error) from error
 
-    def _newest_whole(self) -> int:
-        """The step to go on from, 0 where there is no checkpoint."""
+    def _prepare(self) -> int:
+        """Tidies up; returns the step to go on from, 0 where there is no checkpoint."""
+        for unfinished in self._folder.glob("*.unfinished*"):  # of an earlier version
+            unfinished.rmtree()
+        newest = self._first_whole(reversed(self._steps()), "training goes on from step")
+        # Orbax reads them of all.
+        for step in self._steps() if newest and self._best else []:
+            if damage := _damage(self._folder / str(step), lambda name: name.startswith(_METRICS)):
+                self._set_aside({step: damage}, f"training goes on from step {newest}")
+        return newest
+
+    def _first_whole(self, steps: Iterable[int], then: str) -> int:
+        """The first undamaged one, 0 where there is none at all; sets aside those before it."""
         damaged: dict[int, str] = {}
-        for step in reversed(self._steps()):
+        for step in steps:
             damage = _damage(self._folder / str(step))
             if damage is None:
-                self._set_aside(damaged, step)
+                self._set_aside(damaged, f"{then} {step}")
                 return step
             damaged[step] = damage
         if damaged:
-            newest = max(damaged)
+            first = next(iter(damaged))
             raise UserError(
-                f"{self._folder}: no checkpoint can be read (of step {newest}, "
-                f"{damaged[newest]}); put a copy back, or start again in another --workdir"
+                f"{self._folder}: no checkpoint can be read (of step {first}, {damaged[first]}); "
+                "put a copy back, or start again in another --workdir"
             )
         return 0
 
-    def _set_aside(self, damaged: Mapping[int, str], whole: int) -> None:
+    def _set_aside(self, damaged: Mapping[int, str], then: str) -> None:
         for step, damage in damaged.items():
             path = self._folder / str(step)
             aside = path.with_name(path.name + _DAMAGED)
-            shutil.rmtree(aside, ignore_errors=True)
+            aside.rmtree(missing_ok=True)
             path.rename(aside)
             print(
-                f"{path}: checkpoint is damaged ({damage}) and now {aside.name}; training goes on "
-                f"from step {whole}",
+                f"{path}: checkpoint is damaged ({damage}) and now {aside.name}; {then}",
                 file=sys.stderr,
             )
 
     def _steps(self) -> list[int]:
-        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdigit())
-
-    def _unfinished(self, step: int) -> Path:
-        return self._folder / f"{step}{_UNFINISHED}"
+        return _steps(self._folder)
 
     def _write_error(self, error: Exception) -> UserError:
         kept = self._steps()
         state = f"step {max(kept)} is safe" if kept else "none was written before"
+        make_room = "" if disk.in_bucket(self._folder) else "make room and "
         return UserError(
-            f"{self._folder}: checkpoint can't be written ({reason(error)}); {state}; make room "
-            "and run the same command again"
+            f"{self._folder}: checkpoint can't be written ({reason(error)}); {state}; {make_room}"
+            "run the same command again"
         )
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a checkpoint, by its path there."""
+class _OnDisk(atomicity.AtomicRenameTemporaryPath):
+    """How a checkpoint on a disk gets its name: with its checksums, by renaming its folder."""
+
+    async def finalize(self) -> None:
+        if not _is_step(self.get_final().name):  # the state's folder in it
+            return await super().finalize()
+        await asyncio.to_thread(_write_checksums, self)
+        self.get().rename(self.get_final())
+
+
+class _InBucket(atomicity.CommitFileTemporaryPath):
+    """How a checkpoint in a bucket becomes one: by commit_success.txt, after its checksums."""
+
+    async def finalize(self) -> None:
+        if _is_step(self.get_final().name):
+            await asyncio.to_thread(_write_checksums, self)
+            self._checkpoint_metadata_store = None  # or Orbax changes what they are of
+        await super().finalize()
+
+
+def _write_checksums(checkpoint: atomicity.TemporaryPathBase) -> None:
+    folder, store = checkpoint.get(), checkpoint._checkpoint_metadata_store
+    if store:
+        store.wait_until_finished()
+    (folder / _CHECKSUMS).write_text(json.dumps(_checksums(folder), indent=2))
+
+
+def _wait_unless_failed(key: str, timeout_ms: int) -> None:
+    """Waits for all processes, unless this one's save has failed: they may wait for it, too."""
+    if error := sys.exception():
+        raise error
+    ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
+
+
+def _write_errors() -> tuple[type[Exception], ...]:
+    """A full disk, as Orbax and TensorStore say it."""
+    return disk.errors(ValueError, RuntimeError)
+
+
+def _is_step(name: str) -> bool:
+    return name.isdecimal()
+
+
+def _steps(folder: epath.Path) -> list[int]:
+    """Of the checkpoints that were finished, ascending."""
+    if not folder.exists():
+        return []
+    kind = _InBucket if disk.in_bucket(folder) else _OnDisk
+    return sorted(
+        int(path.name)
+        for path in folder.iterdir()
+        if _is_step(path.name) and ocp.path.step.is_path_finalized(path, temporary_path_cls=kind)
+    )
+
+
+def _checksums(
+    folder: epath.Path, wanted: Callable[[str], bool] = lambda _: True
+) -> dict[str, str]:
+    """SHA-256 of the files in a checkpoint, by their paths there."""
     found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
+    for path in _files(folder):
+        name = path.relative_to(folder).as_posix()
+        if wanted(name):
             with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[path.relative_to(folder).as_posix()] = digest
-    return found
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return dict(sorted(found.items()))
 
 
-def _damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, in a few words; None where nothing is."""
+def _files(folder: epath.Path) -> Iterator[epath.Path]:
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path
+
+
+def _damage(folder: epath.Path, wanted: Callable[[str], bool] = lambda _: True) -> str | None:
+    """What is wrong with a checkpoint's files, in a few words; None where nothing is."""
+    # A bucket that can't be read says nothing of what is in it.
+    unreadable = FileNotFoundError if disk.in_bucket(folder) else OSError
     try:
         expected = json.loads((folder / _CHECKSUMS).read_text())
-        found = _checksums(folder)
+        found = _checksums(folder, wanted)
     except ValueError:
         return f"{_CHECKSUMS} is no JSON"
-    except OSError as error:
-        return f"{Path(error.filename or folder).name}: {reason(error)}"
+    except unreadable as error:
+        return f"{PurePath(error.filename or folder).name}: {reason(error)}"
     for name, digest in expected.items():
+        if not wanted(name):
+            continue
         if name not in found:
             return f"{name} is missing"
         if found[name] != digest:
@@ -179,29 +302,35 @@ def _damage(folder: Path) -> str | None:
     return None
 
 
-def claim_workdir(workdir: Path, run: Mapping[str, Any]) -> None:
-    """The first process writes `config.json` into a new workdir; all compare theirs with it.
+def claim_workdir(workdir: epath.Path, run: Mapping[str, Any]) -> None:
+    """Compares `config.json` in the workdir with this run's, which replaces it before the first
+    checkpoint: a workdir belongs to a config from then on.
 
     Args:
       run: the config, and under "inputs" what made features and tokens.
 
     Raises:
       UserError: another run is there, or this process has other settings than the first, or does
-        not see its files.
+        not see its files, or they can't be written.
     """
     path = workdir / "config.json"
     ours = json.dumps(run, indent=2, sort_keys=True)
-    if distributed.is_first() and not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_whole(path, ours)
-    distributed.wait_for_all("workdir")
-    if not path.exists():
+    try:
+        if distributed.is_first() and not _is_trained(workdir):
+            workdir.mkdir(parents=True, exist_ok=True)
+            (workdir / "clusters").rmtree(missing_ok=True)  # of other settings, maybe
+            disk.write_whole(path, ours)
+        distributed.wait_for_all("workdir")
+        theirs_text = path.read_text() if path.exists() else None
+    except disk.errors() as error:
+        raise UserError(f"{workdir}: can't be written ({reason(error)})") from error
+    if theirs_text is None:
         raise UserError(
             f"{workdir}: process {jax.process_index()} does not see the first one's files; "
             "--workdir must be a folder that all processes share"
         )
     try:
-        theirs = _flatten(json.loads(path.read_text()))
+        theirs = _flatten(json.loads(theirs_text))
     except ValueError:
         raise UserError(f"{path}: is damaged; delete it if the workdir is this run's") from None
     mine = _flatten(json.loads(ours))
@@ -218,6 +347,13 @@ def claim_workdir(workdir: Path, run: Mapping[str, Any]) -> None:
             f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, now it is "
             f"{mine.get(name)!r}{more}; use another --workdir or the old values"
         )
+
+
+def _is_trained(workdir: epath.Path) -> bool:
+    """Whether a checkpoint was ever finished there."""
+    folder = workdir / "checkpoints"
+    damaged = folder.exists() and any(path.name.endswith(_DAMAGED) for path in folder.iterdir())
+    return damaged or bool(_steps(folder))
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,22 +7,29 @@ word.
 
 import atexit
 import contextlib
+import dataclasses
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src.clusters import ClusterEnv  # what jax.distributed asks; it has no public name
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vtmask.errors import UserError
+from vtmask.training.preemption import Preempted
 
 HEARTBEAT_TIMEOUT = 30  # seconds without a sign of life after which a process counts as dead
+_MOST_WAIT = 600  # seconds for others to start
+_TELL_AFTER, _TELL_EVERY = 5, 30  # seconds
 _SETTINGS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _TRANSPORTS = ("Gloo", "NCCL", "coordination service", "CoordinationService", "Timed out while")
 _LOST = (
@@ -46,30 +53,30 @@ def start() -> Iterator[None]:
     Elsewhere the environment tells: JAX_COORDINATOR_ADDRESS, the first process's HOST:PORT,
     JAX_NUM_PROCESSES and JAX_PROCESS_ID. Where neither is so, this process is alone.
 
-    When one process ends before its time, all others end within a minute, with one line that says
-    what to do.
+    While it waits for others, it says so. When one process ends before its time, all others end
+    within a minute, with one line that says what to do.
 
     Raises:
       UserError: the environment tells but a part, or what can't be.
     """
+    cluster = _find_cluster()
+    if cluster is None:
+        yield
+        return
     watcher = subprocess.Popen(
         [sys.executable, "-IS", "-c", _LAST_WORD, _LOST],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is not for it
     )
-    joined = False
+    preempted: Preempted | None = None
     try:
-        joined = _join()
-    finally:
-        if not joined:
-            watcher.communicate(b"said")
-    if not joined:
-        yield
-        return
-    try:
+        _join(cluster)
         wait_for_all("start")
         _connect()
-        yield
+        try:
+            yield
+        except Preempted as error:  # as all of them are
+            preempted = error
         wait_for_all("the end")
     except BaseException as error:
         atexit.register(_leave)
@@ -79,6 +86,8 @@ def start() -> Iterator[None]:
         watcher.communicate(b"said")
         raise
     watcher.communicate(b"said")
+    if preempted:
+        raise preempted
 
 
 def is_first() -> bool:
@@ -114,32 +123,79 @@ def on_host(tree: Any) -> Any:
     return jax.tree.map(whole, tree)
 
 
-def _join() -> bool:
-    """Whether there are other processes, which this one has joined."""
+@dataclasses.dataclass(frozen=True)
+class _Cluster:
+    """Who trains: the first process's HOST:PORT, how many there are, which one this is, and the
+    devices that it may see, None for all."""
+
+    address: str
+    count: int
+    process: int
+    devices: Sequence[int] | None
+
+
+def _find_cluster() -> _Cluster | None:
+    """What the environment tells, or JAX finds of a cluster; None where this process is alone."""
     told = {name: os.environ[name] for name in _SETTINGS if name in os.environ}
-    numbers = {name: value for name, value in told.items() if name != _SETTINGS[0]}
-    for name, value in numbers.items():
-        if not value.isdecimal():
-            raise UserError(f"{name} is {value!r}, expected a whole number")
+    for name in _SETTINGS[1:]:
+        if name in told and not told[name].isdecimal():
+            raise UserError(f"{name} is {told[name]!r}, expected a whole number")
+    address = told.get(_SETTINGS[0])
+    if address is not None and not re.fullmatch(r".+:\d+", address):
+        raise UserError(f"{_SETTINGS[0]} is {address!r}, expected HOST:PORT, such as host0:1234")
     count, process = (int(told[name]) if name in told else None for name in _SETTINGS[1:])
-    if len(told) == len(_SETTINGS):
-        print(f"process {process}: waits for all {count} at {told[_SETTINGS[0]]}", file=sys.stderr)
-    jax.config.update("jax_enable_preemption_service", False)  # or SIGTERM would not end a process
+    found = ClusterEnv.auto_detect_unset_distributed_params(
+        address, count, process, None, None, _MOST_WAIT
+    )
+    if not told and found[0] is None:
+        return None
+    if None in found[:3]:
+        missing = [name for name, value in zip(_SETTINGS, found, strict=False) if value is None]
+        raise UserError(
+            f"{' and '.join(told)}: without {' and '.join(missing)}. Set all of "
+            f"{', '.join(_SETTINGS)}"
+        )
+    address, count, process, devices = found[:4]
+    assert address is not None and count is not None and process is not None
+    cluster = _Cluster(address, count, process, devices)
+    if not 0 <= cluster.process < cluster.count:
+        raise UserError(
+            f"{_SETTINGS[2]} is {cluster.process}, expected less than {_SETTINGS[1]}, "
+            f"which is {cluster.count}"
+        )
+    return cluster if cluster.count > 1 else None
+
+
+def _join(cluster: _Cluster) -> None:
+    """Waits until all processes are there."""
+    joined = threading.Event()
+    threading.Thread(target=_tell_of_waiting, args=(cluster, joined), daemon=True).start()
+    jax.config.update("jax_enable_preemption_service", False)  # see vtmask.training.preemption
     try:
         jax.distributed.initialize(
-            num_processes=count,
-            process_id=process,
+            cluster.address,
+            cluster.count,
+            cluster.process,
+            cluster.devices,
+            initialization_timeout=_MOST_WAIT,
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
         )
-    except ValueError as error:
-        if not told and "coordinator_address should be defined" in str(error):
-            return False  # JAX found no cluster
-        if not told:
-            raise
-        raise UserError(
-            f"{' and '.join(told)}: {error} Set all of {', '.join(_SETTINGS)}"
-        ) from error
-    return jax.process_count() > 1
+    finally:
+        joined.set()
+
+
+def _tell_of_waiting(cluster: _Cluster, joined: threading.Event) -> None:
+    """Says for whom this process waits, soon and then again and again."""
+    start = "start them with srun" if "SLURM_JOB_ID" in os.environ else "start the others, too"
+    begun, pause = time.monotonic(), _TELL_AFTER
+    while not joined.wait(pause):
+        pause = _TELL_EVERY
+        others = f"{cluster.count - 1} of {cluster.count} processes at {cluster.address}"
+        print(
+            f"process {cluster.process}: waits for {others}; {start} "
+            f"({time.monotonic() - begun:.0f} s of {_MOST_WAIT} s)",
+            file=sys.stderr,
+        )
 
 
 def _connect() -> None:

@@ -5,7 +5,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -14,12 +13,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from vtmask import disk
 from vtmask.errors import UserError
 from vtmask.models import AnyModel
-from vtmask.training import distributed, sharding
+from vtmask.training import distributed, preemption, sharding
 from vtmask.training.checkpoints import Checkpoints, claim_workdir
 from vtmask.training.metrics import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
+from vtmask.training.preemption import Preempted
 from vtmask.training.step import (
     Metrics,
     Params,
@@ -27,6 +28,8 @@ from vtmask.training.step import (
     initial_state,
     make_train_step,
 )
+
+Validation = Callable[[Params], dict[str, float]]
 
 AHEAD = 2  # batches on the devices besides that of the step
 
@@ -58,25 +61,36 @@ class ParamsDependent(Protocol):
 
 
 def train(
-    config: ConfigDict, workdir: Path, model: AnyModel, task: Task, batches: Batches, params: Params
+    config: ConfigDict,
+    workdir: disk.AnyPath,
+    model: AnyModel,
+    task: Task,
+    batches: Batches,
+    params: Params,
+    validation: Validation | None = None,
 ) -> Params:
     """Trains from `params`, or resumes from the workdir's newest checkpoint.
 
     Args:
       config: a recipe of `configs/`; here `batch_size`, `microbatches`, `num_steps`, `seed`,
-        `optim`, `sharding`, `log_every` and `checkpoint` are read, and of `model` what has to
-        divide among devices.
-      workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/.
+        `optim`, `sharding`, `log_every`, `eval_every` and `checkpoint` are read, and the sizes of
+        `model` that have to divide among devices.
+      workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/; a folder or a
+        gs:// address.
       params: where a run starts that has no checkpoint.
+      validation: figures of the parameters, measured every `eval_every` steps and at the end; None
+        measures none. It has no effect on the parameters.
 
     Returns:
-      The final parameters, the same to the bit whether or not the run was interrupted; whole in
-      each process.
+      The final parameters or, if `checkpoint.best` is set, the best. They are the same to the bit
+      whether or not the run was interrupted, and complete in each process.
 
     Raises:
       UserError: the workdir is another config's, no checkpoint of it can be read, one can't be
         written, or the loss is not finite.
+      Preempted: SIGTERM or Ctrl-C came; the step at hand was finished and saved.
     """
+    workdir = disk.resolve(workdir)
     claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
     mesh = sharding.make_mesh(config.sharding.model)
     sharding.require_even_parts(config, mesh)
@@ -88,7 +102,9 @@ def train(
     )
     state = initial_state(params, optimizer, mesh, fsdp)
     with contextlib.ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep))
+        stop = stack.enter_context(preemption.watch())
+        best = config.checkpoint.get("best", "")
+        checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep, best))
         state = checkpoints.restore_newest(state) or state
         start = int(state.step)
         if start and distributed.is_first():
@@ -96,6 +112,8 @@ def train(
         curves = Curves(batches, config.batch_size)
         if distributed.is_first():
             curves.writer = stack.enter_context(MetricWriter(workdir, start))
+
+        validator = Validator(validation, config.eval_every, config.num_steps, curves.writer)
 
         def params_now() -> Params:
             return state.params
@@ -109,7 +127,10 @@ def train(
             disable=not distributed.is_first(),
         )
         program: jax.stages.Compiled | None = None
+        done = saved = start
         for step in steps:
+            if stop.stops_before(step):
+                break
             batch = feed.take()
             if program is None:
                 steps.set_postfix_str("compiling")
@@ -119,12 +140,58 @@ def train(
             feed.fill()
             curves.add(step, metrics)
             done = step + 1
+            figures = validator.figures(done, state.params)
             save = done % config.checkpoint.every == 0 or done == config.num_steps
+            save = save or bool(best and figures)
             if save or done % config.log_every == 0:
                 steps.set_postfix(loss=f"{curves.write(done)['loss']:.3f}", refresh=False)
+            elif done == start + 2 and (loss := curves.last_loss()) is not None:  # no mean yet
+                steps.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if save:
-                checkpoints.save(done, state)
+                curves.flush()
+                checkpoints.save(done, state, figures)
+                saved = done
+        if done > saved:  # stopped between two checkpoints
+            curves.write(done)
+            curves.flush()
+            checkpoints.save(done, state)
+        if best and done == config.num_steps:
+            state = checkpoints.restore_best(state) or state
+    if done < config.num_steps:
+        if distributed.is_first():
+            print(
+                f"{workdir}: stopped by a signal; step {done} is saved, and the same command goes "
+                "on from there",
+                file=sys.stderr,
+            )
+        raise Preempted
     return distributed.on_host(state.params)
+
+
+class Validator:
+    """Measures the parameters every few steps and writes the figures, if it has a writer.
+
+    Every process measures by itself, on one of its devices, so that none waits for another.
+    """
+
+    def __init__(
+        self, validation: Validation | None, every: int, num_steps: int, writer: MetricWriter | None
+    ):
+        self._validation, self._every, self._num_steps = validation, every, num_steps
+        self._writer = writer
+
+    def figures(self, done: int, params: Params) -> dict[str, float] | None:
+        """The figures of the parameters after `done` steps; None if none are due."""
+        due = done == self._num_steps or (self._every and done % self._every == 0)
+        if self._validation is None or not due:
+            return None
+        since = time.perf_counter()
+        figures = self._validation(distributed.on_host(params))
+        figures = {f"validation/{name}": value for name, value in figures.items()}
+        if self._writer:
+            seconds = time.perf_counter() - since
+            self._writer.write(done, figures | {"validation/seconds": seconds})
+        return figures
 
 
 class Feed:
@@ -175,6 +242,15 @@ class Curves:
         if self._pending:
             jax.block_until_ready(self._pending[-1][1])
         self._pending.append((step, metrics))
+
+    def last_loss(self) -> float | None:
+        """Of the last step that `add` has waited for; None where its mean is written."""
+        return float(self._pending[-2][1]["loss"]) if self._pending[1:] else None
+
+    def flush(self) -> None:
+        """Makes sure that what was written stays."""
+        if self.writer:
+            self.writer.flush()
 
     def write(self, done: int) -> dict[str, float]:
         """Writes and returns means since the last call; a UserError at the first NaN."""

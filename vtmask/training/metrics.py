@@ -2,16 +2,21 @@
 
 import contextlib
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from etils import epath
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from vtmask.disk import write_whole
+from vtmask import disk
 from vtmask.errors import UserError, reason
+
+COPY_EVERY = 60  # seconds
 
 
 class MetricWriter:
@@ -20,17 +25,25 @@ class MetricWriter:
     What a killed run wrote of steps after `start_step`, a resumed one writes again: those lines are
     dropped from the file, and TensorBoard is told to forget those events. A UserError where the
     files can't be written.
+
+    Nothing can be appended to files in a bucket. They are written on this machine and copied at
+    every checkpoint, every `COPY_EVERY` seconds and at the end.
     """
 
-    def __init__(self, folder: Path, start_step: int):
-        self._path = folder / "metrics.jsonl"
+    def __init__(self, folder: disk.AnyPath, start_step: int):
+        self._folder = disk.resolve(folder)
+        self._path = self._folder / "metrics.jsonl"
         with self._told():
             lines = read_metrics(self._path) if self._path.exists() else []
             kept = [line for line in lines if line["step"] <= start_step]
-            if kept != lines or not lines:
-                write_whole(self._path, "".join(json.dumps(line) + "\n" for line in kept))
-            self._lines = self._path.open("a")
-            self._events = EventFileWriter(str(folder / "tensorboard"))
+            copies = disk.in_bucket(self._folder)
+            self._local = Path(tempfile.mkdtemp() if copies else self._folder)
+            path = self._local / self._path.name
+            if kept != lines or not lines or copies:
+                disk.write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
+            self._lines = path.open("a")
+            self._events = EventFileWriter(str(self._local / "tensorboard"))
+            self._copied = time.monotonic()
         session = SessionLog(status=SessionLog.START)
         self._events.add_event(Event(step=start_step + 1, session_log=session))
 
@@ -41,6 +54,9 @@ class MetricWriter:
         with self._told():
             self._lines.close()
             self._events.close()
+            self._copy()
+        if disk.in_bucket(self._folder):
+            shutil.rmtree(self._local)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         with self._told():
@@ -50,19 +66,36 @@ class MetricWriter:
         self._events.add_event(
             Event(step=step, wall_time=time.time(), summary=Summary(value=values))
         )
+        if time.monotonic() > self._copied + COPY_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Makes sure that all is where it belongs, as it must be before its step is saved."""
+        with self._told():
+            self._events.flush()
+            self._copy()
+
+    def _copy(self) -> None:
+        if disk.in_bucket(self._folder):
+            for path in self._local.rglob("*"):
+                if path.is_file():
+                    disk.write_whole(
+                        self._folder / path.relative_to(self._local), path.read_bytes()
+                    )
+            self._copied = time.monotonic()
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except disk.errors() as error:
             raise UserError(
                 f"{self._path}: curves can't be written ({reason(error)}); make room and run the "
                 "same command again"
             ) from error
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path | epath.Path) -> list[dict[str, float]]:
     """The lines of a `metrics.jsonl`; a last line cut short by a kill is left out."""
     lines = path.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -13,16 +13,16 @@ import importlib.util
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
+from etils import epath
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from vtmask.disk import write_whole
+from vtmask import disk
 from vtmask.errors import UserError, check_choice
 from vtmask.inputs.pipeline import Batch, TrainingBatches
 from vtmask.models import AnyModel
@@ -48,7 +48,7 @@ class RetrievalAugmented:
     batches: TrainingBatches
     model: AnyModel
     task: Retrieval
-    workdir: Path
+    workdir: disk.AnyPath
     clips_per_video: int = 8
     index: str = "exact"
 
@@ -124,7 +124,7 @@ class RetrievalAugmented:
         """The videos of a step's global batch, for error messages; its epoch must have begun."""
         epoch, done = divmod(step, self.steps_per_epoch)
         dataset = self.batches.datasets[0]
-        return [dataset[index]["video_id"] for index in np.load(self._path(epoch))[done].tolist()]
+        return [dataset[index]["video_id"] for index in _load(self._path(epoch))[done].tolist()]
 
     def _read_clusters(self, epoch: int) -> np.ndarray | None:
         """Numbers of the videos of each batch of an epoch, int64 [steps_per_epoch, videos], as the
@@ -132,7 +132,7 @@ class RetrievalAugmented:
         path, order = self._path(epoch), np.full(self._shape, -1)
         if distributed.is_first() and path.exists():
             try:
-                found = np.load(path)
+                found = _load(path)
                 fits = found.shape == self._shape and found.max() < self.num_videos
             except (ValueError, EOFError):  # damaged
                 fits = False
@@ -153,9 +153,9 @@ class RetrievalAugmented:
         order = _of_first_host(draw_clusters(videos, *self._shape, rng, self.index))
         if distributed.is_first():
             path, content = self._path(epoch), io.BytesIO()
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             np.save(content, order)
-            write_whole(path, content.getvalue())
+            disk.write_whole(path, content.getvalue())
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -205,8 +205,12 @@ class RetrievalAugmented:
 
         return jax.jit(embed)
 
-    def _path(self, epoch: int) -> Path:
-        return self.workdir / "clusters" / f"epoch-{epoch:05d}.npy"
+    def _path(self, epoch: int) -> epath.Path:
+        return disk.resolve(self.workdir) / "clusters" / f"epoch-{epoch:05d}.npy"
+
+
+def _load(path: epath.Path) -> np.ndarray:
+    return np.load(io.BytesIO(path.read_bytes()))
 
 
 def _of_first_host(order: np.ndarray) -> np.ndarray:

@@ -1,0 +1,92 @@
+"""Ends a run before its time, at the same step in all processes.
+
+A pod's maintenance, Slurm's time limit and Kubernetes' eviction send SIGTERM, some seconds before
+they kill; Ctrl-C sends SIGINT. The signal may reach one process of many, at any moment.
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax._src import distributed as jax_distributed  # its key-value store has no public name
+
+EXIT_CODE = os.EX_TEMPFAIL  # 75: start me again
+_POLL = 1.0  # seconds
+_TIMEOUT = 60_000  # milliseconds
+_runs = itertools.count()  # a program may train several times
+
+
+class Preempted(SystemExit):
+    """Ends the program with `EXIT_CODE`: the run was saved, and the same command goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(EXIT_CODE)
+
+
+class Preemption:
+    """Says when to stop; `watch` makes it.
+
+    As soon as one process has a signal, all tell each other the step that they have begun, and
+    stop before the one after the latest of these. So no step takes communication for it.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.over = threading.Event(), threading.Event()
+        self._key = f"vtmask/begun/{next(_runs)}/"
+        self._lock = threading.Lock()  # held while processes agree: none begins another step
+        self._begun = -1
+        self._end: int | None = None
+
+    def stops_before(self, step: int) -> bool:
+        """Whether to stop instead of beginning a step; to be called before every one."""
+        with self._lock:
+            if self._end is None and self.asked.is_set() and jax.process_count() == 1:
+                self._end = step
+            self._begun = step
+            return self._end is not None and step >= self._end
+
+    def agree(self) -> None:
+        """Waits until any process has a signal or is done; then finds the step to stop before."""
+        store: Any = jax_distributed.global_state.client
+        while not (self.over.wait(_POLL) or self.asked.is_set()):
+            if store.key_value_dir_get(self._key):
+                break
+        with self._lock:
+            store.key_value_set(f"{self._key}{jax.process_index()}", str(self._begun))
+            if not self.over.is_set():
+                keys = [f"{self._key}{process}" for process in range(jax.process_count())]
+                begun = [int(store.blocking_key_value_get(key, _TIMEOUT)) for key in keys]
+                self._end = 1 + max(begun)
+
+
+@contextlib.contextmanager
+def watch() -> Iterator[Preemption]:
+    """Takes SIGTERM and Ctrl-C as the wish to stop after the step at hand.
+
+    A second Ctrl-C ends the program at once. Outside of the main thread signals keep their meaning.
+    """
+    preemption = Preemption()
+
+    def ask(*_: object) -> None:
+        preemption.asked.set()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    thread = threading.Thread(target=preemption.agree, daemon=True)
+    if jax.process_count() > 1:
+        thread.start()
+    try:
+        yield preemption
+    finally:
+        preemption.over.set()
+        if thread.ident:
+            thread.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
