@@ -13,8 +13,8 @@ import matplotlib.colors
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-INK = "#1d2430"  # of what should be read in a plot; light where the page is dark
-COLOURS = ("#2f7de1", "#e0700f")  # of two things that are compared; seen on both pages
+INK = "#1d2430"  # text and axes of a plot; replaced by a light colour on dark pages
+COLOURS = ("#2f7de1", "#e0700f")  # of two things that are compared, on light and dark pages
 _DARK_INK = "#e6e9ef"
 _HUE = 210  # of the first colour [degrees]
 _TURN = 137.508  # from one to the next: the golden angle, which keeps neighbours apart
@@ -29,7 +29,7 @@ class Plot:
     dark: str
 
     def picture(self, alt: str) -> Markup:
-        """The HTML element; `alt` tells in words what the plot shows."""
+        """The HTML element; `alt` says in words what the plot shows."""
         return Markup(
             '<picture>\n<source media="(prefers-color-scheme: dark)" srcset="{}">\n'
             '<img src="{}" alt="{}">\n</picture>'
@@ -37,11 +37,11 @@ class Plot:
 
 
 def render(template: str, **values: Any) -> str:
-    """The page of a template that extends `page.html.j2`; texts among the values are escaped.
+    """Renders a template that extends `page.html.j2`; strings among the values are escaped.
 
     Args:
       template: its path from this folder.
-      values: what the template names, and `title`.
+      values: the template's variables, and `title`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -54,14 +54,14 @@ def render(template: str, **values: Any) -> str:
 
 
 def plot(figure: Figure) -> Plot:
-    """The figure with its axes in `INK`; equal figures give equal bytes."""
+    """Draws a figure, with axes in `INK`; equal figures give equal bytes."""
     for axes in figure.axes:
         axes.tick_params(which="both", colors=INK)
         axes.xaxis.label.set_color(INK)
         axes.yaxis.label.set_color(INK)
         axes.spines[:].set_color(INK)
     data = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "vtmask"}):  # else ids in the SVG are random
+    with matplotlib.rc_context({"svg.hashsalt": "vtmask"}):  # ids in the SVG are random otherwise
         figure.savefig(data, format="svg", transparent=True, metadata={"Date": None})
     light = data.getvalue()
     dark = light.replace(INK, _DARK_INK)
@@ -69,12 +69,12 @@ def plot(figure: Figure) -> Plot:
 
 
 def hue(index: int) -> float:
-    """The hue of the index-th of any number of things to tell apart, from 0, in degrees."""
+    """A hue in degrees for the index-th of any number of things; neighbours differ clearly."""
     return (_HUE + _TURN * index) % 360
 
 
 def colour(index: int) -> str:
-    """The colour of `hue(index)`, as bright as others, so that it stands out on both pages."""
+    """A colour for the index-th thing: `hue(index)`, readable on light and dark pages alike."""
     shades = [
         colorsys.hls_to_rgb(hue(index) / 360, percent / 100, 0.65) for percent in range(30, 80)
     ]

@@ -66,7 +66,7 @@ def test_retrieval_is_ordered_by_rank_then_by_margin() -> None:
         [f"text {i}" for i in (2, 1, 0, 3, 4)],
         [f"text {i}" for i in (11, 10, 9, 8, 7)],
     ]
-    assert groups[1].cards[0].note == "Right video ranks 12 of 12"
+    assert groups[1].cards[0].note == "The right video ranks 12 of 12"
 
 
 def test_retrieval_shows_the_right_video_wherever_it_ranks() -> None:
@@ -88,14 +88,14 @@ def test_retrieval_of_parts_of_videos_shows_the_part() -> None:
 def test_one_query_of_one_video() -> None:
     prediction = query(0, 1) | {"retrieved": [{"id": "v0", "score": 1.0}]}
     (group,) = cards.retrieval([prediction], file, {}, 1)
-    assert group.cards[0].note == "Right video ranks 1 of 1"
+    assert group.cards[0].note == "The right video ranks 1 of 1"
 
 
 def test_without_video_files_one_remark_is_made() -> None:
     predictions = [query(i, i + 1) for i in range(12)]
     groups = cards.retrieval(predictions, no_file, TEXTS, 12)
     assert not strips(groups)
-    remarks = [group.explanation.count("No video files are at hand") for group in groups]
+    remarks = [group.explanation.count("the data set has no video files") for group in groups]
     assert remarks == [1, 0]
     assert "No video files" not in cards.retrieval(predictions, file, {}, 12)[0].explanation
 
@@ -115,7 +115,7 @@ def test_questions_are_ordered_by_margin() -> None:
     groups = cards.question_answering(predictions, file)
     assert titles(groups) == [[f"v{i}" for i in (11, 10, 9, 8, 7)], [f"v{i}" for i in range(5)]]
     right, wrong = groups[0].cards[0], groups[1].cards[0]
-    assert (right.note, wrong.note) == ("Answered right", "Answered wrong")
+    assert (right.note, wrong.note) == ("Answered correctly", "Answered incorrectly")
     assert right.parts[0] == Strip(file("v11"))
     assert [(line.mark, line.note) for line in lines(right)] == [
         ("", ""),
@@ -130,7 +130,7 @@ def test_questions_are_ordered_by_margin() -> None:
 
 
 def test_questions_all_right_or_all_wrong() -> None:
-    for correct, note in ((0, "Answered right"), (1, "Answered wrong")):
+    for correct, note in ((0, "Answered correctly"), (1, "Answered incorrectly")):
         predictions = [question(i, [1.0, 0.0], correct) for i in range(7)]
         groups = cards.question_answering(predictions, file)
         assert [len(group.cards) for group in groups] == [5, 2]
@@ -228,7 +228,7 @@ def test_segments_join_equal_classes() -> None:
         [prediction], ["predicted", "best_name"], ["background", "pour", "stir"], file
     )
     (card,) = group.cards
-    assert card.note == "50.0 % of frames right"
+    assert card.note == "50.0 % of frames correct"
     assert timeline(card) == Timeline(
         3.0,
         {
@@ -288,7 +288,7 @@ def test_moments_show_those_that_rank_highest_and_those_of_the_annotators() -> N
         ("#3", ""),
         ("#20", "right"),
     ]
-    assert lines(card)[1].text == "0–10 s, which 2 of 3 annotators chose"
+    assert lines(card)[1].text == "0–10 s, chosen by 2 of 3 annotators"
     assert lines(card)[3].strip == Strip(file("v0"), 20, 30)
 
 

@@ -19,19 +19,19 @@ def test_heat_map_says_its_means() -> None:
     figure = figures.heat_map(np.eye(4))
     assert "The mean score is 1 for right pairs and 0.25 for all pairs." in figure.caption
     assert "4 texts against as many videos. The mean score is 1" in figure.alt
-    assert "Shown are" not in figure.caption
+    assert "The map shows" not in figure.caption
     assert len(svg(figure)) > 1000
 
 
 def test_heat_map_of_many_shows_some() -> None:
     figure = figures.heat_map(np.random.default_rng(0).standard_normal((600, 600)))
-    assert "Shown are 256 of the 600 texts" in figure.caption
+    assert "The map shows 256 of the 600 texts" in figure.caption
     assert len(svg(figure)) < 1e6
 
 
 def test_heat_map_of_some_of_the_pairs() -> None:
     figure = figures.heat_map(np.eye(4), total=900)
-    assert "Shown are 4 of the 900 texts" in figure.caption
+    assert "The map shows 4 of the 900 texts" in figure.caption
     assert "of 900 texts" in figure.alt
 
 
@@ -56,21 +56,28 @@ def test_recall_curve_of_few_or_many_candidates(candidates: int) -> None:
 def test_confusion_matrix_says_what_is_right_and_what_is_confused() -> None:
     counts = np.array([[6, 4, 0], [1, 9, 0], [0, 0, 0]])
     figure = figures.confusion_matrix(counts, ["background", "pour $5", "<stir>"])
-    told = "75.0 % are right; most often, 4 times, “background” was taken for “pour $5”."
-    assert told in figure.caption
-    assert told in figure.alt
-    assert "Shown are" not in figure.caption
+    summary = (
+        "75.0 % are correct; the most frequent confusion, 4 times, is “background” predicted as"
+    )
+    assert f"{summary} “pour $5”." in figure.caption
+    assert f"{summary} “pour $5”." in figure.alt
+    assert "The matrix shows" not in figure.caption
     assert len(svg(figure)) > 1000
 
 
 @pytest.mark.parametrize("counts", [np.diag([3, 4]), np.zeros((2, 2), int)])
 def test_confusion_matrix_without_a_confusion(counts: np.ndarray) -> None:
-    assert "no class was taken for another" in figures.confusion_matrix(counts, ["a", "b"]).caption
+    assert (
+        "no class was predicted as another" in figures.confusion_matrix(counts, ["a", "b"]).caption
+    )
 
 
 def test_confusion_matrix_without_a_right_one() -> None:
     figure = figures.confusion_matrix(np.array([[0, 2], [1, 0]]), ["a", "b"])
-    assert "0.0 % are right; most often, 2 times, “a” was taken for “b”" in figure.caption
+    assert (
+        "0.0 % are correct; the most frequent confusion, 2 times, is “a” predicted as “b”"
+        in figure.caption
+    )
 
 
 def test_confusion_matrix_of_many_classes_shows_the_most_frequent() -> None:
@@ -78,8 +85,8 @@ def test_confusion_matrix_of_many_classes_shows_the_most_frequent() -> None:
     counts[0, 99] = 500  # the most frequent true class
     names = [f"class {i}" for i in range(100)]
     figure = figures.confusion_matrix(counts, names)
-    assert "Shown are the 30 most frequent of 100 classes" in figure.caption
-    assert "“class 0” was taken for “class 99”" in figure.caption
+    assert "The matrix shows the 30 most frequent of 100 classes" in figure.caption
+    assert "“class 0” predicted as “class 99”" in figure.caption
     drawn = svg(figure)
     shown = {name for name in names if f"<!-- {name} -->" in drawn}
     assert shown == {"class 0"} | {f"class {i}" for i in range(71, 100)}
@@ -103,6 +110,20 @@ def test_training_curves_of_one_line() -> None:
     assert "The loss is 2 up to step 1." in figure.alt
 
 
+def test_training_curves_with_validation() -> None:
+    lines = [
+        {"step": 10, "loss": 3.0, "learning_rate": 0.1},
+        {"step": 10, "validation/loss": 2.5},
+        {"step": 20, "loss": 1.0, "learning_rate": 0.1, "validation/loss": 2.75},
+        {"step": 20, "validation/R@1": 0.5},
+    ]
+    figure = figures.training_curves(lines)
+    assert "The loss goes from 3 at step 10 to 1 at step 20" in figure.alt
+    assert "The validation loss was lowest at step 10, 2.5" in figure.alt
+    assert "<!-- validation -->" in svg(figure)
+    assert "validation" not in figures.training_curves([lines[0]]).alt
+
+
 def test_bars_are_ordered_and_tell_the_ends() -> None:
     figure = figures.bars({"a": 0.2, "b": 0.9, "c": 0.5}, {"b": (0.8, 1.0)}, "recall of a task")
     assert "highest for “b” (90.0 %) and lowest for “a” (20.0 %)" in figure.alt
@@ -120,7 +141,7 @@ def test_bars_of_one_value_without_an_interval() -> None:
 
 def test_bars_of_many_show_the_ends() -> None:
     figure = figures.bars({f"class {i:03}": i / 100 for i in range(100)}, {})
-    assert "Shown are the 20 highest and the 20 lowest of 100." in figure.caption
+    assert "The plot shows the 20 highest and the 20 lowest of 100." in figure.caption
     drawn = svg(figure)
     shown = [i for i in range(100) if f"<!-- class {i:03} -->" in drawn]
     assert shown == [*range(20), *range(80, 100)]

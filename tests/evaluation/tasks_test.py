@@ -192,7 +192,7 @@ def test_the_report_shows_the_predictions(every: Evaluated, tmp_path: Path) -> N
     assert report.number(column, found.metrics[row][column]) in page
     assert [group.heading.split()[0] for group in groups] == ["Best", "Worst"]
     assert all(group.heading in page for group in groups)
-    assert "No video files are at hand" not in page
+    assert "No frames are shown" not in page
 
 
 @pytest.mark.parametrize("every", ["demo_retrieval"], indirect=True)

@@ -1,4 +1,4 @@
-"""What evaluations have in common: examples through a model, and what comes out of it all."""
+"""What evaluations share: running a model on examples, and the result, `Evaluation`."""
 
 import contextlib
 import dataclasses
@@ -28,16 +28,16 @@ _PROGRESS_BARS = ContextVar("progress_bars", default=True)
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a model did on a split.
+    """The results of a model on a split.
 
     Attributes:
       metrics: rows of named figures, such as {"text to video": {"R@1": 0.42}}.
-      intervals: their 95 % bootstrap intervals over the split's examples, where there are any.
-      baselines: rows of the same figures, of what knows nothing of the video.
-      headline: row and column of the figures to show first.
+      intervals: 95 % bootstrap intervals over the split's examples, for some figures of `metrics`.
+      baselines: rows of the same figures for predictions that ignore the video.
+      headline: (row, column) of the figures to show first.
       explanation: what the figures mean.
       figures, groups: plots and examples for the report.
-      predictions: an example each, as they are saved for other people's scorers.
+      predictions: a JSON object for each example, for other scorers.
     """
 
     metrics: Table
@@ -53,9 +53,12 @@ class Evaluation:
 def records(dataset: Dataset, *fields: str) -> Iterator[Record]:
     """All records of a split, in order.
 
+    Args:
+      fields: that every record must have, besides "video_id" and "features", [features, size].
+
     Raises:
-      UserError: the data set lacks one of the fields, or a video has no features or one that is not
-        finite.
+      UserError: the data set lacks one of the fields, or a video has no features or features that
+        are not finite.
     """
     for index in range(dataset.num_records):
         record = dataset[index]
@@ -73,7 +76,7 @@ def records(dataset: Dataset, *fields: str) -> Iterator[Record]:
 
 
 def videos(dataset: Dataset) -> Callable[[str], Path | None]:
-    """The file of a video by its id; None where the data set has none."""
+    """A function from a video's id to its file, or to None if the data set has no file of it."""
     files = {record["video_id"]: record["video"] for record in records(dataset)}
     return lambda video_id: dataset.path / files[video_id] if files[video_id] else None
 
@@ -86,21 +89,27 @@ def apply(
     what: str,
     **options: Any,
 ) -> Iterator[Any]:
-    """What `method(model.module, **batch, **options)` gives for each example, in order.
+    """Runs a method of the model on examples.
 
     Args:
-      inputs: examples of equal shapes; they go through in batches of `batch_size`.
-      what: they are, for the progress bar.
+      method: called as `method(model.module, **batch, **options)`, with arrays [B, …]; returns
+        arrays [B, …].
+      inputs: examples of equal shapes, arrays without the batch axis.
+      batch_size: B; the last batch is filled up.
+      what: the examples are, for the progress bar.
       options: arrays that all batches share.
+
+    Yields:
+      The outputs for each example, without the batch axis, in order.
     """
 
     forward = _forward(method, model.module)
     with tqdm(desc=what, unit="", disable=not _PROGRESS_BARS.get()) as bar:
         for batch, count in examples.stack(inputs, batch_size):
-            found = jax.device_get(forward(model.params, batch, options))
+            outputs = jax.device_get(forward(model.params, batch, options))
             bar.update(count)
             for row in range(count):
-                yield jax.tree.map(lambda x, row=row: x[row], found)
+                yield jax.tree.map(lambda x, row=row: x[row], outputs)
 
 
 @functools.lru_cache(maxsize=64)
@@ -130,13 +139,21 @@ def embed_texts(
     texts: Iterable[Sequence[int] | np.ndarray],
     batch_size: int,
 ) -> np.ndarray:
-    """Embeddings [N, H] of texts' token ids; equal texts go through the model once."""
+    """Embeds texts; equal texts go through the model once.
+
+    Args:
+      method: as in `apply`, of `text` [B, T] and `text_mask` [B, T]; returns [B, H].
+      texts: token ids of each.
+
+    Returns:
+      float [texts, H].
+    """
     keys = [tuple(map(int, tokens)) for tokens in texts]
     unique = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     model_config = model.module.config
     inputs = (examples.text(model_config, np.array(key, np.int32)) for key in unique)
-    found = np.stack(list(apply(model, method, inputs, batch_size, "texts")))
-    return found[[unique[key] for key in keys]]
+    embeddings = np.stack(list(apply(model, method, inputs, batch_size, "texts")))
+    return embeddings[[unique[key] for key in keys]]
 
 
 def over_windows(
@@ -147,10 +164,18 @@ def over_windows(
     stride: int,
     **options: Any,
 ) -> Iterator[np.ndarray]:
-    """What `method(module, video, video_mask, **options)` gives for all frames of each video.
+    """Runs a method of the model on overlapping windows of every video and merges the outputs.
 
-    A window every `stride` frames goes through the model; where windows overlap their outputs are
-    merged as `vtmask.evaluation.windows` does: [features, …] a video, in order.
+    Args:
+      method: as in `apply`, of `video` [B, V, size] and `video_mask` [B, V]; returns [B, V, C].
+      batch_size: windows per call.
+      stride: features from the start of a window to the next; a window has V.
+
+    Yields:
+      [features, C] for each video in order, merged by `vtmask.evaluation.windows.merge`.
+
+    Raises:
+      UserError: the stride is less than 1 or more than V.
     """
     model_config = model.module.config
     if not 0 < stride <= model_config.max_video_len:
@@ -165,9 +190,9 @@ def over_windows(
     outputs = apply(model, method, inputs, batch_size, "windows", **options)
     for length in lengths:
         starts = windows.starts(length, model_config.max_video_len, stride)
-        found = np.stack([next(outputs) for _ in starts])
-        sizes_of = np.minimum(np.asarray(starts) + model_config.max_video_len, length) - starts
-        yield windows.merge(found, starts, sizes_of)
+        values = np.stack([next(outputs) for _ in starts])
+        lengths_of = np.minimum(starts + model_config.max_video_len, length) - starts
+        yield windows.merge(values, starts, lengths_of)
 
 
 def _windows(model_config: VLMConfig, record: Record, stride: int) -> Iterator[Example]:

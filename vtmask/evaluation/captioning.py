@@ -1,4 +1,4 @@
-"""Evaluates captioning: a sentence for every annotated part of a video."""
+"""Evaluates captioning: a sentence for each annotated part of a video."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from vtmask import tasks
 from vtmask.errors import UserError
-from vtmask.evaluation import base, captions, cards, metrics
+from vtmask.evaluation import base, caption_metrics, cards, metrics
 from vtmask.evaluation.base import Evaluation, Record
 from vtmask.export import Model
 from vtmask.inputs import examples
@@ -32,20 +32,25 @@ class _Generate:
 
 
 def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigDict) -> Evaluation:
-    """Scores of generated captions; references go through the tokenizer and back, as published.
+    """Generates a caption for each clip and scores it.
+
+    As published, references go through the tokenizer and back.
 
     Args:
-      settings: `batch_size`, clips a call, `field` of timed texts, the references, and `sampled`:
-        draw captions, with seed 0, rather than search for them.
+      settings: `batch_size`, clips per call; `field`, the timed texts that are the references;
+        `sampled`, True to draw captions with seed 0 instead of searching for the best.
+
+    Returns:
+      One row, "captions", with `caption_metrics.CaptionScores.corpus`.
 
     Raises:
-      UserError: pycocoevalcap is not installed; the field is not of timed texts, or empty in all
-        videos; the model is a VideoCLIP or has no prediction head.
+      UserError: pycocoevalcap is not installed; the field has no times or is empty in all videos;
+        the model is a VideoCLIP or has no prediction head.
     """
     tasks.require_model_for("captioning", type(model.module.config))
     require_head(model.params)
     field = settings.field
-    captions.scorers()  # fails before captions are generated
+    caption_metrics.scorers()  # fails before captions are generated
 
     key = {"key": jax.random.key(0)} if settings.sampled else {}
     inputs = _clips(model, dataset, field)
@@ -60,9 +65,11 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
         clip for record in _records(dataset, field) for clip in _references(model, record, field)
     ]
     references = [clip["references"] for clip in clips]
-    scores = captions.score(generated, references)
-    # Fluent captions of other clips: what the words alone are worth.
-    others = captions.score([texts[0] for texts in references[1:] + references[:1]], references)
+    scores = caption_metrics.score(generated, references)
+    # Fluent captions of other clips show what fluency alone is worth.
+    others = caption_metrics.score(
+        [texts[0] for texts in references[1:] + references[:1]], references
+    )
     predictions = [
         clip | {"caption": caption, "CIDEr": float(cider)}
         for clip, caption, cider in zip(clips, generated, scores.cider, strict=True)
@@ -72,9 +79,8 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
         intervals={"captions": metrics.bootstrap(scores.statistic, len(generated), samples=200)},
         baselines={"the next clip's caption": others.corpus},
         headline=[("captions", "BLEU-4"), ("captions", "CIDEr")],
-        explanation="BLEU-N, ROUGE-L and METEOR are fractions, CIDEr goes up to 10; higher is "
-        "better. The baseline gives each clip the reference of the clip after it. "
-        + scores.missing,
+        explanation="BLEU-N, ROUGE-L and METEOR go from 0 to 1, CIDEr from 0 to 10; higher is "
+        "better. The baseline gives each clip the reference of the next clip. " + scores.missing,
         figures=[],
         groups=cards.captions(predictions, base.videos(dataset)),
         predictions=predictions,
@@ -85,7 +91,7 @@ def _records(dataset: Dataset, field: str) -> Iterator[Record]:
     for record in base.records(dataset, field):
         if "start" not in record[field]:
             raise UserError(
-                f"config.eval.field is {field!r}, but {dataset.path} has no times of these texts"
+                f"config.eval.field is {field!r}, but these texts of {dataset.path} have no times"
             )
         yield record
 

@@ -1,7 +1,7 @@
-"""Best and worst examples of an evaluation as cards of a report.
+"""Best and worst examples of an evaluation, as cards of a report.
 
-A prediction is what `evaluate.py` saves of an example, a JSON object; each function says which
-fields it takes. `videos` gives a video's file by its id, or None where there is only its features.
+A prediction is the JSON object that `evaluate.py` saves of an example; each function lists the
+fields that it reads. `videos` returns a video's file by its id, or None if there is none.
 """
 
 from collections import Counter
@@ -16,9 +16,9 @@ from vtmask.evaluation.report import Card, Group, Line, Lines, Part, Span, Strip
 Prediction = Mapping[str, Any]
 Videos = Callable[[str], Path | None]
 
-_SHOWN = 5  # of the best, and of the worst
-_RETRIEVED = 3  # candidates shown of a query, besides the right one
-_SEGMENT = 5  # seconds; of DiDeMo's moments
+_SHOWN = 5  # best examples, and as many worst ones
+_RETRIEVED = 3  # candidates shown for a query, besides the right one
+_SEGMENT = 5  # seconds of a segment of DiDeMo's moments
 
 
 def retrieval(
@@ -28,14 +28,14 @@ def retrieval(
     candidates: int,
     places: Mapping[str, tuple[float, float]] | None = None,
 ) -> list[Group]:
-    """Queries of text-to-video retrieval; those of the other direction are left out.
+    """Queries of text-to-video retrieval, without those of the other direction.
 
     Args:
       predictions: "direction"; "query", a text; "right", the id of its video, with its "rank" and
         "score"; "retrieved", the first videos, each with "id" and "score".
-      texts: descriptions of candidates by id, as far as there are any.
-      candidates: how many were ranked.
-      places: start and end [seconds] of candidates that are parts of videos, by id.
+      texts: descriptions of some or all candidates, by id.
+      candidates: number of candidates.
+      places: start and end in seconds of the candidates that are parts of videos, by id.
     """
 
     def order(prediction: Prediction) -> tuple[float, float]:
@@ -45,8 +45,8 @@ def retrieval(
     def card(prediction: Prediction) -> Card:
         right = prediction["right"]
         shown = [
-            (rank, found["id"], found["score"])
-            for rank, found in enumerate(prediction["retrieved"][:_RETRIEVED], 1)
+            (rank, candidate["id"], candidate["score"])
+            for rank, candidate in enumerate(prediction["retrieved"][:_RETRIEVED], 1)
         ]
         if right not in [video_id for _, video_id, _ in shown]:
             shown.append((prediction["rank"], right, prediction["score"]))
@@ -60,14 +60,14 @@ def retrieval(
             )
             for rank, video_id, score in shown
         ]
-        note = f"Right video ranks {prediction['rank']:g} of {candidates}"
+        note = f"The right video ranks {prediction['rank']:g} of {candidates}"
         return Card(prediction["query"], note, [Lines(lines)])
 
     text_to_video = [p for p in predictions if p["direction"] == "text to video"]
     return _groups(
         "text queries",
-        "Ordered by the rank of the right video, then by how far its score is above the best wrong "
-        "one.",
+        "Ordered by the rank of the right video, then by the margin of its score over the best "
+        "wrong video.",
         text_to_video,
         order,
         card,
@@ -75,7 +75,7 @@ def retrieval(
 
 
 def question_answering(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Videos whose right description is to be told from wrong ones.
+    """Videos with their right and wrong descriptions.
 
     Args:
       predictions: "video_id"; "answers", texts, with their "scores"; "correct" and "predicted",
@@ -100,13 +100,13 @@ def question_answering(predictions: Sequence[Prediction], videos: Videos) -> lis
                 zip(prediction["answers"], prediction["scores"], strict=True)
             )
         ]
-        note = "Answered right" if correct == predicted else "Answered wrong"
+        note = "Answered correctly" if correct == predicted else "Answered incorrectly"
         video_id = prediction["video_id"]
         return Card(video_id, note, [*_strips(videos(video_id)), Lines(lines)])
 
     return _groups(
         "questions",
-        "Ordered by how far the right answer's score is above the best wrong one.",
+        "Ordered by the margin of the right answer's score over the best wrong answer.",
         predictions,
         margin,
         card,
@@ -114,7 +114,7 @@ def question_answering(predictions: Sequence[Prediction], videos: Videos) -> lis
 
 
 def captions(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Generated captions with those that people wrote.
+    """Generated captions with references, which people wrote.
 
     Args:
       predictions: "video_id", "start" and "end" [seconds], "caption", "references", "CIDEr".
@@ -138,24 +138,24 @@ def captions(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
 
 
 def steps(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Videos with the second that was found for each step of their task.
+    """Videos with the second that each step of their task is assigned.
 
     Args:
       predictions: "video_id", "task", "seconds"; "steps", texts in order; "predicted", the second
-        found for each, -1 for none; "true", [start, end] each time that it is done [seconds], none
-        where it isn't; "recall", None where no step is done, which leaves the video out.
+        of each step, -1 for none; "true", for each step the [start, end] in seconds of all times
+        that it is done; "recall", None if no step is done, in which case the video is left out.
     """
 
     def card(prediction: Prediction) -> Card:
         done: list[Span] = []
-        found: list[Span] = []
+        assigned: list[Span] = []
         lines = []
         for step, second, times in zip(
             prediction["steps"], prediction["predicted"], prediction["true"], strict=True
         ):
             done += [Span(start, end, step) for start, end in times]
             if second >= 0:
-                found.append(Span(second, second + 1, step))
+                assigned.append(Span(second, second + 1, step))
             when = ", ".join(_seconds(*time) for time in times)
             right = second >= 0 and any(s < second + 1 and second < e for s, e in times)
             lines.append(
@@ -172,15 +172,15 @@ def steps(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
             f"{counts['right'] + counts['wrong']} steps found",
             [
                 *_strips(videos(prediction["video_id"])),
-                Timeline(prediction["seconds"], {"true": done, "predicted": found}),
+                Timeline(prediction["seconds"], {"true": done, "predicted": assigned}),
                 Lines(lines),
             ],
         )
 
     return _groups(
         "videos",
-        "Ordered by recall: of how many steps the predicted second lies in a time at which the "
-        "step is done. A step's line has the predicted second, then these times.",
+        "Ordered by recall, the share of steps whose predicted second lies in a time at which the "
+        "step is done. Each step's line shows its predicted second, then these times.",
         [prediction for prediction in predictions if prediction["recall"] is not None],
         lambda prediction: prediction["recall"],
         card,
@@ -189,16 +189,16 @@ def steps(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
 
 def segments(
     predictions: Sequence[Prediction],
-    found: Sequence[str],
+    shown: Sequence[str],
     class_names: Sequence[str],
     videos: Videos,
 ) -> list[Group]:
     """Videos with the class of each feature.
 
     Args:
-      predictions: "video_id", "true" and each of `found`, class indices of its features,
-        "seconds_per_feature", "accuracy" by the last of `found`.
-      found: "predicted" and what else is shown.
+      predictions: "video_id"; "true" and each of `shown`, class indices of the features;
+        "seconds_per_feature"; "accuracy" of the last of `shown`.
+      shown: names of predicted classes, such as "predicted".
       class_names: of all classes; the first is background.
     """
 
@@ -212,11 +212,11 @@ def segments(
     def card(prediction: Prediction) -> Card:
         length = prediction["seconds_per_feature"]
         rows = {
-            key.replace("_", " "): list(spans(prediction[key], length)) for key in ("true", *found)
+            key.replace("_", " "): list(spans(prediction[key], length)) for key in ("true", *shown)
         }
         return Card(
             prediction["video_id"],
-            f"{100 * prediction['accuracy']:.1f} % of frames right",
+            f"{100 * prediction['accuracy']:.1f} % of frames correct",
             [
                 *_strips(videos(prediction["video_id"])),
                 Timeline(len(prediction["true"]) * length, rows),
@@ -225,7 +225,7 @@ def segments(
 
     return _groups(
         "videos",
-        "Ordered by the share of frames whose class is right.",
+        "Ordered by the share of frames with the right class.",
         predictions,
         lambda prediction: prediction["accuracy"],
         card,
@@ -233,11 +233,11 @@ def segments(
 
 
 def moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Sentences with the moments of their video that were ranked for them.
+    """Sentences with the ranked moments of their video.
 
     Args:
-      predictions: "video_id", "text"; "ranked", moments from the best, and "times", that of each
-        annotator, all as first and last segment; "num_segments"; "rank" and "IoU".
+      predictions: "video_id", "text"; "ranked", moments, best first, and "times", each annotator's
+        moment, all as first and last segment; "num_segments"; "rank" and "IoU".
     """
 
     def card(prediction: Prediction) -> Card:
@@ -249,8 +249,8 @@ def moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
         spans = {row: [Span(*_place(m), "moment") for m in placed] for row, placed in rows.items()}
         lines = [
             Line(
-                f"{_seconds(*_place(moment))}, which {times.count(moment)} of {len(times)} "
-                "annotators chose",
+                f"{_seconds(*_place(moment))}, chosen by {times.count(moment)} of {len(times)} "
+                "annotators",
                 mark="right" if moment in times else "",
                 strip=_strip(video, *_place(moment)),
                 note=f"#{ranked.index(moment) + 1}",
@@ -265,8 +265,8 @@ def moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
 
     return _groups(
         "sentences",
-        "Ordered by rank, then by IoU. Shown are the moments that rank highest and those that "
-        "annotators chose.",
+        "Ordered by rank, then by IoU. Each card shows the moments that rank highest and those "
+        "that annotators chose.",
         predictions,
         lambda prediction: (-prediction["rank"], prediction["IoU"]),
         card,
@@ -363,12 +363,12 @@ def _groups(
     order: Callable[[Prediction], Any],
     card: Callable[[Prediction], Card],
 ) -> list[Group]:
-    """The best and the worst, of which no one is both; groups without cards are left out."""
+    """The best and the worst predictions, never the same one twice; empty groups are left out."""
     ordered = sorted(predictions, key=order, reverse=True)
     best, worst = ordered[:_SHOWN], ordered[_SHOWN:][: -_SHOWN - 1 : -1]
     cards = [card(prediction) for prediction in best]
     if not any(map(_has_frames, cards)):
-        explanation += " No video files are at hand, so no frames are shown."
+        explanation += " No frames are shown, as the data set has no video files."
     groups = [
         Group(f"Best {what}", explanation, cards),
         Group(

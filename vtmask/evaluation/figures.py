@@ -1,4 +1,4 @@
-"""Plots of evaluations and of training, each with its words: a `report.Figure`."""
+"""Plots of evaluations and of training, with captions: each a `report.Figure`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,16 +11,17 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 from vtmask import pages
 from vtmask.evaluation.report import Figure
 
-_CELLS = 256  # of a heat map on a side, at most
-_DEPTHS = 400  # points of a recall curve, at most
-_CLASSES = 30  # of a confusion matrix, at most
-_COUNTED = 12  # classes of a confusion matrix that has its counts in the cells, at most
-_BARS = 40  # of a bar chart, at most
-_NAME = 28  # characters of a name on an axis, at most
+# The most that a plot shows:
+_CELLS = 256  # rows and columns of a heat map
+_DEPTHS = 400  # points of a recall curve
+_CLASSES = 30  # of a confusion matrix
+_COUNTED = 12  # classes of a confusion matrix with counts in its cells
+_BARS = 40  # of a bar chart
+_NAME = 28  # characters of a name on an axis
 
 
 def evenly_spaced(count: int) -> np.ndarray:
-    """Which of `count` pairs a heat map shows, all where they fit: int [at most 256]."""
+    """Indices of the pairs that a heat map shows, all of them if they fit: int [at most 256]."""
     return np.linspace(0, count - 1, min(count, _CELLS)).round().astype(int)
 
 
@@ -29,7 +30,7 @@ def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
 
     Args:
       scores: [N, N], higher is more similar; text i describes video i.
-      total: how many pairs there are, where those of `scores` are evenly spaced among them.
+      total: number of all pairs, if those of `scores` are evenly spaced among them.
     """
     size = total or len(scores)
     shown = evenly_spaced(len(scores))
@@ -39,7 +40,7 @@ def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
         interpolation="none",
         extent=(0.5, size + 0.5, size + 0.5, 0.5),
     )
-    # Two strokes outside the corners show where the diagonal is, even when scores don't.
+    # Two strokes outside the corners show where the diagonal is, even if the scores don't.
     for begin, end in ((-0.05, 0), (1, 1.05)):
         axes.plot(
             (begin, end),
@@ -56,27 +57,27 @@ def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
         f"The mean score is {np.diagonal(scores).mean():.3g} for right pairs and "
         f"{scores.mean():.3g} for all pairs."
     )
-    some = f" Shown are {len(shown)} of the {size} texts and their videos, evenly spaced."
+    some = f" The map shows {len(shown)} of the {size} texts and their videos, evenly spaced."
     return Figure(
         pages.plot(figure),
         alt=f"Heat map of the scores of {size} texts against as many videos. {means}",
         caption="Each row is a text, each column a video; brighter is more similar. The right "
-        "video of each text lies on the diagonal from top left to bottom right (strokes at the "
-        "corners): a bright diagonal on dark ground is good retrieval, a bright column is a video "
-        f"that comes up for everything. {means}{some if size > len(shown) else ''}",
+        "video of each text is on the diagonal from top left to bottom right (strokes at the "
+        "corners). A bright diagonal on a dark background is good retrieval; a bright column is a "
+        f"video that is retrieved for everything. {means}{some if size > len(shown) else ''}",
     )
 
 
 def recall_curve(ranks: Mapping[str, np.ndarray], candidates: int) -> Figure:
-    """The fraction of queries answered among the first K, for every K.
+    """Recall at every K: the fraction of queries whose right candidate is among the first K.
 
     Args:
-      ranks: by direction, of which there are one or two, the rank of each query's right candidate;
-        1 is best.
-      candidates: how many are ranked.
+      ranks: by direction, one or two: the rank of each query's right candidate, [queries]; 1 is
+        best.
+      candidates: number of candidates.
     """
     depths = np.unique(np.geomspace(1, candidates, _DEPTHS).round())
-    figure, axes = _axes(xscale="log", xlabel="K", ylabel="right one among the first K")
+    figure, axes = _axes(xscale="log", xlabel="K", ylabel="right answer among the first K")
     for (direction, rank), colour in zip(ranks.items(), pages.COLOURS, strict=False):
         recall = np.searchsorted(np.sort(rank), depths, side="right") / len(rank)
         axes.step(depths, recall, colour, where="post", label=direction)
@@ -91,26 +92,25 @@ def recall_curve(ranks: Mapping[str, np.ndarray], candidates: int) -> Figure:
     medians = ", ".join(f"{np.median(rank):g} {name}" for name, rank in ranks.items())
     return Figure(
         pages.plot(figure),
-        alt="Share of queries with the right answer among the first K, and that of chance. The "
+        alt="Share of queries with the right answer among the first K, and the same by chance. The "
         f"median rank is {medians}.",
-        caption="How many queries find their right answer among the first K, for every K up to "
-        f"{candidates}. The farther a curve stands above the dotted line of chance the better; "
-        "its height at K = 1 is R@1.",
+        caption="The share of queries with their right answer among the first K, for every K up to "
+        f"{candidates}. The farther a curve is above the dotted line of chance, the better; its "
+        "height at K = 1 is R@1.",
     )
 
 
 def confusion_matrix(
     counts: np.ndarray, names: Sequence[str], predicted: str = "predicted"
 ) -> Figure:
-    """How often each true class was taken for which; of many classes, the most frequent.
+    """How often each true class was predicted as each class, for the most frequent classes.
 
     Args:
-      counts: int [C, C], by true and by predicted class.
-      names: [C].
-      predicted: how the predicted classes were found.
+      counts: int [C, C], by true and predicted class.
+      names: of the C classes.
+      predicted: label of the axis of predicted classes.
     """
     totals = counts.sum(axis=1)
-    # Up to so many, all.
     classes = np.sort(np.argsort(-totals, kind="stable")[:_CLASSES]).tolist()
     shares = counts / np.maximum(totals, 1)[:, None]
     size = 3 + 0.13 * max(len(classes), 16)
@@ -130,15 +130,16 @@ def confusion_matrix(
             )
     colours = figure.colorbar(image, label="share of the true class", shrink=0.7)
     colours.ax.yaxis.set_major_formatter(PercentFormatter(1))
-    right = f"{100 * np.trace(counts) / max(counts.sum(), 1):.1f} % are right"
+    right = f"{100 * np.trace(counts) / max(counts.sum(), 1):.1f} % are correct"
     return Figure(
         pages.plot(figure),
         alt=f"Confusion matrix of {len(classes)} classes. {right}; {_confused(counts, names)}.",
-        caption="Each row is a true class, each column what was predicted, brighter the larger a "
-        "share of the row: a bright diagonal is good, a bright column is a class that is predicted "
-        f"for everything. Over all classes {right}; {_confused(counts, names)}."
+        caption="Each row is a true class, each column a predicted class; a cell is brighter the "
+        "larger its share of the row. A bright diagonal is good; a bright column is a class that "
+        f"is predicted for everything. Over all classes {right}; {_confused(counts, names)}."
         + (
-            f" Shown are the {_CLASSES} most frequent of {len(names)} classes; shares count all."
+            f" The matrix shows the {_CLASSES} most frequent of {len(names)} classes; shares are "
+            "of all classes."
             if len(names) > _CLASSES
             else ""
         ),
@@ -146,14 +147,14 @@ def confusion_matrix(
 
 
 def _confused(counts: np.ndarray, names: Sequence[str]) -> str:
-    """Which class was most often taken for which other."""
+    """The most frequent confusion of two classes, in words."""
     wrong = counts - np.diag(np.diagonal(counts))
     true, predicted = divmod(int(wrong.argmax()), len(names))
     if not wrong[true, predicted]:
-        return "no class was taken for another"
+        return "no class was predicted as another"
     return (
-        f"most often, {wrong[true, predicted]:,} times, “{names[true]}” was taken for "
-        f"“{names[predicted]}”"
+        f"the most frequent confusion, {wrong[true, predicted]:,} times, is “{names[true]}” "
+        f"predicted as “{names[predicted]}”"
     )
 
 
@@ -255,12 +256,12 @@ def bars(
     intervals: Mapping[str, tuple[float, float]],
     measure: str = "recall",
 ) -> Figure:
-    """Horizontal bars of fractions by name, the highest first; of many, the ends of that order.
+    """Horizontal bars of fractions by name, highest first; of many, the highest and the lowest.
 
     Args:
-      values: from 0 to 1; one at least.
+      values: one or more, from 0 to 1.
       intervals: (low, high) of some of them, or of none.
-      measure: what they are; names the axis.
+      measure: label of the axis.
     """
     ordered = sorted(values, key=lambda name: -values[name])
     half = _BARS // 2
@@ -281,7 +282,7 @@ def bars(
         f"It is highest for “{ordered[0]}” ({100 * values[ordered[0]]:.1f} %) and lowest for "
         f"“{ordered[-1]}” ({100 * values[ordered[-1]]:.1f} %)."
     )
-    some = f" Shown are the {half} highest and the {half} lowest of {len(ordered)}."
+    some = f" The plot shows the {half} highest and the {half} lowest of {len(ordered)}."
     lines = " A line through the end of a bar is its 95 % bootstrap interval."
     return Figure(
         pages.plot(figure),
@@ -311,6 +312,6 @@ def _grid(axes: Axes) -> None:
 
 
 def _short(name: str) -> str:
-    """A name that fits beside an axis; matplotlib takes no "$" for mathematics in it."""
+    """A name short enough for an axis; "$" is escaped, which matplotlib reads as mathematics."""
     cut = name if len(name) <= _NAME else name[: _NAME - 1] + "…"
     return cut.replace("$", r"\$")

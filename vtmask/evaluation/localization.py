@@ -1,4 +1,4 @@
-"""Evaluates step localisation: in which second does a video show each step of its task?"""
+"""Evaluates step localisation: the second in which a video shows each step of its task."""
 
 from collections.abc import Iterator
 
@@ -17,13 +17,17 @@ from vtmask.tasks.localization import StepLocalization
 def evaluate(
     model: Model, task: StepLocalization, dataset: Dataset, settings: ConfigDict
 ) -> Evaluation:
-    """Recall of the steps, each given one feature, in the order of their task.
+    """Assigns one feature to each step, in the order of the task, and measures the recall.
 
     Args:
-      settings: `batch_size`, windows a call, and `stride`, features from a window to the next.
+      settings: `batch_size`, windows per call; `stride`, features from the start of a window to the
+        next.
+
+    Returns:
+      "recall" in a row for the mean over tasks and, if there are several, one for each task.
 
     Raises:
-      UserError: a video whose task has no steps.
+      UserError: a video's task has no steps, or no video shows a step.
     """
     batch_size = settings.batch_size
     tokens = [examples.tokens(record["step_texts"]) for record in _records(dataset)]
@@ -32,38 +36,38 @@ def evaluate(
     embeddings = np.split(texts, np.cumsum([len(steps) for steps in tokens])[:-1])
     encode_frames = task.encoding.encode_frames
     frames = base.over_windows(model, encode_frames, dataset, batch_size, settings.stride)
-    found = [
+    assigned = [
         ordered_steps.assign(states @ steps.T)
         for states, steps in zip(frames, embeddings, strict=True)
     ]
     shown = [_shown(record, dataset.seconds_per_feature) for record in _records(dataset)]
     tasks = [_task(record) for record in _records(dataset)]
     spread = [_evenly_spaced(*frames.shape) for frames in shown]
-    by_task = metrics.step_recall(tasks, found, shown)
+    by_task = metrics.step_recall(tasks, assigned, shown)
     if not by_task:
         raise UserError(f"{dataset.path}: no video of {dataset.split} shows a step of its task")
     mean = {"recall": by_task.pop("recall")}
     predictions = [
-        _prediction(record, places, truth, dataset.seconds_per_feature)
-        for record, places, truth in zip(_records(dataset), found, shown, strict=True)
+        _prediction(record, features, truth, dataset.seconds_per_feature)
+        for record, features, truth in zip(_records(dataset), assigned, shown, strict=True)
     ]
 
     def resampled(drawn: np.ndarray) -> dict[str, float]:
-        parts = ([values[i] for i in drawn] for values in (tasks, found, shown))
+        parts = ([values[i] for i in drawn] for values in (tasks, assigned, shown))
         recalls = metrics.step_recall(*parts)
         return {"recall": recalls["recall"]} if recalls else {}
 
     return Evaluation(
         metrics={"mean over tasks": mean}
         | {name: {"recall": value} for name, value in by_task.items() if len(by_task) > 1},
-        intervals={"mean over tasks": metrics.bootstrap(resampled, len(found))},
+        intervals={"mean over tasks": metrics.bootstrap(resampled, len(assigned))},
         baselines={
             "evenly spaced": {"recall": metrics.step_recall(tasks, spread, shown)["recall"]}
         },
         headline=[("mean over tasks", "recall")],
-        explanation="recall: how many of the steps that videos show are given a second in which "
-        "they are shown. Every step of the task gets one second, in order. The baseline puts the "
-        "steps at equal distances without a look at the video.",
+        explanation="recall: of the steps that videos show, the share that is assigned to a second "
+        "in which the step is shown. Every step of the task gets one second, in order. The "
+        "baseline spaces the steps evenly and ignores the video.",
         figures=[figures.bars(by_task, {}, "recall of a task")] if len(by_task) > 1 else [],
         groups=cards.steps(predictions, base.videos(dataset)),
         predictions=predictions,
@@ -81,14 +85,14 @@ def _records(dataset: Dataset) -> Iterator[Record]:
 
 
 def _task(record: Record) -> str:
-    """What the record's task is called; data sets without tasks have one."""
+    """The title of the record's task; in data sets without tasks, one title for all."""
     if "task" not in record:
         return "Steps of the video"
     return f"{record['title']} ({record['task']})"
 
 
 def _shown(record: Record, seconds_per_feature: float) -> np.ndarray:
-    """Whether a feature shows a step: bool [features, steps]."""
+    """True if a feature shows a step: bool [features, steps]."""
     shown = np.zeros((len(record["features"]), len(record["step_texts"]["text"])), bool)
     places = examples.clips(record["steps"], seconds_per_feature, len(shown))
     for (start, stop), label in zip(places, record["steps"]["label"], strict=True):
@@ -97,25 +101,26 @@ def _shown(record: Record, seconds_per_feature: float) -> np.ndarray:
 
 
 def _evenly_spaced(features: int, steps: int) -> np.ndarray:
-    """The features in the middles of as many equal parts of a video as there are steps."""
+    """The middle features of as many equal parts of a video as there are steps: int [steps]."""
     return ((np.arange(steps) + 0.5) * features / steps).astype(int)
 
 
 def _prediction(
-    record: Record, found: np.ndarray, shown: np.ndarray, seconds_per_feature: float
+    record: Record, assigned: np.ndarray, shown: np.ndarray, seconds_per_feature: float
 ) -> Record:
+    """A video's JSON object; `assigned` [steps] is as in `step_recall`, `shown` as in `_shown`."""
     done = record["steps"]
-    spans: list[list[list[float]]] = [[] for _ in found]
+    spans: list[list[list[float]]] = [[] for _ in assigned]
     for start, end, label in zip(done["start"], done["end"], done["label"], strict=True):
         spans[label - 1].append([float(start), float(end)])
-    hits = (found >= 0) & shown[found, np.arange(len(found))]
-    there = shown.any(axis=0)
+    hits = (assigned >= 0) & shown[assigned, np.arange(len(assigned))]
+    is_shown = shown.any(axis=0)
     return {
         "video_id": record["video_id"],
         "task": _task(record),
         "steps": list(record["step_texts"]["text"]),
-        "predicted": [float(i * seconds_per_feature) if i >= 0 else -1.0 for i in found],
+        "predicted": [float(i * seconds_per_feature) if i >= 0 else -1.0 for i in assigned],
         "true": spans,
         "seconds": len(shown) * seconds_per_feature,
-        "recall": float(hits[there].mean()) if there.any() else None,
+        "recall": float(hits[is_shown].mean()) if is_shown.any() else None,
     }

@@ -1,7 +1,7 @@
 """Metrics of predictions, in NumPy.
 
-Scores and predictions come in as arrays; modules beside this one make them. Those of the published
-tasks agree with the figures of the published implementation (MMPT), `tests/golden/metrics.json`.
+Scores and predictions are arrays. Metrics of the published tasks agree with the published
+implementation (MMPT), see `tests/golden/metrics.json`.
 """
 
 from collections import defaultdict
@@ -21,18 +21,18 @@ def ranks(scores: np.ndarray) -> np.ndarray:
 
     A rank is 1 + the number of candidates with a higher score + half the number of others with an
     equal score: the mean over all orders of tied candidates. So a model that gives every candidate
-    the same score ranks as chance does, wherever the right one stands.
+    the same score ranks as chance does, whatever the order of candidates.
 
     Args:
       scores: [queries, candidates], higher is better; candidate i is right for query i, so there
         are at least as many candidates as queries.
 
     Returns:
-      float64 [queries]; an odd number of ties makes a rank end in .5.
+      float64 [queries]; with an odd number of ties a rank ends in .5.
 
     Raises:
       UserError: a score is not finite.
-      ValueError: the shape is not as above, or there are no queries.
+      ValueError: the shape is wrong, or there are no queries.
     """
     if scores.ndim != 2 or not 0 < scores.shape[0] <= scores.shape[1]:
         raise ValueError(f"expected scores [queries, candidates >= queries], got {scores.shape}")
@@ -50,7 +50,10 @@ def ranks(scores: np.ndarray) -> np.ndarray:
 
 
 def retrieval(scores: np.ndarray) -> dict[str, float]:
-    """How well queries find their candidates: `retrieval_of_ranks` of the `ranks` of scores.
+    """Recall and median rank of scores: `retrieval_of_ranks` of their `ranks`.
+
+    Args:
+      scores: [queries, candidates], as in `ranks`.
 
     Raises:
       UserError, ValueError: as `ranks` does.
@@ -59,15 +62,15 @@ def retrieval(scores: np.ndarray) -> dict[str, float]:
 
 
 def retrieval_of_ranks(ranks: np.ndarray) -> dict[str, float]:
-    """How well queries find their candidates.
+    """Recall and median rank.
 
     Args:
-      ranks: [queries], of each query's right candidate; 1 is best. `ranks` says how ties count,
-        `vtmask.ranking` ranks among candidates by the million.
+      ranks: of each query's right candidate, [queries]; 1 is best. They come from the function
+        `ranks` or, for millions of candidates, from `vtmask.ranking`.
 
     Returns:
-      "R@1", "R@5" and "R@10", the fraction of queries whose right candidate is among the first 1, 5
-      or 10, and "MedR", the median rank.
+      "R@1", "R@5" and "R@10", the fractions of queries whose right candidate is among the first 1,
+      5 or 10, and "MedR", the median rank.
 
     Raises:
       ValueError: there are no queries.
@@ -79,16 +82,16 @@ def retrieval_of_ranks(ranks: np.ndarray) -> dict[str, float]:
 
 
 def chance(candidates: int) -> dict[str, float]:
-    """What `retrieval` is on average when `candidates` are put in random order."""
+    """The expected `retrieval` if `candidates` are in random order."""
     recalls = {f"R@{depth}": min(depth / candidates, 1.0) for depth in _DEPTHS}
     return recalls | {"MedR": (candidates + 1) / 2}
 
 
 def accuracy(predicted: np.ndarray, right: np.ndarray) -> float:
-    """The fraction of predictions that are right, as of answers in MSR-VTT QA.
+    """The fraction of predictions that are right, such as answers in MSR-VTT QA.
 
     Args:
-      predicted, right: classes, of one shape.
+      predicted, right: classes, two arrays of equal shape.
 
     Raises:
       ValueError: the shapes differ, or there are no predictions.
@@ -101,15 +104,14 @@ def accuracy(predicted: np.ndarray, right: np.ndarray) -> float:
 
 
 def chance_accuracy(answers: int) -> float:
-    """What `accuracy` is on average when one of `answers` is drawn for each question."""
+    """The expected `accuracy` if one of `answers` is drawn for each question."""
     return 1 / answers
 
 
 def frame_accuracy(predicted: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> float:
-    """The fraction of features that get their class, pooled over videos: COIN's frame accuracy.
+    """The fraction of features with the right class, over all videos: COIN's frame accuracy.
 
-    A feature counts as much in a long video as in a short one, and background (class 0) as much as
-    a step.
+    Features of long and short videos have equal weight, and so have background (class 0) and steps.
 
     Args:
       predicted, right: for each video the classes of its features, int [features].
@@ -125,65 +127,66 @@ def frame_accuracy(predicted: Sequence[np.ndarray], right: Sequence[np.ndarray])
 def step_recall(
     tasks: Sequence[str], assigned: Sequence[np.ndarray], right: Sequence[np.ndarray]
 ) -> dict[str, float]:
-    """CrossTask's recall: how many steps have their one second where they are done.
+    """CrossTask's recall: the share of steps whose assigned second shows them.
 
-    Of a task it is the steps found over the steps that are done, both summed over its videos. A
-    step that isn't done in a video doesn't count there, wherever it was put. The mean over tasks
-    gives each the same weight, however many videos it has.
+    The recall of a task is the number of steps with a right second over the number of steps that
+    are done, both summed over its videos. A step that isn't done in a video doesn't count there,
+    whatever second it was assigned. The mean over tasks gives all tasks equal weight, regardless of
+    their number of videos.
 
     Args:
       tasks: for each video its task.
-      assigned: for each video the second of each step, int [steps]; -1 is nowhere. See
+      assigned: for each video the second of each step, int [steps], or -1 for none; see
         `vtmask.evaluation.ordered_steps`.
-      right: for each video True where a step is done, [seconds, steps].
+      right: for each video, bool [seconds, steps], True where a step is done.
 
     Returns:
-      The recall of each task, and "recall", their mean. Tasks of whose steps none is done in any
-      video are left out; where that is all of them, the mean is, too.
+      The recall of each task, and "recall", their mean. Tasks without a step that is done in any
+      video are left out; if no task is left, so is the mean.
 
     Raises:
       ValueError: the videos or a video's steps differ in number.
     """
-    found, done = defaultdict[str, int](int), defaultdict[str, int](int)
+    hits, done = defaultdict[str, int](int), defaultdict[str, int](int)
     for task, seconds, truth in zip(tasks, assigned, right, strict=True):
         if truth.ndim != 2 or seconds.shape != truth.shape[1:]:
             raise ValueError(
                 f"expected a second for each step of {truth.shape}, got {seconds.shape}"
             )
-        put = np.flatnonzero(seconds >= 0)
-        found[task] += int(np.count_nonzero(truth[seconds[put], put]))
+        steps = np.flatnonzero(seconds >= 0)
+        hits[task] += int(np.count_nonzero(truth[seconds[steps], steps]))
         done[task] += int(np.count_nonzero(truth.any(axis=0)))
-    recalls = {task: found[task] / number for task, number in done.items() if number}
+    recalls = {task: hits[task] / number for task, number in done.items() if number}
     return recalls | ({"recall": sum(recalls.values()) / len(recalls)} if recalls else {})
 
 
 def moments(ranked: np.ndarray, times: Sequence[np.ndarray]) -> dict[str, float]:
-    """How well sentences find their moments in DiDeMo (Hendricks et al., ICCV 2017, section 5.1).
+    """DiDeMo's figures of moment retrieval (Hendricks et al., ICCV 2017, section 5.1).
 
     Args:
-      ranked: as in `moment_ranks`.
-      times: as in `moment_ranks`.
+      ranked: int [sentences, moments, 2], as in `moment_ranks`.
+      times: int [annotators, 2] for each sentence, as in `moment_ranks`.
 
     Returns:
-      "rank@1" and "rank@5", the fraction of sentences with `moment_ranks` of at most 1 and 5, and
-      "mIoU", the mean of `moment_ious`.
+      "rank@1" and "rank@5", the fractions of sentences whose `moment_ranks` are at most 1 and 5,
+      and "mIoU", the mean of `moment_ious`.
 
     Raises:
       ValueError: as `moment_ranks` does.
     """
-    found = moment_ranks(ranked, times)
-    recalls = {f"rank@{depth}": float((found <= depth).mean()) for depth in _MOMENT_DEPTHS}
+    ranks = moment_ranks(ranked, times)
+    recalls = {f"rank@{depth}": float((ranks <= depth).mean()) for depth in _MOMENT_DEPTHS}
     return recalls | {"mIoU": float(moment_ious(ranked, times).mean())}
 
 
 def moment_ranks(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
-    """Each sentence's rank: the mean of the three best that its annotators' times got.
+    """Each sentence's rank: the mean of the three best ranks of its annotators' moments.
 
     Args:
       ranked: moments as first and last segment, best first, int [sentences, moments, 2]; see
         `vtmask.evaluation.moments`.
-      times: for each sentence its annotators' moments, int [annotators, 2]. Where there are fewer
-        than three, the mean is over these.
+      times: for each sentence its annotators' moments, int [annotators, 2]. If there are fewer
+        than three, the mean is over all of them.
 
     Returns:
       float64 [sentences]; 1 is best.
@@ -199,10 +202,10 @@ def moment_ranks(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def moment_ious(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
-    """Each first-ranked moment's IoU: the mean of the three highest with its annotators' times.
+    """IoU of each sentence's first moment: the mean of the three highest with its annotators'.
 
     Args:
-      ranked, times: as in `moment_ranks`. Segments are counted, not seconds.
+      ranked, times: as in `moment_ranks`. IoUs are counted in segments, not in seconds.
 
     Returns:
       float64 [sentences], 0 to 1.
@@ -219,7 +222,7 @@ def moment_ious(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _joined(ranked: np.ndarray, times: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """All sentences' times one after the other, [times, 2], and how many each sentence has."""
+    """The times of all sentences, int [times, 2], and the number of each sentence's."""
     counts = np.array([len(of_sentence) for of_sentence in times])
     if not len(counts) == len(ranked) > 0 or not counts.all():
         raise ValueError(f"expected times for each of {len(ranked)} sentences, one or more")
@@ -227,11 +230,11 @@ def _joined(ranked: np.ndarray, times: Sequence[np.ndarray]) -> tuple[np.ndarray
 
 
 def _mean_of_least(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean of the three least, or of fewer, of each run of `counts` values."""
-    run = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
-    least = values[np.lexsort((values, run))] * (place < _AGREEING)
-    return np.bincount(run, least) / np.minimum(counts, _AGREEING)
+    """Means of the three least of the first counts[0] values, of the next counts[1], and so on."""
+    group = np.repeat(np.arange(len(counts)), counts)
+    position = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
+    least = values[np.lexsort((values, group))] * (position < _AGREEING)
+    return np.bincount(group, least) / np.minimum(counts, _AGREEING)
 
 
 def bootstrap(
@@ -246,16 +249,16 @@ def bootstrap(
         bootstrap(lambda drawn: retrieval_of_ranks(ranks[drawn]), len(ranks))
 
     Args:
-      statistic: the figures by name of some examples, given as an int index [count], drawn with
-        replacement.
-      count: the number of examples.
-      samples: how often they are drawn.
-      level: the probability that an interval has: 0.95 leaves out 2.5 % on either side.
-      seed: of all draws; the same gives the same intervals.
+      statistic: computes figures by name of the examples at the given indices, int [count], which
+        are drawn with replacement.
+      count: number of examples.
+      samples: number of draws.
+      level: of the intervals: 0.95 leaves out 2.5 % on either side.
+      seed: of the draws.
 
     Returns:
-      The lower and the upper end of each figure's interval. A figure that some draws lack, as that
-      of a task of which no video was drawn, has its interval from the others.
+      (low, high) for each figure. If some draws lack a figure, as when no video of a task was
+      drawn, its interval is over the other draws.
 
     Raises:
       ValueError: `count` or `samples` is less than 1, or `level` not between 0 and 1.

@@ -1,4 +1,4 @@
-"""When each step of a task is done, given that they are done in order; in NumPy."""
+"""Assigns the steps of a task to seconds of a video, in order; in NumPy."""
 
 import numpy as np
 
@@ -6,19 +6,20 @@ from vtmask.errors import UserError
 
 
 def assign(logits: np.ndarray) -> np.ndarray:
-    """The most probable seconds of steps that are done one after the other (CrossTask).
+    """The most probable seconds of a task's steps, which are done in order (CrossTask).
 
-    Every step gets one second, later than that of the step before it, so that the sum of the
-    steps' log-probabilities is highest. As published, probabilities are a softmax over the steps in
-    each second; of a single step that would say nothing, so its logits are compared. Of equal sums,
-    the one whose last step is earliest is taken, then the last but one, and so on.
+    Every step gets one second, later than the second of the step before it, such that the sum of
+    the steps' log-probabilities is highest. As published, probabilities are a softmax over the
+    steps in each second. With a single step they would all be 1, so its logits are compared
+    instead. Among equal sums, the one whose last step is earliest wins, then the last but one, and
+    so on.
 
-    Where there are more steps than seconds, every second gets a step, again in order and with the
-    highest sum, and the steps left over get none. The published figures have no such video.
+    If there are more steps than seconds, every second gets a step, again in order and with the
+    highest sum, and the remaining steps get none. The published figures have no such video.
 
     Args:
-      logits: [seconds, steps], of every step in every second, as
-        `vtmask.evaluation.windows.merge` gives them.
+      logits: of every step in every second, [seconds, steps], as `vtmask.evaluation.windows.merge`
+        returns them.
 
     Returns:
       int [steps]: the second of each step, from 0; -1 for a step that gets none.
@@ -46,13 +47,17 @@ def assign(logits: np.ndarray) -> np.ndarray:
 
 
 def _increasing(scores: np.ndarray) -> np.ndarray:
-    """A row for each column, rising strictly, with the highest sum: [rows, columns] -> [columns].
+    """Strictly increasing rows, one for each column, with the highest sum of scores.
 
-    There are at least as many rows as columns.
+    Args:
+      scores: [rows, columns], at least as many rows as columns.
+
+    Returns:
+      int [columns].
     """
     rows, columns = scores.shape
-    total = np.zeros(rows + 1)  # [r]: the best of the columns so far, all in rows before r
-    last = np.zeros((columns, rows + 1), int)  # [c, r]: the row of column c in that
+    total = np.zeros(rows + 1)  # [r]: best sum of the columns so far, using rows before r only
+    last = np.zeros((columns, rows + 1), int)  # [c, r]: row of column c in this sum
     for column in range(columns):
         here = total[:-1] + scores[:, column]
         total = np.concatenate([[-np.inf], np.maximum.accumulate(here)])

@@ -1,4 +1,4 @@
-"""Evaluates multiple-choice question answering: which answer has the highest score?"""
+"""Evaluates multiple-choice question answering: the answer with the highest score."""
 
 from collections.abc import Iterator
 
@@ -18,13 +18,16 @@ from vtmask.tasks.question_answering import QuestionAnswering
 def evaluate(
     model: Model, task: QuestionAnswering, dataset: Dataset, settings: ConfigDict
 ) -> Evaluation:
-    """Accuracy of the answer with the highest score.
+    """Chooses the answer with the highest score and measures the accuracy.
 
     Args:
-      settings: `batch_size`, videos a call.
+      settings: `batch_size`, videos per call.
+
+    Returns:
+      One row, "questions", with "accuracy".
 
     Raises:
-      UserError: a video without a question, or with another number of answers than the task's.
+      UserError: a video has no question, or not as many answers as the task.
     """
     inputs = _questions(model, task, dataset)
     scores = list(base.apply(model, task.scores, inputs, settings.batch_size, "questions"))
@@ -51,7 +54,7 @@ def evaluate(
         },
         baselines={"chance": {"accuracy": metrics.chance_accuracy(task.num_answers)}},
         headline=[("questions", "accuracy")],
-        explanation="accuracy: how many questions are answered right.",
+        explanation="accuracy: the share of questions that are answered correctly.",
         figures=[],
         groups=cards.question_answering(predictions, base.videos(dataset)),
         predictions=predictions,
@@ -64,7 +67,7 @@ def _questions(model: Model, task: QuestionAnswering, dataset: Dataset) -> Itera
         answers = examples.tokens(record["choices"])
         where = f"{dataset.path}: video {record['video_id']}: field choices"
         if not record["choices"]["text"] or not 0 <= record["choices"]["correct"] < len(answers):
-            raise UserError(f"{where} has no question; evaluate a split that has")
+            raise UserError(f"{where} has no question; evaluate a split that has questions")
         if len(answers) != task.num_answers:
             raise UserError(
                 f"{where} has {len(answers)} answers, expected config.task.num_answers = "

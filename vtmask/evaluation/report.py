@@ -1,7 +1,7 @@
-"""An evaluation as one self-contained HTML file: numbers, plots, examples with frames.
+"""The report of an evaluation: one self-contained HTML file with numbers, plots and examples.
 
-Every task composes its page from the parts here; `cards` makes them of predictions, `figures` makes
-the plots.
+Every task composes its page from the parts defined here: `cards` makes examples from predictions,
+`figures` makes plots.
 """
 
 import os
@@ -21,12 +21,12 @@ from vtmask.thumbnails import Thumbnail
 Table = Mapping[str, Mapping[str, float]]  # row to column to value
 Intervals = Mapping[str, Mapping[str, tuple[float, float]]]  # the same with (low, high)
 
-_FRAMES = 6  # shown of a stretch
+_FRAMES = 6  # per strip
 _FRAME_HEIGHT = 96  # pixels
 _TICKS = 6  # of a timeline, at most
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # between ticks [seconds]
 
-# By column; others have two decimals.
+# By column; all others have two decimals.
 _FORMATS = {
     "MedR": "{:.1f}",
     **dict.fromkeys(("R@1", "R@5", "R@10", "R@100", "rank@1", "rank@5", "mIoU"), "{:.1%}"),
@@ -40,8 +40,8 @@ class Strip:
     """Evenly spaced frames of a stretch of a video.
 
     Attributes:
-      video: its file; where None, or where it can't be read, the page says so.
-      start, end: of the stretch [seconds]; None is the begin or the end of the video.
+      video: its file. If it is None or can't be read, the page says so.
+      start, end: of the stretch in seconds; None is the beginning or the end of the video.
     """
 
     video: Path | None
@@ -51,12 +51,12 @@ class Strip:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a timeline that has a name.
+    """A labelled stretch of a timeline.
 
     Attributes:
-      start, end: [seconds]; however short, it is visible.
-      label: has one colour all over the page.
-      faint: drawn without colour, as background is.
+      start, end: in seconds; even very short spans are visible.
+      label: has the same colour everywhere on the page.
+      faint: True to draw it without colour, such as background.
     """
 
     start: float
@@ -70,8 +70,8 @@ class Timeline:
     """Rows of spans over time.
 
     Attributes:
-      seconds: length of the axis; longer where a span ends later.
-      rows: their spans by name; spans that overlap are drawn below each other.
+      seconds: length of the axis, which is extended if a span ends later.
+      rows: spans by the row's name; overlapping spans are drawn below each other.
     """
 
     seconds: float
@@ -83,10 +83,10 @@ class Line:
     """A text in a list: a candidate, an answer, a caption.
 
     Attributes:
-      score: shown where there is one.
-      mark: colours the line; "chosen" is for what the model gave where nothing is right or wrong.
+      score: shown unless it is None.
+      mark: colours the line; "chosen" is for output that is neither right nor wrong.
       strip: frames beside the text.
-      note: stands before the score: rank, place, role.
+      note: shown before the score, such as a rank.
     """
 
     text: str
@@ -106,7 +106,7 @@ Part = Strip | Timeline | Lines
 
 @dataclass(frozen=True)
 class Card:
-    """An example: what was asked, what came out of it."""
+    """An example: a query or video, and the model's output for it."""
 
     title: str
     note: str
@@ -115,7 +115,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Group:
-    """Examples under a heading, such as the best."""
+    """Examples under a heading, such as the best ones."""
 
     heading: str
     explanation: str
@@ -124,7 +124,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot; `alt` tells in words what it shows, `caption` how to read it."""
+    """A plot; `alt` says in words what it shows, `caption` explains how to read it."""
 
     plot: pages.Plot
     alt: str
@@ -133,17 +133,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Report:
-    """What a page shows.
+    """The content of a page.
 
     Attributes:
-      title: heads the page.
-      metrics: what was measured, such as {"text to video": {"R@1": 0.465}}.
+      title: of the page.
+      metrics: rows of figures, such as {"text to video": {"R@1": 0.465}}.
       intervals: 95 % bootstrap intervals of some of `metrics`, or of none.
-      baselines: rows beneath, such as {"chance": {"R@1": 0.005}}; may lack columns.
+      baselines: more rows, such as {"chance": {"R@1": 0.005}}; they may lack columns.
       explanation: what the columns mean.
-      headline: (row, column) of `metrics` that head the page in large type.
-      facts: what is to be known of the run: checkpoint, data set, split, …
-      figures, groups: follow in their order.
+      headline: (row, column) of the `metrics` at the top of the page, in large type.
+      facts: about the run: checkpoint, data set, split, ….
+      figures, groups: shown in this order.
     """
 
     title: str
@@ -178,20 +178,20 @@ def write(path: str | os.PathLike[str], report: Report) -> None:
 
 
 def number(column: str, value: float) -> str:
-    """A value as the column's are written: percent, or plain; "–" where it is NaN."""
+    """A value formatted for its column, such as in percent; "–" for NaN."""
     if isnan(value):
         return "–"
     return _FORMATS.get(column, "{:.2f}").format(value).replace("%", " %").removesuffix(".0")
 
 
 def interval(column: str, low: float, high: float) -> str:
-    """An interval, its unit written once."""
+    """An interval formatted for its column, with the unit once."""
     return f"{number(column, low).removesuffix(' %')}–{number(column, high)}"
 
 
 @dataclass(frozen=True)
 class _DrawnStrip:
-    """Frames, or why there are none."""
+    """Frames, or the reason why there are none."""
 
     name: str
     frames: Sequence[Thumbnail] = ()
@@ -200,7 +200,7 @@ class _DrawnStrip:
 
 @dataclass(frozen=True)
 class _DrawnSpan:
-    """A span, its place in percent of the axis, and a number that names its label in the legend."""
+    """A span, its place in percent of the axis, and its label's number in the legend."""
 
     span: Span
     left: float
@@ -212,7 +212,13 @@ class _DrawnSpan:
 
 @dataclass(frozen=True)
 class _DrawnTimeline:
-    """Spans by row; a span of each label where there are several; ticks in percent by second."""
+    """A timeline with places in percent of the axis.
+
+    Attributes:
+      rows: spans by row.
+      legend: a span of each label, if there are several labels.
+      ticks: their places, by second.
+    """
 
     rows: Mapping[str, Sequence[_DrawnSpan]]
     legend: Sequence[_DrawnSpan]
@@ -226,13 +232,13 @@ class _DrawnLine:
 
 
 def _hues(timelines: Iterable[Timeline]) -> dict[str, float]:
-    """A colour for each label of the page, in degrees."""
+    """A hue in degrees for each label of the page."""
     labels = (span.label for line in timelines for row in line.rows.values() for span in row)
     return {label: pages.hue(i) for i, label in enumerate(dict.fromkeys(labels))}
 
 
 def _draw(part: Part, hues: Mapping[str, float]) -> tuple[str, Any]:
-    """The macro of the template that shows the part, and what it takes."""
+    """The name of the template's macro for the part, and its argument."""
     match part:
         case Strip():
             return "strip", _draw_strip(part)
@@ -284,9 +290,9 @@ def _draw_timeline(timeline: Timeline, hues: Mapping[str, float]) -> _DrawnTimel
 
 
 def _lanes(spans: Sequence[Span]) -> list[int]:
-    """For each span the first lane, from 0, where no span before it overlaps with it."""
+    """For each span the first lane, from 0, in which no earlier span overlaps with it."""
     lanes: list[list[Span]] = []
-    found = []
+    lane_of = []
     for span in spans:
         free = (
             lane
@@ -297,5 +303,5 @@ def _lanes(spans: Sequence[Span]) -> list[int]:
         if lane == len(lanes):
             lanes.append([])
         lanes[lane].append(span)
-        found.append(lane)
-    return found
+        lane_of.append(lane)
+    return lane_of

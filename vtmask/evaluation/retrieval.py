@@ -21,11 +21,14 @@ _SHOWN = 10  # candidates of a query that are saved
 
 
 class Pairs(NamedTuple):
-    """What is to be matched: videos (or clips of them), and texts.
+    """Texts, and the videos or clips that they describe.
 
     Attributes:
-      videos: what each is called; ids: of the video it is, or is of.
-      texts: themselves; video_of: which of `videos` each text describes, int [texts].
+      videos: a name for each video or clip.
+      ids: the id of each one's video.
+      places: start and end in seconds of clips, by name.
+      texts: ordered by video.
+      video_of: for each text, the index in `videos` of what it describes, int [texts].
     """
 
     videos: list[str]
@@ -36,14 +39,17 @@ class Pairs(NamedTuple):
 
 
 def evaluate(model: Model, task: Retrieval, dataset: Dataset, settings: ConfigDict) -> Evaluation:
-    """Ranks in both directions.
+    """Ranks all videos for every text, and all texts for every video.
 
     Args:
-      settings: `batch_size`, videos or texts a call, and `field`: "descriptions", whole videos
-        with all their descriptions, or a field of timed texts, each with its own part of a video.
+      settings: `batch_size`, videos or texts per call; `field`, either "descriptions", which match
+        the complete video, or a field of timed texts, each of which matches its own clip.
+
+    Returns:
+      A row for each direction, with the figures of `metrics.retrieval_of_ranks`.
 
     Raises:
-      UserError: a video without a text.
+      UserError: a video has no text.
     """
     pairs, tokens = _pairs(dataset, settings.field)
     clips = _clips(model, dataset, settings.field)
@@ -51,13 +57,13 @@ def evaluate(model: Model, task: Retrieval, dataset: Dataset, settings: ConfigDi
         list(base.apply(model, task.encoding.embed_video, clips, settings.batch_size, "videos"))
     )
     texts = base.embed_texts(model, task.encoding.embed_text, tokens, settings.batch_size)
-    found = {
+    rankings = {
         TEXT_TO_VIDEO: rank(texts, videos, pairs.video_of, _SHOWN),
         VIDEO_TO_TEXT: rank(videos, texts, _texts_of(pairs), _SHOWN),
     }
     predictions = [
         line
-        for direction, ranking in found.items()
+        for direction, ranking in rankings.items()
         for line in _predictions(direction, ranking, pairs)
     ]
     shown = figures.evenly_spaced(len(videos))
@@ -66,18 +72,18 @@ def evaluate(model: Model, task: Retrieval, dataset: Dataset, settings: ConfigDi
     return Evaluation(
         metrics={
             direction: metrics.retrieval_of_ranks(ranking.ranks)
-            for direction, ranking in found.items()
+            for direction, ranking in rankings.items()
         },
-        intervals={direction: _interval(ranking.ranks) for direction, ranking in found.items()},
+        intervals={direction: _interval(ranking.ranks) for direction, ranking in rankings.items()},
         baselines={"chance": metrics.chance(len(videos))},
-        headline=[(direction, column) for direction in found for column in ("R@1", "MedR")],
-        explanation="R@K: how many queries have a right answer among the first K (higher is "
-        "better). MedR: median rank of the right answer (1 is best). Ties count half. Chance is "
-        f"that of text to video, {len(videos)} candidates.",
+        headline=[(direction, column) for direction in rankings for column in ("R@1", "MedR")],
+        explanation="R@K: the share of queries with a right answer among the first K (higher is "
+        "better). MedR: the median rank of the right answer (1 is best). Ties count half. Chance "
+        f"is that of text to video, with {len(videos)} candidates.",
         figures=[
             figures.heat_map(texts[first_text[shown]] @ videos[shown].T, len(videos)),
             figures.recall_curve(
-                {direction: ranking.ranks for direction, ranking in found.items()}, len(videos)
+                {direction: ranking.ranks for direction, ranking in rankings.items()}, len(videos)
             ),
         ],
         groups=cards.retrieval(
@@ -102,7 +108,7 @@ def _records(dataset: Dataset, field: str) -> Iterator[Record]:
 
 
 def _pairs(dataset: Dataset, field: str) -> tuple[Pairs, list[np.ndarray]]:
-    """Names of what is matched, and the texts' token ids."""
+    """The pairs of a data set, and the token ids of each text."""
     videos: list[str] = []
     ids: list[str] = []
     places: dict[str, tuple[float, float]] = {}
@@ -110,17 +116,17 @@ def _pairs(dataset: Dataset, field: str) -> tuple[Pairs, list[np.ndarray]]:
     video_of: list[int] = []
     tokens: list[np.ndarray] = []
     for record in _records(dataset, field):
-        found = record[field]
-        texts += found["text"]
-        tokens += examples.tokens(found)
-        if "start" in found:
-            video_of += range(len(videos), len(videos) + len(found["text"]))
-            times = list(zip(found["start"].tolist(), found["end"].tolist(), strict=True))
+        texts_of = record[field]
+        texts += texts_of["text"]
+        tokens += examples.tokens(texts_of)
+        if "start" in texts_of:
+            video_of += range(len(videos), len(videos) + len(texts_of["text"]))
+            times = list(zip(texts_of["start"].tolist(), texts_of["end"].tolist(), strict=True))
             names = [f"{record['video_id']} {start:g}–{end:g} s" for start, end in times]
             videos += names
             places |= zip(names, times, strict=True)
         else:
-            video_of += [len(videos)] * len(found["text"])
+            video_of += [len(videos)] * len(texts_of["text"])
             videos.append(record["video_id"])
         ids += [record["video_id"]] * (len(videos) - len(ids))
     return Pairs(videos, ids, places, texts, np.array(video_of)), tokens
@@ -137,7 +143,7 @@ def _clips(model: Model, dataset: Dataset, field: str) -> Iterator[Example]:
 
 
 def _texts_of(pairs: Pairs) -> np.ndarray:
-    """The texts of each video, int [videos, most], -1 where there are fewer."""
+    """Indices of the texts of each video: int [videos, K], filled up with -1."""
     counts = np.bincount(pairs.video_of, minlength=len(pairs.videos))
     first = np.cumsum(counts) - counts  # texts come in the order of their videos
     offset = np.arange(counts.max())

@@ -15,30 +15,35 @@ from vtmask.inputs.dataset import Dataset
 from vtmask.tasks.segmentation import Segmentation, TextLabels, classes_by_names
 
 _ZERO_SHOT = (
-    " Classes are found by their names: a feature is background unless its best score is above the "
-    "largest between two names. The best name leaves that out; videos are ordered by it."
+    " Classes are predicted by their names: a feature is background unless its best score exceeds "
+    "the largest score between two names. “Best name” never predicts the background; videos are "
+    "ordered by it."
 )
 
 
 def evaluate(
     model: Model, task: Segmentation, dataset: Dataset, settings: ConfigDict
 ) -> Evaluation:
-    """Frame accuracy over merged windows.
+    """Predicts the class of each feature and measures the frame accuracy.
 
-    A model with a classifier is asked for its classes; one without is used zero-shot, frames
-    against the names of the data set's classes. Then there is a second row of figures, of the best
-    name for each frame, where the background is never predicted.
+    A model without a classifier is used zero-shot: it compares frames with the names of the data
+    set's classes.
 
     Args:
-      settings: `batch_size`, windows a call, and `stride`, features from a window to the next.
+      settings: `batch_size`, windows per call; `stride`, features from the start of a window to the
+        next.
+
+    Returns:
+      A row, "features", with "frame accuracy". Zero-shot there is a second one, "best name": the
+      best name for each feature, never the background.
 
     Raises:
-      UserError: the data set has no classes, or one that the model was not trained on.
+      UserError: the data set has no classes, or a class that the model was not trained on.
     """
     if len(dataset.class_names) < 2:
         raise UserError(
             f"{dataset.path}/metadata.json: names no class but the background; segmentation needs "
-            "one"
+            "classes"
         )
     rows = {"features": "predicted"}
     if not model.class_names:
@@ -49,7 +54,7 @@ def evaluate(
     predictions = [
         {
             "video_id": record["video_id"],
-            **{name: found.tolist() for name, found in classes.items()},
+            **{name: values.tolist() for name, values in classes.items()},
             "true": record["labels"].tolist(),
             "seconds_per_feature": dataset.seconds_per_feature,
             "accuracy": float((classes[last] == record["labels"]).mean()),
@@ -60,8 +65,8 @@ def evaluate(
     classes_of = {k: [np.array(p[k]) for p in predictions] for k in ("true", *rows.values())}
 
     def accuracy(key: str, drawn: Sequence[int] | np.ndarray) -> dict[str, float]:
-        found, true = ([classes_of[k][i] for i in drawn] for k in (key, "true"))
-        return {"frame accuracy": metrics.frame_accuracy(found, true)}
+        predicted, true = ([classes_of[k][i] for i in drawn] for k in (key, "true"))
+        return {"frame accuracy": metrics.frame_accuracy(predicted, true)}
 
     everything = range(len(predictions))
     counts = {key: confusion(predictions, key, len(dataset.class_names)) for key in rows.values()}
@@ -79,12 +84,12 @@ def evaluate(
             }
         },
         headline=[(row, "frame accuracy") for row in rows],
-        explanation="frame accuracy: how many features of all videos got their class, background "
-        "included. The baseline gives all the class that this split has most."
+        explanation="frame accuracy: the share of features, over all videos, with the right class, "
+        "background included. The baseline always predicts this split's most frequent class."
         + (_ZERO_SHOT if not model.class_names else ""),
         figures=[
-            figures.confusion_matrix(found, dataset.class_names, key.replace("_", " "))
-            for key, found in counts.items()
+            figures.confusion_matrix(matrix, dataset.class_names, key.replace("_", " "))
+            for key, matrix in counts.items()
         ],
         groups=cards.segments(
             predictions, tuple(rows.values()), dataset.class_names, base.videos(dataset)
@@ -94,7 +99,7 @@ def evaluate(
 
 
 def confusion(predictions: Sequence[base.Record], key: str, num_classes: int) -> np.ndarray:
-    """How often features of a true class (row) got a class (column) as their `key`: int [C, C]."""
+    """Counts features by their true class (rows) and their class in `key` (columns): int [C, C]."""
     true = np.concatenate([p["true"] for p in predictions])
     predicted = np.concatenate([p[key] for p in predictions])
     pairs = np.bincount(true * num_classes + predicted, minlength=num_classes**2)
@@ -104,14 +109,14 @@ def confusion(predictions: Sequence[base.Record], key: str, num_classes: int) ->
 def _classify(
     model: Model, task: Segmentation, dataset: Dataset, batch_size: int, stride: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Classes as the data set counts them, `predicted` by the classifier: int [features]."""
+    """Classes `predicted` by the classifier, as the data set numbers them: int [features]."""
     unseen = [name for name in dataset.class_names if name not in model.class_names]
     if unseen:
         raise UserError(
             f"{dataset.path}/metadata.json: {len(unseen)} of its classes were not in the model's "
             f"training, such as {unseen[0]!r}; train on a data set that has them"
         )
-    # Classes that only training knew don't compete.
+    # Classes of the model that the data set lacks don't compete.
     places = [model.class_names.index(name) for name in dataset.class_names]
     for scores in base.over_windows(model, task.scores, dataset, batch_size, stride):
         yield {"predicted": scores[:, places].argmax(axis=1)}

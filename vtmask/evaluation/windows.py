@@ -1,16 +1,15 @@
-"""Videos longer than the model sees, in sliding windows that overlap; in NumPy.
+"""Overlapping windows over videos longer than the model's input, in NumPy.
 
-As published for COIN and CrossTask, where windows have 32 features and start every 16.
+As published for COIN and CrossTask, whose windows have 32 features and start every 16.
 """
 
 import numpy as np
 
 
 def starts(length: int, size: int, stride: int) -> np.ndarray:
-    """Where the windows over a video start: at 0 and every `stride`, until one reaches the end.
+    """Starts of the windows over a video: at 0 and every `stride`, until a window reaches the end.
 
-    The last window is shorter where the video ends in it: a window has
-    `min(size, length - start)` features.
+    A window has `min(size, length - start)` features: the last may be shorter.
 
     Args:
       length: features of the video.
@@ -18,7 +17,7 @@ def starts(length: int, size: int, stride: int) -> np.ndarray:
       stride: features from one start to the next.
 
     Returns:
-      int [windows]; one window where the video is no longer than it.
+      int [windows]; a single window if the video fits into it.
 
     Raises:
       ValueError: there are no features, or windows would leave some out.
@@ -31,17 +30,17 @@ def starts(length: int, size: int, stride: int) -> np.ndarray:
 
 
 def merge(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The values of a video from those of its windows: their mean where windows overlap.
+    """Merges values of windows into values of the video: their mean in overlaps.
 
-    Published: the logits are averaged, each window with the same weight, before any softmax.
+    As published, logits are averaged before any softmax, and all windows have equal weight.
 
     Args:
-      values: [windows, size, C]; what a window has beyond its length is ignored.
+      values: [windows, size, C]; values beyond a window's length are ignored.
       starts: int [windows].
-      lengths: int [windows], at most `size`: features in each window.
+      lengths: number of features in each window, int [windows], at most `size`.
 
     Returns:
-      [length, C], up to the end of the last window, of the type of `values`.
+      [length, C], up to the end of the last window, with the dtype of `values`.
 
     Raises:
       ValueError: a feature is in no window.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vtmask.errors import UserError
-from vtmask.evaluation import captions
+from vtmask.evaluation import caption_metrics
 
 GENERATED = [
     "Cut the  onion into small pieces",
@@ -34,8 +34,8 @@ def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
 
 
-def small(indices: list[int] | range) -> captions.CaptionScores:
-    return captions.score([GENERATED[i] for i in indices], [REFERENCES[i] for i in indices])
+def small(indices: list[int] | range) -> caption_metrics.CaptionScores:
+    return caption_metrics.score([GENERATED[i] for i in indices], [REFERENCES[i] for i in indices])
 
 
 def test_the_corpus_is_scored_as_by_the_scorers(
@@ -47,7 +47,7 @@ def test_the_corpus_is_scored_as_by_the_scorers(
 
     scores = small(range(5))
     assert capfd.readouterr() == ("", "")
-    assert scores.missing == "METEOR is missing, as it needs java on the PATH."
+    assert scores.missing == "METEOR is missing: it needs java on the PATH."
     texts = [" ".join(text.lower().replace("|||", "").split()) for text in GENERATED]
     generated = {i: [text] for i, text in enumerate(texts)}
     references = dict(enumerate(REFERENCES))
@@ -61,7 +61,7 @@ def test_the_corpus_is_scored_as_by_the_scorers(
 
 
 def test_bleu_by_hand(no_java: None) -> None:
-    scores = captions.score(["the cat the cat on"], [["the cat sat on the mat", "a cat"]])
+    scores = caption_metrics.score(["the cat the cat on"], [["the cat sat on the mat", "a cat"]])
     np.testing.assert_array_equal(scores.matches, [[5 - 1, 1, 0, 0]])  # one "cat" too many
     np.testing.assert_array_equal(scores.guesses, [[5, 4, 3, 2]])
     np.testing.assert_array_equal([scores.lengths, scores.reference_lengths], [[5], [6]])
@@ -80,7 +80,7 @@ def test_a_resample_is_scored_as_a_corpus(no_java: None) -> None:
 
 @pytest.mark.parametrize("generated", [["", ""], ["same", "same"]])
 def test_figures_are_finite_where_nothing_is_right(no_java: None, generated: list[str]) -> None:
-    scores = captions.score(generated, [["other words"], ["more of them"]])
+    scores = caption_metrics.score(generated, [["other words"], ["more of them"]])
     assert list(scores.corpus.values()) == pytest.approx([0] * 6, abs=1e-4)
 
 
@@ -90,7 +90,7 @@ def test_meteor() -> None:
     assert 0.2 < scores.corpus["METEOR"] < 0.6
     assert scores.missing == ""
     assert "METEOR" not in scores.statistic(np.arange(5))
-    exact = captions.score(["a b c d e f"], [["x", "a b c d e f"]])
+    exact = caption_metrics.score(["a b c d e f"], [["x", "a b c d e f"]])
     assert exact.corpus["METEOR"] == pytest.approx(1, abs=0.01)
 
 
@@ -101,10 +101,10 @@ def test_a_java_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
     scores = small(range(5))
     assert "METEOR" not in scores.corpus
-    assert scores.missing == f"METEOR is missing, as meteor-1.5.jar fails under {java}."
+    assert scores.missing == f"METEOR is missing: meteor-1.5.jar fails under {java}."
 
 
-def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocoevalcap.bleu", None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[captioning\]'"):
         small([0])
@@ -113,4 +113,4 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("references", [[], [[]], [["a"], ["b"]]])
 def test_captions_without_references_are_refused(references: list[list[str]]) -> None:
     with pytest.raises(ValueError, match="expected references for each of 1 captions"):
-        captions.score(["a caption"], references)
+        caption_metrics.score(["a caption"], references)

@@ -1,7 +1,7 @@
-"""Generated captions against those that people wrote.
+"""Metrics of generated captions: BLEU, ROUGE-L, CIDEr and METEOR against references.
 
-The scorers are those of `pycocoevalcap`, as the published evaluation has them (nlg-eval): text is
-lower-cased and split at whitespace, without PTB's tokenizer.
+The scorers are those of `pycocoevalcap`, used as in the published evaluation (nlg-eval): text is
+lower-cased and split at whitespace, without the PTB tokenizer.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import numpy as np
 from vtmask.errors import UserError
 
 _ORDERS = 4
-_TINY, _SMALL = 1e-15, 1e-9  # the scorer's, so that nothing divides by zero
+_TINY, _SMALL = 1e-15, 1e-9  # pycocoevalcap's, against division by zero
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,13 @@ class CaptionScores:
     """Scores of N captions.
 
     Attributes:
-      rouge, cider: of each caption, [N]; the corpus has their means.
-      matches, guesses: n-grams that a reference has, and all, of n from 1 to 4: [N, 4].
-      lengths, reference_lengths: words of a caption, and of the reference nearest in length: [N].
-      meteor: of the corpus; None where it is missing.
-      missing: a sentence that says why, else empty.
+      rouge, cider: of each caption, float [N]; the corpus has their means.
+      matches, guesses: for n from 1 to 4, the number of a caption's n-grams that a reference has,
+        and of all its n-grams, int [N, 4].
+      lengths, reference_lengths: words of each caption, and of its reference closest in length,
+        int [N].
+      meteor: of the corpus, or None if it could not be computed.
+      missing: a sentence that says why METEOR is missing, or empty.
     """
 
     rouge: np.ndarray
@@ -43,21 +45,24 @@ class CaptionScores:
 
     @property
     def corpus(self) -> dict[str, float]:
-        """Figures: "BLEU-1" to "BLEU-4", "ROUGE-L" and, where it isn't missing, "METEOR", which are
-        fractions, and "CIDEr", up to 10."""
+        """Scores of the corpus by name: "BLEU-1" to "BLEU-4", "ROUGE-L" and, unless it is missing,
+        "METEOR", all from 0 to 1, and "CIDEr", from 0 to 10."""
         figures = self.statistic(np.arange(len(self.rouge)))
         return figures if self.meteor is None else figures | {"METEOR": self.meteor}
 
     def statistic(self, indices: np.ndarray) -> dict[str, float]:
-        """The corpus's scores, without METEOR, of the captions at `indices`, which may repeat.
+        """Scores, without METEOR, of a corpus of some captions.
 
-        An n-gram's weight in CIDEr stays that of all captions.
+        The weights of n-grams in CIDEr remain those of all captions.
+
+        Args:
+          indices: of the captions, int [M]; they may repeat.
         """
         matches, guesses = self.matches[indices].sum(axis=0), self.guesses[indices].sum(axis=0)
         precisions = np.cumprod((matches + _TINY) / (guesses + _SMALL))
         bleu = precisions ** (1 / np.arange(1, _ORDERS + 1))
-        length, wanted = self.lengths[indices].sum(), self.reference_lengths[indices].sum()
-        ratio = (length + _TINY) / (wanted + _SMALL)
+        length, reference = self.lengths[indices].sum(), self.reference_lengths[indices].sum()
+        ratio = (length + _TINY) / (reference + _SMALL)
         bleu *= np.exp(min(0.0, 1 - 1 / ratio))
         return {f"BLEU-{n}": float(score) for n, score in enumerate(bleu, 1)} | {
             "ROUGE-L": float(self.rouge[indices].mean()),
@@ -66,15 +71,15 @@ class CaptionScores:
 
 
 def score(generated: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
-    """BLEU, ROUGE-L, CIDEr and, where `java` is on the PATH, METEOR.
+    """BLEU, ROUGE-L, CIDEr and, if `java` is on the PATH, METEOR.
 
     Args:
-      generated: N captions, which may be empty.
-      references: of each, one or more.
+      generated: N captions, which may be empty strings.
+      references: for each caption, one or more texts that people wrote.
 
     Raises:
       UserError: pycocoevalcap is not installed.
-      ValueError: there are no captions, or other than N or empty lists of references.
+      ValueError: N is 0, or a caption has no references.
     """
     if not generated or len(generated) != len(references) or not all(references):
         raise ValueError(
@@ -93,7 +98,7 @@ def score(generated: Sequence[str], references: Sequence[Sequence[str]]) -> Capt
         for counts, caption in zip(bleu.ctest, captions, strict=True)
     ]
     jar = Path(inspect.getfile(meteor)).with_name(meteor.METEOR_JAR)
-    found, missing = _meteor(jar, captions, right)
+    meteor_score, missing = _meteor(jar, captions, right)
     return CaptionScores(
         rouge=np.array([rouge.Rouge().calc_score([caption], texts) for caption, texts in pairs]),
         cider=cider.compute_score()[1],
@@ -101,13 +106,17 @@ def score(generated: Sequence[str], references: Sequence[Sequence[str]]) -> Capt
         guesses=np.array([counts["guess"] for counts in bleu.ctest]),
         lengths=np.array([counts["testlen"] for counts in bleu.ctest]),
         reference_lengths=np.array(nearest),
-        meteor=found,
+        meteor=meteor_score,
         missing=missing,
     )
 
 
 def scorers() -> tuple[ModuleType, ModuleType, ModuleType, ModuleType]:
-    """pycocoevalcap's modules of BLEU, CIDEr, METEOR and ROUGE; UserError without them."""
+    """pycocoevalcap's modules of BLEU, CIDEr, METEOR and ROUGE.
+
+    Raises:
+      UserError: pycocoevalcap is not installed.
+    """
     try:
         from pycocoevalcap.bleu import bleu_scorer
         from pycocoevalcap.cider import cider_scorer
@@ -122,17 +131,17 @@ def scorers() -> tuple[ModuleType, ModuleType, ModuleType, ModuleType]:
 
 
 def _normalized(text: str) -> str:
-    """Lower case, single spaces, and without what separates fields in METEOR's protocol."""
+    """Lower case, single spaces, and without the separator of fields in METEOR's protocol."""
     return " ".join(text.lower().replace("|||", " ").split())
 
 
 def _meteor(
     jar: Path, captions: list[str], references: list[list[str]]
 ) -> tuple[float | None, str]:
-    """METEOR of the corpus, or nothing and why."""
+    """METEOR of the corpus, or None and the reason."""
     java = shutil.which("java")
     if java is None:
-        return None, "METEOR is missing, as it needs java on the PATH."
+        return None, "METEOR is missing: it needs java on the PATH."
     command = [java, "-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
     try:
         with subprocess.Popen(
@@ -146,17 +155,17 @@ def _meteor(
         ) as process:
             assert process.stdin is not None and process.stdout is not None
             write, read = process.stdin.write, process.stdout.readline
-            # A line is answered before the next is sent: neither side's pipe fills up.
+            # Each line is answered before the next is sent, so neither pipe fills up.
             counts = [
                 _answer(write, read, "SCORE", *texts, caption)
                 for caption, texts in zip(captions, references, strict=True)
             ]
-            _answer(write, read, "EVAL", *counts)  # and a line for each other caption, then all
+            _answer(write, read, "EVAL", *counts)  # scores of each caption, then of the corpus
             for _ in captions[1:]:
                 read()
             return float(read()), ""
     except (OSError, ValueError):
-        return None, f"METEOR is missing, as {jar.name} fails under {java}."
+        return None, f"METEOR is missing: {jar.name} fails under {java}."
 
 
 def _answer(write: Callable[[str], int], read: Callable[[], str], *fields: str) -> str:
