@@ -1,7 +1,7 @@
 """Makes tests/golden/bert.npz and cased.json: `python tests/golden_transformers.py`.
 
-transformers 5.24 with PyTorch 2.13 made the files that are there. The BERT's weights follow the rule
-of `golden.weight`, so that its file needs none.
+transformers 5.24 with PyTorch 2.13 made the files that are there. The BERT's weights follow the
+rule of `golden.weight`, so that its file needs none.
 """
 
 import json

@@ -24,8 +24,12 @@ def write_whole(path: Path, data: str | bytes, writer: str = "") -> None:
       writer: as in `unfinished`.
     """
     part = unfinished(path, writer)
-    with part.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:  # a full disk should not hold half a file besides
+        part.unlink(missing_ok=True)
+        raise

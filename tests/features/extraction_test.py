@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from features import videos as made
 
+from vtmask import disk
 from vtmask.errors import UserError
 from vtmask.features import extract, extraction
 from vtmask.features.decode import Window
@@ -148,6 +149,51 @@ def test_a_name_that_can_not_be_written_is_skipped(videos: list[Listed], tmp_pat
 def test_the_longest_name_that_is_possible(videos: list[Listed], tmp_path: Path) -> None:
     long = Listed("x" * 251, videos[0].path)
     assert run([long], tmp_path)[long.name].features == 1
+
+
+def test_a_full_disk_names_the_file_and_what_is_kept(
+    videos: list[Listed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /dev/full answers: what is written is lost."""
+    whole = disk.write_whole
+    written: list[Path] = []
+
+    def write(path: Path, data: str | bytes, writer: str = "") -> None:
+        if path.suffix == ".npy":
+            written.append(path)
+            if len(written) == 3:
+                disk.unfinished(path, writer).symlink_to("/dev/full")
+        whole(path, data, writer)
+
+    monkeypatch.setattr(extraction, "write_whole", write)
+    with pytest.raises(UserError) as error:
+        run(videos, tmp_path)
+    assert str(error.value) == (
+        f"{written[2]}: can't be written (No space left on device); features written before are "
+        "kept, and the same command goes on from there"
+    )
+    kept = {path for path in tmp_path.rglob("*.npy")}
+    assert kept == set(written[:2]) and not list(tmp_path.rglob(".*.tmp"))
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    monkeypatch.undo()
+    assert all(outcome.features for outcome in run(videos, tmp_path).values())
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    for video in videos:
+        expected = extract(video.path, Brightness())
+        np.testing.assert_array_equal(np.load(tmp_path / f"{video.name}.npy"), expected)
+
+
+def test_a_log_that_cannot_be_written(videos: list[Listed], tmp_path: Path) -> None:
+    log = Path("/dev/full")
+    with pytest.raises(UserError, match="/dev/full: can't be written .No space left on device.; "):
+        list(extraction.extract(videos[:1], Brightness(), tmp_path, log, 1))
+
+
+def test_a_folder_that_cannot_be_made(videos: list[Listed], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "out"
+    with pytest.raises(UserError, match="features.json: can't be written .Not a directory.; "):
+        run(videos[:1], out)
 
 
 @pytest.mark.parametrize("rows", [0, 2])

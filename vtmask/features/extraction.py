@@ -38,6 +38,8 @@ LOGS = "extracted*.jsonl"
 _SHOWN = 20  # problems that a summary tells; the log has all
 _BATCHES_AHEAD = 2  # decoded while one is embedded
 
+_OF_A_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+
 Event = tuple[Listed, np.ndarray | UserError | None]  # a window of a video, or how it ended
 
 
@@ -73,7 +75,7 @@ def write_card(folder: Path, extractor: FeatureExtractor) -> None:
     """Makes the folder and says in features.json what its features are made by.
 
     Raises:
-      UserError: it has features that were made by something else.
+      UserError: it has features that were made by something else, or can't be written.
     """
     card = {
         "feature_extractor": extractor.name,
@@ -93,9 +95,26 @@ def write_card(folder: Path, extractor: FeatureExtractor) -> None:
         return
     if any(folder.rglob("*.npy")):
         raise UserError(f"{folder}: has .npy files but no {files.CARD}; give another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    # Machines that share the folder may all come here at once.
-    write_whole(path, json.dumps(card, indent=2) + "\n", this_process())
+    with _written(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        # Machines that share the folder may all come here at once.
+        write_whole(path, json.dumps(card, indent=2) + "\n", this_process())
+
+
+class Unwritable(UserError):
+    """A file can't be written, whatever is in it: the disk is full, or the folder read-only."""
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Names the file if it can't be written, and says what becomes of the others."""
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(
+            f"{path}: can't be written ({reason(error)}); features written before are kept, and "
+            "the same command goes on from there"
+        ) from error
 
 
 def this_process() -> str:
@@ -120,7 +139,8 @@ def extract_all(
       The videos' outcomes, as far as the folder's logs tell.
 
     Raises:
-      UserError: the folder has features of another extractor, or another command adds to the log.
+      UserError: the folder has features of another extractor, another command adds to the log, or
+        the disk is full.
     """
     write_card(folder, extractor)
     with _alone(log), tqdm(unit="video") as bar:
@@ -185,7 +205,11 @@ def extract(
     log: Path,
     num_decoders: int,
 ) -> Generator[Outcome, None, None]:
-    """Writes the features of videos, and an outcome of each to the log."""
+    """Writes the features of videos, and an outcome of each to the log.
+
+    Raises:
+      Unwritable: a file can't be written.
+    """
     ahead = _BATCHES_AHEAD * extractor.batch_size
     with closing(decoded(videos, extractor.window, num_decoders, ahead)) as events:
         for video, rows, error in embedded(events, extractor):
@@ -197,6 +221,8 @@ def extract(
                 outcome = Outcome(video.name, _path(video), len(features), problem)
                 _write(log, outcome)  # it counts as soon as the features are there
                 _save(folder, video, features, log.stem)
+            except Unwritable:
+                raise
             except UserError as skipped:
                 outcome = _skipped(video, str(skipped))
                 _write(log, outcome)
@@ -204,17 +230,23 @@ def extract(
 
 
 def _save(folder: Path, video: Listed, features: np.ndarray, writer: str) -> None:
-    """Writes the features of a video; a UserError where its name is to blame that it can't be."""
+    """Writes the features of a video.
+
+    Raises:
+      Unwritable: no file can be written.
+      UserError: this one can't, because of the video's name.
+    """
     path = features_file(folder, video.name)
     data = io.BytesIO()
     np.save(data, features)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data.getvalue(), writer)
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise
-        raise UserError(f"{video.path}: {path} can't be written ({reason(error)})") from error
+    with _written(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, data.getvalue(), writer)
+        except OSError as error:
+            if error.errno not in _OF_A_NAME:
+                raise
+            raise UserError(f"{video.path}: {path} can't be written ({reason(error)})") from error
 
 
 def _skipped(video: Listed, problem: str) -> Outcome:
@@ -226,7 +258,7 @@ def _path(video: Listed) -> str:
 
 
 def _write(log: Path, *outcomes: Outcome) -> None:
-    with log.open("a", encoding="utf-8") as lines:
+    with _written(log), log.open("a", encoding="utf-8") as lines:
         lines.writelines(json.dumps(dataclasses.asdict(outcome)) + "\n" for outcome in outcomes)
 
 
