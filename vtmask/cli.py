@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vtmask import program
-from vtmask.features import extraction, listing, show
+from vtmask.features import extraction, feature_folder, listing, show
 from vtmask.features.extractors import ExtractorConfig
 
 _SOME_SKIPPED, _STOPPED = 3, 130  # exit codes
@@ -164,7 +164,7 @@ def _extractor(options: argparse.Namespace) -> ExtractorConfig:
 def _extract(options: argparse.Namespace) -> int:
     shard = listing.Shard.parse(options.shard)
     videos = [video for video in listing.find(options.videos) if shard.has(video.name)]
-    log = options.out / extraction.log_name(shard)
+    log = options.out / feature_folder.log_name(shard)
     config = _extractor(options)
     if options.beam_pipeline_options:
         beam_options = program.beam_options(options.beam_pipeline_options)
@@ -175,7 +175,7 @@ def _extract(options: argparse.Namespace) -> int:
         outcomes = extraction.extract_all(
             videos, config.create(), options.out, log, options.num_decoders
         )
-    print(*extraction.summary(outcomes, len(videos), options.out), sep="\n")
+    print(*feature_folder.summary(outcomes, len(videos), options.out), sep="\n")
     return _SOME_SKIPPED if any(not outcome.features for outcome in outcomes) else 0
 
 
