@@ -10,9 +10,9 @@ from features import videos as made
 from vtmask import disk
 from vtmask.errors import UserError
 from vtmask.features import extract, extraction, feature_folder
-from vtmask.features.decode import Window
 from vtmask.features.feature_folder import Outcome
 from vtmask.features.listing import Listed
+from vtmask.features.window import Window
 
 
 @dataclasses.dataclass

@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from vtmask.errors import UserError
 from vtmask.features import extractors, feature_folder
-from vtmask.features.decode import DamagedVideo, Window
+from vtmask.features.decode import DamagedVideo
 from vtmask.features.decoders import Decoder
 from vtmask.features.extractors import FeatureExtractor
 from vtmask.features.feature_folder import Outcome, Unwritable
 from vtmask.features.listing import Listed
+from vtmask.features.window import Window
 
 _BATCHES_AHEAD = 2  # decoded while one is embedded
 
@@ -69,11 +70,11 @@ def plan(videos: Sequence[Listed], folder: Path, log: Path) -> list[Listed]:
     twins = []
     for video in videos:
         done = os.path.exists(feature_folder.features_file(folder, video.name))
-        theirs = first.setdefault(video.name, video.path)
+        earlier = first.setdefault(video.name, video.path)
         if done and os.path.exists(source := sources.get(video.name, video.path)):
-            theirs = source  # which an earlier command saw
-        if theirs.absolute() != video.path.absolute():
-            problem = f"{video.path}: has the name of {theirs}; rename one of them"
+            earlier = source  # which an earlier command saw
+        if earlier.absolute() != video.path.absolute():
+            problem = f"{video.path}: has the name of {earlier}; rename one of them"
             twins.append(_skipped(video, problem))
     feature_folder.add_to_log(log, *twins)
     return [

@@ -13,8 +13,9 @@ import numpy as np
 
 from vtmask import files
 from vtmask.errors import UserError, check_choice
-from vtmask.features.decode import DamagedVideo, Window, windows
+from vtmask.features.decode import DamagedVideo, windows
 from vtmask.features.pixel_statistics import PixelStatistics
+from vtmask.features.window import Window
 
 _S3D, _HF = "s3d", "hf:"
 _S3D_WEIGHTS = "https://www.rocq.inria.fr/cluster-willow/amiech/howto100m/s3d_howto100m.pth"
@@ -139,24 +140,24 @@ def from_callable(place: str, batch_size: int) -> FeatureExtractor:
       UserError: nothing callable there, or it does not give a vector a window.
     """
     module, _, attribute = place.rpartition(":")
-    found = getattr(_import(module), attribute, None)
-    if isinstance(found, type):
-        found = found()
-    if not callable(found):
+    function = getattr(_import(module), attribute, None)
+    if isinstance(function, type):
+        function = function()
+    if not callable(function):
         raise UserError(f"model {place}: {module} has no callable {attribute!r}")
-    window = getattr(found, "window", Window(frames=1, frame_rate=1, image_size=224))
+    window = getattr(function, "window", Window(frames=1, frame_rate=1, image_size=224))
     if not isinstance(window, Window):
         raise UserError(f"model {place}: its window is {window!r:.60}, expected a Window")
-    name, size = getattr(found, "name", place), 0
+    name, size = getattr(function, "name", place), 0
     for count in (1, 2):
-        black = np.asarray(found(np.zeros((count, *window.shape), np.uint8)))
+        black = np.asarray(function(np.zeros((count, *window.shape), np.uint8)))
         if black.ndim != 2 or len(black) != count or black.dtype.kind != "f":
             raise UserError(
                 f"model {place}: gives {black.dtype} {black.shape} for {count} windows, expected "
                 f"floats ({count}, size)"
             )
         size = black.shape[1]
-    return FromCallable(name, size, window, batch_size, found)
+    return FromCallable(name, size, window, batch_size, function)
 
 
 def _import(module: str) -> Any:

@@ -49,7 +49,7 @@ class Outcome:
 
 
 def log_name(shard: Shard) -> str:
-    """Of the file of a shard's outcomes."""
+    """Name of the file of a shard's outcomes."""
     part = f"-{shard.number}-of-{shard.total}" if shard.total > 1 else ""
     return f"extracted{part}.jsonl"
 
@@ -73,13 +73,16 @@ def write_card(folder: Path, extractor: FeatureExtractor) -> None:
     }
     path = folder / files.CARD
     if path.exists():
-        found = files.read_json(path)
-        for field, value in card.items():
-            if (theirs := files.field(found, field, object, str(path))) != value:
-                raise UserError(
-                    f"{path}: features there have {field} {theirs!r}, these would have {value!r}; "
-                    "give another --out"
-                )
+        written = files.read_json(path)
+        differing = [
+            f"{field} {other!r}, these would have {value!r}"
+            for field, value in card.items()
+            if (other := files.field(written, field, object, str(path))) != value
+        ]
+        if differing:
+            raise UserError(
+                f"{path}: features there have {'; '.join(differing)}; give another --out"
+            )
         return
     if any(folder.rglob("*.npy")):
         raise UserError(f"{folder}: has .npy files but no {files.CARD}; give another --out")
@@ -169,16 +172,16 @@ def read_logs(folder: Path) -> Iterator[Outcome]:
 
 
 def outcomes_of(videos: Iterable[Listed], folder: Path) -> list[Outcome]:
-    """What the logs tell of the videos: their features if they have any, else the last problem."""
-    wanted = {(video.name, path_of(video)) for video in videos}
-    told: dict[tuple[str, str], Outcome] = {}
+    """What the logs say of the videos: their features if they have any, else the last problem."""
+    keys = {(video.name, path_of(video)) for video in videos}
+    latest: dict[tuple[str, str], Outcome] = {}
     for outcome in read_logs(folder):
         key = outcome.video, outcome.path
         lost = outcome.features and not os.path.exists(features_file(folder, outcome.video))
-        known = told.get(key)
-        if key in wanted and not lost and (outcome.features or not (known and known.features)):
-            told[key] = outcome
-    return list(told.values())
+        known = latest.get(key)
+        if key in keys and not lost and (outcome.features or not (known and known.features)):
+            latest[key] = outcome
+    return list(latest.values())
 
 
 def printable(text: str) -> str:

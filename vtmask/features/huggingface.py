@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vtmask.errors import UserError, check_choice
-from vtmask.features.decode import Window
+from vtmask.features.window import Window
 
 _PREFIX = "hf:"
 POOLINGS = ("pooled", "patches")
