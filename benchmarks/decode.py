@@ -20,8 +20,8 @@ import av
 import numpy as np
 
 from vtmask.features import decode, extraction
-from vtmask.features.decode import Window
 from vtmask.features.listing import Listed
+from vtmask.features.window import Window
 
 WINDOW = Window(frames=30, frame_rate=30, image_size=224)  # of vtmask.features.s3d, without JAX
 

@@ -99,8 +99,12 @@ def write_whole(path: Path | epath.Path, data: str | bytes, writer: str = "") ->
         return
     path = Path(path)
     part = unfinished(path, writer)
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:  # a full disk should not hold half a file besides
+        part.unlink(missing_ok=True)
+        raise

@@ -173,13 +173,13 @@ def test_pictures_are_resized_once_and_only_if_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resized: list[av.VideoFrame] = []
-    resize = decode._Squares.__call__
+    resize = decode.Squares.__call__
 
-    def counted(squares: decode._Squares, frame: av.VideoFrame) -> np.ndarray:
+    def counted(squares: decode.Squares, frame: av.VideoFrame) -> np.ndarray:
         resized.append(frame)
         return resize(squares, frame)
 
-    monkeypatch.setattr(decode._Squares, "__call__", counted)
+    monkeypatch.setattr(decode.Squares, "__call__", counted)
     slow = write(tmp_path / "a.mp4", greys([50, 100]), [0, 10])
     assert len(decoded(slow, 30)) > 300 and len(resized) == 2
     resized.clear()
@@ -274,7 +274,7 @@ def test_ten_hours_take_no_more_memory_than_one(tmp_path: Path) -> None:
         write(tmp_path / f"{hours}.mp4", greys(times % 250, 32, 32), times.tolist())
     code = """if True:
         import resource, sys, tracemalloc
-        from vtmask.features.decode import Window, windows
+        from vtmask.features import Window, windows
         tracemalloc.start()
         for path in sys.argv[1:]:
             tracemalloc.reset_peak()

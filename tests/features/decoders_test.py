@@ -10,8 +10,9 @@ from features import videos
 
 from vtmask.errors import UserError
 from vtmask.features import decode
-from vtmask.features.decode import DamagedVideo, Window
+from vtmask.features.decode import DamagedVideo
 from vtmask.features.decoders import Decoder
+from vtmask.features.window import Window
 
 WINDOW = Window(frames=8, frame_rate=8, image_size=32)
 

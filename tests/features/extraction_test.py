@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from features import videos as made
 
+from vtmask import disk
 from vtmask.errors import UserError
-from vtmask.features import extract, extraction
-from vtmask.features.decode import Window
-from vtmask.features.extraction import Outcome
+from vtmask.features import extract, extraction, feature_folder
+from vtmask.features.feature_folder import Outcome
 from vtmask.features.listing import Listed
+from vtmask.features.window import Window
 
 
 @dataclasses.dataclass
@@ -92,7 +93,7 @@ def test_a_log_cut_short_by_a_kill(videos: list[Listed], tmp_path: Path) -> None
     log = tmp_path / "extracted.jsonl"
     log.write_text(log.read_text() + '{"video": "part-1/3", "pa')
     assert len(run(videos, tmp_path)) == 4
-    assert len(list(extraction.read_logs(tmp_path))) == 4
+    assert len(list(feature_folder.read_logs(tmp_path))) == 4
 
 
 def test_a_line_without_features_is_redone(videos: list[Listed], tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_folder_is_filled_by_several_commands(videos: list[Listed], tmp_path: 
     bad = Listed("bad", tmp_path / "gone.mp4")
     assert set(run([videos[0], bad], tmp_path)) == {videos[0].name, "bad"}
     assert set(run(videos[1:], tmp_path)) == {video.name for video in videos[1:]}
-    told = [outcome.video for outcome in extraction.read_logs(tmp_path)]
+    told = [outcome.video for outcome in feature_folder.read_logs(tmp_path)]
     assert sorted(told) == sorted(video.name for video in [bad, *videos])
 
 
@@ -120,7 +121,7 @@ def test_lines_of_a_log_that_are_broken_are_left_out(videos: list[Listed], tmp_p
 
 def test_a_second_command_at_one_log_is_refused(videos: list[Listed], tmp_path: Path) -> None:
     log = tmp_path / "extracted.jsonl"
-    with extraction._alone(log), pytest.raises(UserError, match="another command is at work"):
+    with feature_folder.alone(log), pytest.raises(UserError, match="another command is at work"):
         run(videos, tmp_path)
 
 
@@ -150,6 +151,51 @@ def test_the_longest_name_that_is_possible(videos: list[Listed], tmp_path: Path)
     assert run([long], tmp_path)[long.name].features == 1
 
 
+def test_a_full_disk_names_the_file_and_what_is_kept(
+    videos: list[Listed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /dev/full answers: what is written is lost."""
+    whole = disk.write_whole
+    written: list[Path] = []
+
+    def write(path: Path, data: str | bytes, writer: str = "") -> None:
+        if path.suffix == ".npy":
+            written.append(path)
+            if len(written) == 3:
+                disk.unfinished(path, writer).symlink_to("/dev/full")
+        whole(path, data, writer)
+
+    monkeypatch.setattr(feature_folder, "write_whole", write)
+    with pytest.raises(UserError) as error:
+        run(videos, tmp_path)
+    assert str(error.value) == (
+        f"{written[2]}: can't be written (No space left on device); features written before are "
+        "kept, and the same command goes on from there"
+    )
+    kept = {path for path in tmp_path.rglob("*.npy")}
+    assert kept == set(written[:2]) and not list(tmp_path.rglob(".*.tmp"))
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    monkeypatch.undo()
+    assert all(outcome.features for outcome in run(videos, tmp_path).values())
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    for video in videos:
+        expected = extract(video.path, Brightness())
+        np.testing.assert_array_equal(np.load(tmp_path / f"{video.name}.npy"), expected)
+
+
+def test_a_log_that_cannot_be_written(videos: list[Listed], tmp_path: Path) -> None:
+    log = Path("/dev/full")
+    with pytest.raises(UserError, match="/dev/full: can't be written .No space left on device.; "):
+        list(extraction.extract(videos[:1], Brightness(), tmp_path, log, 1))
+
+
+def test_a_folder_that_cannot_be_made(videos: list[Listed], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "out"
+    with pytest.raises(UserError, match="features.json: can't be written .Not a directory.; "):
+        run(videos[:1], out)
+
+
 @pytest.mark.parametrize("rows", [0, 2])
 def test_an_extractor_that_gives_other_rows_than_windows(
     videos: list[Listed], tmp_path: Path, rows: int
@@ -174,7 +220,7 @@ def test_rows_do_not_keep_their_batch_in_memory(videos: list[Listed]) -> None:
 
 
 def test_problems_are_told_on_one_line_of_any_terminal() -> None:
-    text = extraction.printable("a\nb\udce9\x1b é")
+    text = feature_folder.printable("a\nb\udce9\x1b é")
     assert text == "a\\nb\\udce9\\x1b é"
 
 
@@ -250,7 +296,7 @@ def test_summary_tells_problems() -> None:
         Outcome("b", "b.mp4", 2, "b.mp4: damaged after 2 s"),
         *(Outcome(f"c{i}", f"c{i}.mp4", 0, f"c{i}.mp4: no video stream") for i in range(25)),
     ]
-    lines = list(extraction.summary(outcomes, 30, Path("out")))
+    lines = list(feature_folder.summary(outcomes, 30, Path("out")))
     assert lines[0] == "5 of 30 videos have features in out"
     assert lines[1:4] == [
         "damaged, with features of what could be decoded: 1",

@@ -1,6 +1,7 @@
 """Arguments that several subcommands share."""
 
 import argparse
+import dataclasses
 from typing import TYPE_CHECKING
 
 from vtmask.features.extractors import ExtractorConfig
@@ -32,19 +33,30 @@ def add_extractor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="s3d",
-        help="s3d (the default), pixel-statistics-v1, which needs no weights, or a Python callable "
-        "as FILE.py:NAME or MODULE:NAME",
+        help="s3d (the default), pixel-statistics-v1, which needs no weights, hf:FOLDER or hf:NAME "
+        "of a vision encoder of transformers, or a Python callable as FILE.py:NAME or MODULE:NAME",
     )
     parser.add_argument(
         "--weights", help="for s3d: s3d_howto100m.pth, or a folder that `vtmask convert` made of it"
     )
     parser.add_argument(
-        "--dtype", default="float32", help="of s3d's activations: float32 or bfloat16"
+        "--dtype", default="float32", help="of activations, of s3d and hf: float32 or bfloat16"
     )
     parser.add_argument(
         "--batch_size", type=positive, default=8, help="windows per call of the model (%(default)s)"
     )
+    parser.add_argument(
+        "--pooling",
+        help="of hf: pooled, the model's vector of an image (the default), or patches, their mean",
+    )
+    parser.add_argument("--frame_rate", type=positive, help="of hf: frames a second, by default 1")
+    parser.add_argument(
+        "--frames_per_feature",
+        type=positive,
+        help="of hf: frames that a feature is the mean of, by default 1",
+    )
 
 
 def extractor(options: argparse.Namespace) -> ExtractorConfig:
-    return ExtractorConfig(options.model, options.weights, options.dtype, options.batch_size)
+    names = (field.name for field in dataclasses.fields(ExtractorConfig))
+    return ExtractorConfig(**{name: getattr(options, name) for name in names})

@@ -5,7 +5,7 @@ import os
 
 from vtmask import disk, program
 from vtmask.cli import arguments
-from vtmask.features import extraction, listing
+from vtmask.features import extraction, feature_folder, listing
 
 _SOME_SKIPPED = 3  # exit code
 
@@ -45,7 +45,7 @@ def add(commands: "arguments.Subcommands") -> None:
 def run(options: argparse.Namespace) -> int:
     shard = listing.Shard.parse(options.shard)
     videos = [video for video in listing.find(options.videos) if shard.has(video.name)]
-    log = options.out / extraction.log_name(shard)
+    log = options.out / feature_folder.log_name(shard)
     config = arguments.extractor(options)
     if options.beam_pipeline_options:
         beam_options = program.beam_options(options.beam_pipeline_options)
@@ -56,5 +56,5 @@ def run(options: argparse.Namespace) -> int:
         outcomes = extraction.extract_all(
             videos, config.create(), options.out, log, options.num_decoders
         )
-    print(*extraction.summary(outcomes, len(videos), options.out), sep="\n")
+    print(*feature_folder.summary(outcomes, len(videos), options.out), sep="\n")
     return _SOME_SKIPPED if any(not outcome.features for outcome in outcomes) else 0

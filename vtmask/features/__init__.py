@@ -1,6 +1,7 @@
 """Video files to features, a vector for each window of a video."""
 
-from vtmask.features.decode import Window, windows
+from vtmask.features.decode import windows
 from vtmask.features.extractors import FeatureExtractor, create, extract
+from vtmask.features.window import Window
 
 __all__ = ["FeatureExtractor", "Window", "create", "extract", "windows"]

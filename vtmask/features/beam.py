@@ -6,9 +6,9 @@ from typing import Any
 
 import apache_beam as beam
 
-from vtmask.features import extraction
-from vtmask.features.extraction import Outcome
+from vtmask.features import extraction, feature_folder
 from vtmask.features.extractors import ExtractorConfig, FeatureExtractor
+from vtmask.features.feature_folder import Outcome
 from vtmask.features.listing import Listed
 
 
@@ -23,7 +23,7 @@ def extract_all(
       log: of the videos that no worker gets.
       options: `apache_beam.options.pipeline_options.PipelineOptions`.
     """
-    extraction.write_card(folder, config.create())
+    feature_folder.write_card(folder, config.create())
     todo = extraction.plan(videos, folder, log)
     with beam.Pipeline(options=options) as pipeline:
         (
@@ -32,7 +32,7 @@ def extract_all(
             | beam.Reshuffle()
             | beam.ParDo(_Extract(config, folder.absolute()))
         )
-    return extraction.outcomes_of(videos, folder)
+    return feature_folder.outcomes_of(videos, folder)
 
 
 class _Extract(beam.DoFn):
@@ -47,6 +47,6 @@ class _Extract(beam.DoFn):
 
     def process(self, video: Listed) -> None:
         assert self._extractor is not None
-        log = self._folder / f"extracted-{extraction.this_process()}.jsonl"
+        log = self._folder / f"extracted-{feature_folder.this_process()}.jsonl"
         for _ in extraction.extract([video], self._extractor, self._folder, log, num_decoders=1):
             pass

@@ -6,81 +6,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.filter import Graph
 from av.format import Flags as FormatFlags
 from av.stream import Disposition, Stream
 
-from vtmask.errors import UserError, check_choice
+from vtmask.errors import UserError
+from vtmask.features.squares import Squares
+from vtmask.features.window import Window
 
 _DEFAULT_RATE = 25  # frames a second where nothing says how many; ffmpeg's
 _LONGEST_GAP = 10  # seconds that time may jump in formats that allow for jumps; ffmpeg's
 _JITTER = 0.1  # seconds that time may go back in these; ffmpeg's
 _LONGEST_HOLD = 3600  # seconds that a picture may stay, whatever timestamps say
 _PICTURES_PER_SECOND = 8
-_WIDEST = 64  # times as wide as high, or reverse; of longer strips only the middle is resized
-
-_UNSPECIFIED = 2  # a frame's colour space
-
-_SCALING = {
-    "bicubic": "flags=bicubic",
-    # As MPEG and H.264 place chroma, which ffmpeg's scale filter ignores if not told.
-    "area": "flags=area:in_chroma_loc=left",
-}
-
-_Filter = tuple[str, str | None]  # its name and arguments
-
-# What makes a picture upright, by quarters of a turn and whether it is mirrored too.
-_UPRIGHT: dict[tuple[int, bool], list[_Filter]] = {
-    (0, False): [],
-    (0, True): [("vflip", None)],
-    (1, False): [("transpose", "clock")],
-    (1, True): [("transpose", "cclock_flip")],
-    (2, False): [("hflip", None), ("vflip", None)],
-    (2, True): [("hflip", None)],
-    (3, False): [("transpose", "cclock")],
-    (3, True): [("transpose", "clock_flip")],
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """The stretch of video that one feature is of; windows follow each other without a gap.
-
-    Attributes:
-      frames: how many it has.
-      frame_rate: frames a second.
-      image_size: height and width of a frame, the central square of the picture, in pixels.
-      interpolation: how frames are resized; bicubic is published.
-      fill: what a video's last window is filled up with, black frames (published) or its last.
-    """
-
-    frames: int
-    frame_rate: int
-    image_size: int
-    interpolation: Literal["bicubic", "area"] = "bicubic"
-    fill: Literal["black", "last"] = "black"
-
-    def __post_init__(self) -> None:
-        check_choice("Window.interpolation", self.interpolation, ("bicubic", "area"))
-        check_choice("Window.fill", self.fill, ("black", "last"))
-        for name in ("frames", "frame_rate", "image_size"):
-            if (number := getattr(self, name)) < 1:
-                raise UserError(f"Window.{name} is {number}, expected at least 1")
-
-    @property
-    def seconds(self) -> float:
-        """How long it is."""
-        return self.frames / self.frame_rate
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Of its pixels, uint8: [frames, image_size, image_size, 3]."""
-        return self.frames, self.image_size, self.image_size, 3
 
 
 class DamagedVideo(UserError):
@@ -123,7 +64,7 @@ def windows(path: str | Path, window: Window) -> Iterator[np.ndarray]:
             stream = _choose_stream(path, container)
             frames = _timed(_decoded(container, stream, health), container, stream, health)
             shown = _sampled(frames, window.frame_rate, padded=len(container.streams) > 1)
-            squares = _Squares(window)
+            squares = Squares(window)
             yield from _filled(((squares(frame), ticks) for frame, ticks in shown), window)
     except av.FFmpegError as error:
         raise UserError(f"{path}: cannot be decoded: {error.strerror}") from error
@@ -148,15 +89,15 @@ def pictures(path: str | Path, times: Sequence[float], size: int) -> list[np.nda
       UserError: as `windows`, but of what is damaged the pictures are those that are left.
     """
     ticks = [round(time * _PICTURES_PER_SECOND) for time in times]
-    found: dict[int, np.ndarray] = {}
+    at_tick: dict[int, np.ndarray] = {}
     picture = np.zeros((size, size, 3), np.uint8)
     with suppress(DamagedVideo):
         for tick, (picture,) in enumerate(windows(path, Window(1, _PICTURES_PER_SECOND, size))):
             if tick in ticks:
-                found[tick] = picture
+                at_tick[tick] = picture
             if tick >= ticks[-1]:
                 break
-    return [found.get(tick, picture) for tick in ticks]
+    return [at_tick.get(tick, picture) for tick in ticks]
 
 
 def _choose_stream(path: Path, container: InputContainer) -> av.VideoStream:
@@ -196,17 +137,17 @@ class _Health:
 
     def losses(self) -> str:
         """What is lost, in words."""
-        found = []
+        losses = []
         if self.undecodable:
             lost = f"{self.undecodable} of {self.packets} packets can't be decoded ({self.reason})"
-            found.append(f"{lost}; their time repeats the frames before" if self.frames else lost)
+            losses.append(f"{lost}; their time repeats the frames before" if self.frames else lost)
         if self.corrupt:
-            found.append(f"{self.corrupt} of {self.frames} frames are decoded with errors")
+            losses.append(f"{self.corrupt} of {self.frames} frames are decoded with errors")
         if self.error:
-            found.append(f"after {self.end:.1f} s: {self.error}")
+            losses.append(f"after {self.end:.1f} s: {self.error}")
         if self.stated - self.read > 1 + 0.01 * self.stated:
-            found.append(f"ends after {self.read:.1f} of {self.stated:.1f} s")
-        return "; ".join(found)
+            losses.append(f"ends after {self.read:.1f} of {self.stated:.1f} s")
+        return "; ".join(losses)
 
 
 def _decoded(
@@ -329,60 +270,6 @@ def _sampled(
         shown = frame
     if shown is not None and (nearest(end) > tick or tick == start):
         yield shown, max(nearest(end) - tick, 1)
-
-
-class _Squares:
-    """Pictures of any size and colour to uint8 [size, size, 3], upright, by ffmpeg's filters."""
-
-    def __init__(self, window: Window):
-        size = window.image_size
-        self.filters: list[_Filter] = [
-            (
-                "scale",
-                rf"trunc(iw*{size}/min(iw\,ih)):trunc(ih*{size}/min(iw\,ih))"
-                f":{_SCALING[window.interpolation]}",
-            ),
-            ("format", "rgb24"),
-            ("crop", f"{size}:{size}"),
-            ("buffersink", None),
-        ]
-        self.graph, self.built = Graph(), self.filters
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        if frame.colorspace == 8 or frame.colorspace > 9:  # YCgCo, …: swscale has no matrix for it
-            frame.colorspace = _UNSPECIFIED
-        source = (
-            f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
-            f":colorspace={frame.colorspace}:range={frame.color_range}"
-        )
-        filters = [("buffer", source), *_middle(frame), *turns(frame), *self.filters]
-        if filters != self.built:  # pictures may change in the middle of a video
-            self.graph, self.built = Graph(), filters
-            self.graph.threads = 1
-            self.graph.link_nodes(*(self.graph.add(*filter) for filter in filters)).configure()
-        self.graph.push(frame)
-        return self.graph.pull().to_ndarray()
-
-
-def _middle(frame: av.VideoFrame) -> list[_Filter]:
-    """Filters that leave of a strip what its central square may need, as all would not fit."""
-    if max(frame.width, frame.height) <= _WIDEST * min(frame.width, frame.height):
-        return []
-    return [("crop", rf"min(iw\,{_WIDEST}*ih):min(ih\,{_WIDEST}*iw):exact=1")]
-
-
-def turns(frame: av.VideoFrame) -> list[_Filter]:
-    """Filters that make a frame upright, those that the ffmpeg command inserts."""
-    angle, mirrored = float(-frame.rotation), False
-    with suppress(ValueError):  # PyAV doesn't know all kinds of side data
-        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-        if matrix is not None:
-            a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
-            angle, mirrored = math.degrees(math.atan2(b, a)), a * d < b * c
-    quarters = round(angle / 90)
-    if abs(angle - 90 * quarters) >= 1:
-        return [("rotate", f"{angle}*PI/180")]
-    return _UPRIGHT[quarters % 4, mirrored]
 
 
 def _filled(images: Iterable[tuple[np.ndarray, int]], window: Window) -> Iterator[np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vtmask.errors import UserError
 from vtmask.features import decode
-from vtmask.features.decode import Window
+from vtmask.features.window import Window
 
 _COMMAND = (sys.executable, "-m", "vtmask.features.decoders")
 _WINDOW = "window"  # an answer that a window's bytes follow
@@ -62,12 +62,12 @@ class Decoder:
         decoded, in_step = 0, False
         try:
             pipe.send((str(path), self.window))
-            while isinstance(found := self._receive(pipe), np.ndarray):
-                yield found
+            while isinstance(answer := self._receive(pipe), np.ndarray):
+                yield answer
                 decoded += 1
             in_step = True
-            if found is not None:
-                raise found
+            if answer is not None:
+                raise answer
         except (EOFError, OSError) as error:
             # What there is might end where a machine ran out of memory: better none of it.
             after = f"after {decoded * self.window.seconds:g} s"
@@ -78,9 +78,9 @@ class Decoder:
 
     def _started(self) -> Connection:
         if self._process is None or self._pipe is None:
-            self._pipe, theirs = multiprocessing.Pipe()
-            with theirs:
-                number = theirs.fileno()
+            self._pipe, far_end = multiprocessing.Pipe()
+            with far_end:
+                number = far_end.fileno()
                 # A session of its own, as Ctrl-C is not for it: it ends with its pipe.
                 self._process = subprocess.Popen(
                     [*self.command, str(number)], pass_fds=[number], start_new_session=True

@@ -13,10 +13,11 @@ import numpy as np
 
 from vtmask import files
 from vtmask.errors import UserError, check_choice
-from vtmask.features.decode import DamagedVideo, Window, windows
+from vtmask.features.decode import DamagedVideo, windows
 from vtmask.features.pixel_statistics import PixelStatistics
+from vtmask.features.window import Window
 
-_S3D = "s3d"
+_S3D, _HF = "s3d", "hf:"
 _S3D_WEIGHTS = "https://www.rocq.inria.fr/cluster-willow/amiech/howto100m/s3d_howto100m.pth"
 
 
@@ -65,22 +66,39 @@ class ExtractorConfig:
     """Which extractor, in words that can be sent to another machine.
 
     Attributes:
-      model: "s3d", "pixel-statistics-v1", or a callable, as `FILE.py:NAME` or `MODULE:NAME`.
+      model: "s3d", "pixel-statistics-v1", `hf:FOLDER` or `hf:NAME` of a vision encoder, or a
+        callable, as `FILE.py:NAME` or `MODULE:NAME`.
       weights: s3d_howto100m.pth, for "s3d".
-      dtype: of S3D's activations.
-      batch_size: windows a call, of S3D and callables.
+      dtype: of activations, of S3D and vision encoders.
+      batch_size: windows a call, of all but pixel statistics.
+      pooling, frame_rate, frames_per_feature: of vision encoders alone, see
+        `vtmask.features.huggingface`; None is the default there.
     """
 
     model: str
     weights: str | None = None
     dtype: str = "float32"
     batch_size: int = 8
+    pooling: str | None = None
+    frame_rate: int | None = None
+    frames_per_feature: int | None = None
 
     def create(self) -> FeatureExtractor:
-        """The extractor; a UserError where there is none such."""
+        """Makes the extractor.
+
+        Raises:
+          UserError: there is no such model, it can't be loaded, or options are not for it.
+        """
+        names = ("pooling", "frame_rate", "frames_per_feature")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.model.startswith(_HF):
+            return self._huggingface(given)
+        if given:
+            raise UserError(f"--{next(iter(given))} is for {_HF} models, not for {self.model}")
         if ":" in self.model:
             return from_callable(self.model, self.batch_size)
-        check_choice("model", self.model, (_S3D, PixelStatistics.name, "FILE.py:CALLABLE"))
+        choices = (_S3D, PixelStatistics.name, f"{_HF}FOLDER_OR_NAME", "FILE.py:CALLABLE")
+        check_choice("model", self.model, choices)
         if self.model == PixelStatistics.name:
             return PixelStatistics()
         if self.weights is None:
@@ -91,6 +109,14 @@ class ExtractorConfig:
         from vtmask.features.s3d import S3DFeatures  # only here, as it needs JAX
 
         return S3DFeatures(self.weights, self.dtype, self.batch_size)
+
+    def _huggingface(self, given: dict[str, Any]) -> FeatureExtractor:
+        if self.weights is not None:
+            raise UserError(f"--weights is for {_S3D}, not for {self.model}, which has its own")
+        from vtmask.features.huggingface import HuggingFaceFeatures  # only here, as it is an extra
+
+        model = self.model.removeprefix(_HF)
+        return HuggingFaceFeatures(model, dtype=self.dtype, batch_size=self.batch_size, **given)
 
 
 def create(name: str) -> FeatureExtractor:
@@ -114,24 +140,24 @@ def from_callable(place: str, batch_size: int) -> FeatureExtractor:
       UserError: nothing callable there, or it does not give a vector a window.
     """
     module, _, attribute = place.rpartition(":")
-    found = getattr(_import(module), attribute, None)
-    if isinstance(found, type):
-        found = found()
-    if not callable(found):
+    function = getattr(_import(module), attribute, None)
+    if isinstance(function, type):
+        function = function()
+    if not callable(function):
         raise UserError(f"model {place}: {module} has no callable {attribute!r}")
-    window = getattr(found, "window", Window(frames=1, frame_rate=1, image_size=224))
+    window = getattr(function, "window", Window(frames=1, frame_rate=1, image_size=224))
     if not isinstance(window, Window):
         raise UserError(f"model {place}: its window is {window!r:.60}, expected a Window")
-    name, size = getattr(found, "name", place), 0
+    name, size = getattr(function, "name", place), 0
     for count in (1, 2):
-        black = np.asarray(found(np.zeros((count, *window.shape), np.uint8)))
+        black = np.asarray(function(np.zeros((count, *window.shape), np.uint8)))
         if black.ndim != 2 or len(black) != count or black.dtype.kind != "f":
             raise UserError(
                 f"model {place}: gives {black.dtype} {black.shape} for {count} windows, expected "
                 f"floats ({count}, size)"
             )
         size = black.shape[1]
-    return FromCallable(name, size, window, batch_size, found)
+    return FromCallable(name, size, window, batch_size, function)
 
 
 def _import(module: str) -> Any:

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from vtmask.features.decode import Window
+from vtmask.features.window import Window
 
 _EPSILON = 1e-6
 _ANGLES = 24

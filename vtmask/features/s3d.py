@@ -10,7 +10,7 @@ from jax import Array
 
 from vtmask import convert, export
 from vtmask.errors import UserError, check_choice
-from vtmask.features.decode import Window
+from vtmask.features.window import Window
 from vtmask.files import pytorch
 from vtmask.models.s3d import EMBEDDING_SIZE, S3D
 

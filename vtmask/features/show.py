@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vtmask import files
 from vtmask.errors import UserError
-from vtmask.features import decode, extraction, extractors
+from vtmask.features import decode, extractors, feature_folder
 from vtmask.features.extractors import ExtractorConfig
 
 _PICTURES = 10
@@ -93,6 +93,6 @@ def _origin(path: Path) -> tuple[str, float, Path | None]:
         return "unknown extractor", 1.0, None
     folder = card.path.parent
     name = path.absolute().relative_to(folder).with_suffix("").as_posix()
-    outcomes = extraction.read_logs(folder)
+    outcomes = feature_folder.read_logs(folder)
     video = next((Path(o.path) for o in outcomes if o.video == name and o.features), None)
     return card.feature_extractor, card.seconds_per_feature, video

@@ -19,7 +19,7 @@ import av
 from av.filter import Graph
 from av.video.frame import PictureType
 
-from vtmask.features.decode import turns
+from vtmask.features.squares import turns
 
 _CHUNK = 1 << 16
 _HIGHEST = 720  # pixels
