@@ -186,7 +186,7 @@ def test_rolling_captions(manual: Path) -> None:
     assert len(videos(manual)["a"].captions.lines) == 3
     video = videos(manual, rolling=True)["a"]
     assert video.captions.lines == [(0, 2.01, "chop it"), (2.01, 4, "it is ready")]
-    assert video.problems == {"caption that repeats the lines before it": 2}
+    assert video.problems == {"lines of a rolling caption shown again, removed": 2}
 
 
 def test_gifs_are_videos(manual: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_broken_caption_costs_no_other(manual: Path, broken: dict[str, Any]) -
     assert lines(splits(manual)["train"][0]) == [Caption(1, 4.5, "now we fry it")]
     build(manual, "default", "train")
     counts = report(manual, "default")["train"]["dropped_or_cut"]
-    assert counts == {"caption whose times or text can't be read": 1}
+    assert counts == {"caption with unreadable times or text, dropped": 1}
 
 
 def test_a_video_that_comes_twice(manual: Path) -> None:

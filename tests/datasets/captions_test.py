@@ -42,7 +42,7 @@ def test_rolling_captions_are_said_once(reference_dir: Path) -> None:
         "then the flour goes in a little at a time and we stir again"
     )
     assert len(shown) == 18 and len(said) == 9
-    assert problems == {"caption that repeats the lines before it": 17}
+    assert problems == {"lines of a rolling caption shown again, removed": 17}
     for lost in range(len(shown)):  # a cue that is missing costs no word of another
         rest, _ = captions.unroll([*shown[:lost], *shown[lost + 1 :]])
         assert sum(len(caption.text.split()) for caption in rest) == 53

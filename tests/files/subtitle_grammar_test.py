@@ -63,7 +63,7 @@ def dropped(draw: st.DrawFn, point: str) -> Cue:
             [f"{right} --> soon", f"{right} -->", f"--> {right}", f"00:99:00{point}0 --> {right}"]
         )
     )
-    return Cue(times, good.body, None, "cue whose times can't be read")
+    return Cue(times, good.body, None, "cue with unreadable times, dropped")
 
 
 def changed(change: Callable[[Cue], Cue]) -> Callable[[str], st.SearchStrategy[Cue]]:
@@ -72,19 +72,19 @@ def changed(change: Callable[[Cue], Cue]) -> Callable[[str], st.SearchStrategy[C
 
 def _arrow(cue: Cue) -> Cue:
     return Cue(
-        cue.times.replace("-->", "->"), cue.body, cue.said, "cue with another arrow than -->"
+        cue.times.replace("-->", "->"), cue.body, cue.said, "arrow other than -->, read as one"
     )
 
 
 def _arrow_text(cue: Cue) -> Cue:
     assert cue.said
     said = (*cue.said[:2], f"{cue.said[2]} left --> right")
-    problem = "line with --> but no times, kept as text"
+    problem = "--> without times, kept as text"
     return Cue(cue.times, f"{cue.body}\nleft --> right", said, problem)
 
 
 def _blank_line(cue: Cue) -> Cue:
-    problem = "cue with an empty line in its text"
+    problem = "empty line in a cue, its text joined"
     return Cue(cue.times, f"\n{cue.body}", cue.said, problem)
 
 
@@ -98,13 +98,15 @@ def _placeholder(cue: Cue) -> Cue:
 
 
 def _stray(cue: Cue) -> Cue:
-    return Cue(cue.times, f"{cue.body}\n\nlost words\nof it", cue.said, "text without times")
+    return Cue(
+        cue.times, f"{cue.body}\n\nlost words\nof it", cue.said, "text without times, dropped"
+    )
 
 
 def _blank_inside(cue: Cue) -> Cue:
     assert cue.said
     said = (*cue.said[:2], f"{cue.said[2]} more words")
-    problem = "cue with an empty line in its text"
+    problem = "empty line in a cue, its text joined"
     return Cue(cue.times, f"{cue.body}\n\nmore words", said, problem)
 
 
@@ -117,8 +119,8 @@ _HEADERS = [
     ("WEBVTT\n", ""),
     ("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n", ""),
     ("WEBVTT\n \nNOTE made\nby someone\n \n", ""),
-    ("WEBVTT\n\nlost words\n\n", "text without times"),
-    ("WEBVTT\n\nSTYLE\n::cue {\n\ncolor: red }\n\n", "text without times"),
+    ("WEBVTT\n\nlost words\n\n", "text without times, dropped"),
+    ("WEBVTT\n\nSTYLE\n::cue {\n\ncolor: red }\n\n", "text without times, dropped"),
 ]
 _COMMENTS = ["", "", "NOTE lost\nwords\n\n", "NOTE\n\n", "STYLE\n::cue { color: red }\n\n"]
 
@@ -148,13 +150,13 @@ def test_subrip(
 ) -> None:
     number = data.draw(st.sampled_from(["", "{}\n", "{}\n\n", "#{}\n"]))
     text = data.draw(st.sampled_from(["", "by someone\n\n"])) if cues else ""
-    problems = ["text without times"] if text else []
+    problems = ["text without times, dropped"] if text else []
     for i, cue in enumerate(cues, 1):
         text += f"{number.format(i)}{cue.times}\n{cue.body}\n{data.draw(_BETWEEN)}"
-        problems += ["cue numbered otherwise than 1, 2, 3"] * number.startswith("#")
+        problems += ["cue number with #, read as a number"] * number.startswith("#")
     if cues and number and data.draw(st.booleans()):
         text += f"{len(cues) + 1}\n"
-        problems.append("number of a cue that is missing")
+        problems.append("cue number without a cue, dropped")
     encoding, newline = data.draw(_ENCODINGS), data.draw(_ENDS)
     path = tmp_path_factory.getbasetemp() / "grammar.srt"
     check(path, text, encoding, newline, cues, problems)

@@ -73,7 +73,7 @@ def test_an_open_end(form: str) -> None:
     captions, problems = subtitles.from_json({form: items}, "here")
     assert captions[:2] == [(1, 2, "1"), (2, 4, "2")]
     assert captions[2].start == 3 and captions[2].end > 100 * 3600  # cleaning cuts it
-    assert problems == {"caption without an end": 2}
+    assert problems == {"caption without an end, given one": 2}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_open_end(form: str) -> None:
 )
 def test_a_bad_caption_costs_no_other(bad: Any) -> None:
     good = {"start": 3, "end": 4, "text": "c"}
-    problems = {"caption whose times or text can't be read": 1}
+    problems = {"caption with unreadable times or text, dropped": 1}
     for key in ("segments", "chunks", "transcription", "events"):
         value = {key: [bad, good]}
         assert subtitles.from_json(value, "here") == ([(3, 4, "c")], problems)
@@ -130,7 +130,7 @@ def test_ass_with_bad_lines_and_drawings(tmp_path: Path) -> None:
     text = ASS + "Dialogue: 0,soon,0:00:09.00,Default,,0,0,0,,x\nDialogue: 0,0:00:01.00\n"
     text += "Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{\\p1}m 0 0 l 9 9{\\p0}\n"
     (tmp_path / "a.ass").write_text(text)
-    problems = {"cue whose times can't be read": 2, "drawing": 1}
+    problems = {"cue with unreadable times, dropped": 2, "drawing, dropped": 1}
     assert subtitles.read(tmp_path / "a.ass") == (ASS_SAID, problems)
 
 
@@ -164,7 +164,10 @@ def test_lrc(tmp_path: Path) -> None:
         (62, 120, "second line"),
     ]
     assert captions[4][::2] == (120, "again") and captions[4].end > 100 * 3600
-    assert problems == {"text without times": 1, "caption without an end": 1}
+    assert problems == {
+        "text without times, dropped": 1,
+        "caption without an end, given one": 1,
+    }
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from vtmask.errors import UserError
 from vtmask.files import subtitles
 from vtmask.files.subtitles import Caption, Subtitles
 
-BAD_TIMES = "cue whose times can't be read"
-ARROW = "cue with another arrow than -->"
-ARROW_TEXT = "line with --> but no times, kept as text"
-LONE_NUMBER = "number of a cue that is missing"
-BLANK_LINE = "cue with an empty line in its text"
-NO_TIMES = "text without times"
+BAD_TIMES = "cue with unreadable times, dropped"
+ARROW = "arrow other than -->, read as one"
+ARROW_TEXT = "--> without times, kept as text"
+LONE_NUMBER = "cue number without a cue, dropped"
+BLANK_LINE = "empty line in a cue, its text joined"
+NO_TIMES = "text without times, dropped"
 
 
 def read(folder: Path, name: str, data: str) -> Subtitles:
@@ -42,12 +42,12 @@ FIELD = {
     ),
     "s18_sec60.srt": (
         [(59.5, 60, "hi"), (61, 62, "you")],
-        {"cue with a time of 60 seconds or minutes": 1},
+        {"time of 60 seconds or minutes, carried over": 1},
     ),
     "s22_leading_ad.srt": ([(1, 2, "hi")], {NO_TIMES: 1}),
     "s33_counter_hash.srt": (
         [(1, 2, "hi"), (3, 4, "you")],
-        {"cue numbered otherwise than 1, 2, 3": 2},
+        {"cue number with #, read as a number": 2},
     ),
 }
 
@@ -112,7 +112,7 @@ C, D = "00:00:01,000 --> 00:00:02,000", "00:00:03,000 --> 00:00:04,000"
         (f"{C}\ntake\n42\n{D}\nb", "take 42", "b", {}),
         (f"1\n{C}\n2\n{D}\nb", "", "b", {}),
         (f"an ad\n\n1\n{C}\na\n\n2\n{D}\nb", "a", "b", {NO_TIMES: 1}),
-        (f"#1\n{C}\na\n\n# 2\n{D}\nb", "a", "b", {"cue numbered otherwise than 1, 2, 3": 2}),
+        (f"#1\n{C}\na\n\n# 2\n{D}\nb", "a", "b", {"cue number with #, read as a number": 2}),
         (f"1\n{C}\na\n\n2\n{D}\nb\n\n3\n", "a", "b", {LONE_NUMBER: 1}),
         (f"1\n{C}\na\nx --> y\n\n2\n{D}\nb", "a x --> y", "b", {ARROW_TEXT: 1}),
         (f"1\n{C.replace('-->', '->')}\na\n\n2\n{D}\nb", "a", "b", {ARROW: 1}),
@@ -145,7 +145,7 @@ def test_a_cue_without_times_is_dropped_with_its_text(tmp_path: Path, times: str
 
 def test_sixty_and_negative_times(tmp_path: Path) -> None:
     text = "1\n-00:00:01,500 --> 00:60:60,000\na"
-    problems = {"cue with a time of 60 seconds or minutes": 1}
+    problems = {"time of 60 seconds or minutes, carried over": 1}
     assert read(tmp_path, "a.srt", text) == ([(-1.5, 3660, "a")], problems)
 
 

@@ -79,7 +79,7 @@ def unroll(captions: Iterable[Caption]) -> tuple[list[Caption], Counter[str]]:
         screen = _shown_again(screen, words)
         if sum(map(len, screen)) == len(words) and caption.start > end + _AT_ONCE:
             screen = []
-        problems["caption that repeats the lines before it"] += bool(screen)
+        problems["lines of a rolling caption shown again, removed"] += bool(screen)
         said = words[sum(map(len, screen)) :]
         if said:
             screen, last = [*screen, said], len(kept)

@@ -1,4 +1,8 @@
-"""Reads a JSON file that does not fit into memory."""
+"""Reads a JSON file that does not fit into memory.
+
+The library ijson would do so too, but refuses NaN, which HowTo100M's captions hold, and takes
+memory without bounds for lists that are nested deep.
+"""
 
 import json
 import re

@@ -28,14 +28,14 @@ _NUMBER = re.compile(r"(#?)\s*([0-9]{1,9})")
 _HEADER = re.compile(r"WEBVTT(\s|$)")
 _COMMENT = re.compile(r"(NOTE|STYLE|REGION)(\s|$)")
 
-_BAD_TIMES = "cue whose times can't be read"
-_SIXTY = "cue with a time of 60 seconds or minutes"
-_ARROW = "cue with another arrow than -->"
-_ODD_NUMBER = "cue numbered otherwise than 1, 2, 3"
-_NO_TIMES = "text without times"
-_LONE_NUMBER = "number of a cue that is missing"
-_BLANK_LINE = "cue with an empty line in its text"
-_ARROW_TEXT = "line with --> but no times, kept as text"
+_BAD_TIMES = "cue with unreadable times, dropped"
+_NO_TIMES = "text without times, dropped"
+_LONE_NUMBER = "cue number without a cue, dropped"
+_SIXTY = "time of 60 seconds or minutes, carried over"
+_ARROW = "arrow other than -->, read as one"
+_ODD_NUMBER = "cue number with #, read as a number"
+_BLANK_LINE = "empty line in a cue, its text joined"
+_ARROW_TEXT = "--> without times, kept as text"
 
 
 def read_srt(path: str | Path) -> Subtitles:
@@ -74,10 +74,10 @@ def _read(path: str | Path, lines: Sequence[str], webvtt: bool) -> Subtitles:
     problems: Counter[str] = Counter()
     firsts = [i for i in range(len(lines)) if _starts_cue(lines, i)]
     labels = _Labels(webvtt, problems)
-    heading = labels.take(lines[int(webvtt) : firsts[0]]) if firsts else lines[int(webvtt) :]
-    strays = _blocks(heading)
-    if webvtt:
-        strays = _webvtt_blocks(heading)[1]
+    heading = lines[int(webvtt) : firsts[0] if firsts else None]
+    if firsts:
+        heading = labels.take(heading)
+    strays = _webvtt_blocks(heading)[1] if webvtt else _blocks(heading)
     if strays and not firsts and not _all_numbers(strays):
         line = strays[0][0]
         raise UserError(f"{path}: line {lines.index(line) + 1}: is {line[:40]!r}, {_EXPECTED}")
@@ -109,14 +109,13 @@ def _starts_cue(lines: Sequence[str], i: int) -> bool:
 
 def _times(line: str, problems: Counter[str]) -> tuple[float, float] | None:
     match = _TIMES.fullmatch(line)
-    parts = match.groups() if match else ()
-    sexagesimal = [int(parts[i]) for i in (2, 3, 8, 9) if parts]
-    if not match or max(sexagesimal) > 60:
+    largest = max(int(match[i]) for i in (3, 4, 9, 10)) if match else math.inf
+    if not match or largest > 60:
         problems[_BAD_TIMES] += 1
         return None
-    problems[_SIXTY] += max(sexagesimal) == 60  # of 59.9996, rounded
-    problems[_ARROW] += parts[5] != "-->"
-    return _seconds(*parts[:5]), _seconds(*parts[6:])
+    problems[_SIXTY] += largest == 60  # 59.9996, rounded
+    problems[_ARROW] += match[6] != "-->"
+    return _seconds(*match.groups()[:5]), _seconds(*match.groups()[6:])
 
 
 @dataclass

@@ -39,10 +39,10 @@ def read_ass(path: str | Path) -> Subtitles:
             fields = dict(zip(columns, rest.split(",", len(columns) - 1), strict=False))
             start, end = (_ASS_TIME.fullmatch(fields.get(k, "").strip()) for k in ("start", "end"))
             if not start or not end or "text" not in fields:
-                problems["cue whose times can't be read"] += 1
+                problems["cue with unreadable times, dropped"] += 1
                 bad = bad or f"line {number}: is {line[:60]!r}, expected Dialogue: 0,0:00:01.00,…"
             elif _DRAWING.search(fields["text"]):
-                problems["drawing"] += 1
+                problems["drawing, dropped"] += 1
             else:
                 said = re.sub(r"\\[Nnh]", " ", _OVERRIDE.sub("", fields["text"]))
                 captions.append(Caption(_ass_seconds(start), _ass_seconds(end), plain([said])))
@@ -72,7 +72,7 @@ def read_lrc(path: str | Path) -> Subtitles:
             if tag[1].lower() == "offset" and re.fullmatch(r"\s*[-+]?[0-9]{1,9}\s*", tag[2]):
                 earlier = int(tag[2]) / 1000
         elif line.strip():
-            problems["text without times"] += 1
+            problems["text without times, dropped"] += 1
             first_bad = first_bad or f"line {number}: is {line[:40]!r}, expected [00:12.50] text"
     if first_bad and not lines:
         raise UserError(f"{path}: {first_bad}")
@@ -84,7 +84,9 @@ def read_lrc(path: str | Path) -> Subtitles:
         for start, (_, text) in zip(starts, lines, strict=True)
         if text
     ]
-    problems["caption without an end"] += sum(caption.end == OPEN_END for caption in captions)
+    problems["caption without an end, given one"] += sum(
+        caption.end == OPEN_END for caption in captions
+    )
     return Subtitles(captions, +problems)
 
 

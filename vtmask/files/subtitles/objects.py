@@ -47,11 +47,11 @@ def from_json(value: Any, where: str) -> Subtitles:
         try:
             read.append(_caption(item, f"{where}: caption {i}"))
         except UserError as error:
-            problems["caption whose times or text can't be read"] += 1
+            problems["caption with unreadable times or text, dropped"] += 1
             first_error = first_error or error
     if first_error and not read:
         raise first_error
-    problems["caption without an end"] += sum(end is None for _, end, _ in read)
+    problems["caption without an end, given one"] += sum(end is None for _, end, _ in read)
     following = [*(start for start, _, _ in read[1:]), OPEN_END]
     captions = [
         Caption(start, max(start, after) if end is None else end, text)
