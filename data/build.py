@@ -16,7 +16,6 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from vtmask import files, program
-from vtmask.datasets.builder import VideoTextBuilder
 from vtmask.errors import UserError, check_choice
 
 _REASONS = 3  # that a split's line tells; the report tells all
@@ -67,6 +66,10 @@ def _parse() -> argparse.Namespace:
 
 
 def _download_config(options: argparse.Namespace, builder: Any) -> Any:
+    # Not above: processes that a builder spawns import this file, and should not wait for
+    # TensorFlow.
+    from vtmask.datasets.builder import VideoTextBuilder
+
     if not issubclass(builder, VideoTextBuilder):
         for flag in ("manual_dir", "beam_pipeline_options"):
             if getattr(options, flag) is not None:

@@ -10,13 +10,12 @@ from vtmask.inputs.dataset import Dataset
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def built(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The data folders of two builds of `tiny`, the second with the tokenizer of the first."""
-    one, other = (tmp_path_factory.mktemp("data") for _ in range(2))
-    Builder(config="tiny", data_dir=one).download_and_prepare()
-    tokenizer = str(one / "demo/tiny/1.0.0/tokenizer.model")
+    other = tmp_path_factory.mktemp("data")
+    tokenizer = str(demo_dir / "demo/tiny/1.0.0/tokenizer.model")
     Builder(config="tiny", data_dir=other, tokenizer=tokenizer).download_and_prepare()
-    return [one, other]
+    return [demo_dir, other]
 
 
 def test_two_builds_agree_to_the_bit(built: list[Path]) -> None:
