@@ -237,10 +237,9 @@ class Index:
         if isinstance(query, str):
             return self.model.embed_text(query)
         if isinstance(query, Seconds):
-            unit = self.card.seconds_per_feature
-            first, stop = int(query.start / unit), max(int(np.ceil(query.end / unit)), 1)
+            first, stop = _places(query.start, query.end, self.card.seconds_per_feature)
             with store.readable(self.folder):
-                found = self._stretches([(query.video, first, max(stop, first + 1))])
+                found = self._stretches([(query.video, first, stop)])
             if not found or query.video not in self.videos:
                 raise UserError(
                     f"{self.folder}: has no video {query.video} at {query.start:g}–{query.end:g} s"
@@ -369,9 +368,7 @@ class Index:
         rows = [row for row in query.limit(count).to_arrow().to_pylist() if row["video"] in videos]
         rows.sort(key=lambda row: -row["_score"])
         unit = self.card.seconds_per_feature
-        stretches = [
-            (row["video"], int(row["start"] / unit), int(row["end"] / unit) + 1) for row in rows
-        ]
+        stretches = [(row["video"], *_places(row["start"], row["end"], unit)) for row in rows]
         scores = {
             (stretch.video, place): score
             for stretch in self._stretches(stretches)
@@ -396,17 +393,25 @@ class Index:
             for video, first, stop in wanted
         )
         rows = self._tables.seconds.search().where(" OR ".join(conditions)).to_arrow()
+        if not len(rows):
+            return []
         numbers, places = rows["video"].to_numpy(), rows["place"].to_numpy()
         flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         vectors = flat.reshape(len(rows), self.card.size).astype(np.float32)
         order = np.lexsort((places, numbers))
         numbers, places, vectors = numbers[order], places[order], vectors[order]
         new = (np.diff(numbers) != 0) | (np.diff(places) != 1)
-        starts = [0, *(np.flatnonzero(new) + 1).tolist()] if len(rows) else []
+        starts = [0, *(np.flatnonzero(new) + 1).tolist()]
         return [
             _Stretch(int(numbers[start]), int(places[start]), vectors[start:stop])
             for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True)
         ]
+
+
+def _places(start: float, end: float, unit: float) -> tuple[int, int]:
+    """The first place of a stretch of time and the one after its last; one at least."""
+    first = int(start / unit)
+    return first, max(int(np.ceil(end / unit)), first + 1)
 
 
 def _around(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:

@@ -1,0 +1,214 @@
+"""Search gives the moments whose seconds score highest, as the model scores them."""
+
+import dataclasses
+import datetime
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from search.made import Made, write_model, write_video
+
+import vtmask
+from vtmask import peaks
+from vtmask.errors import UserError
+from vtmask.search import indexing, store
+from vtmask.search.index import Filter, Index, Moment, Seconds, clock, fuse
+
+TEXT = "spin the blue box"
+UNICODE = "garden/100% #1 'ünïcode'"
+
+
+def by_name(index: Index, name: str) -> int:
+    (number,) = (number for number, video in index.videos.items() if video.name == name)
+    return number
+
+
+def expected(made: Made, text: str, k: int) -> list[tuple[str, float, float, float, float]]:
+    """Moments from the scores of `localize` and the rule of `peaks`."""
+    model, index = vtmask.load(made.model), Index(made.index)
+    found = []
+    for video in index.videos.values():
+        scores = model.localize(Path(video.path), text)
+        bounds = np.array([0, len(scores)])
+        moments = peaks.find(scores, bounds, np.array([scores.mean()]), k)
+        found += [
+            (video.name, float(start), float(stop), float(peak), scores[peak])
+            for peak, start, stop in zip(*moments, strict=True)
+        ]
+    return sorted(found, key=lambda moment: -moment[-1])[:k]
+
+
+@pytest.mark.parametrize("k", [1, 4, 100])
+def test_moments_are_those_of_localize(made_once: Made, k: int) -> None:
+    found = vtmask.Index(made_once.index).search(TEXT, k, by="pictures")
+    wanted = expected(made_once, TEXT, k)
+    assert [(m.name, m.start, m.end, m.peak) for m in found] == [w[:4] for w in wanted]
+    np.testing.assert_allclose([m.score for m in found], [w[4] for w in wanted], atol=5e-3)
+
+
+def test_the_vector_index_finds_what_exact_search_finds(
+    own: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = Index(own.index).search(TEXT, 5)
+    monkeypatch.setattr(store, "EXACT_UP_TO", 10)
+    tables = store.Tables(own.index, 16)
+    tables.tidy()
+    assert any("vector" in index.columns for index in tables.seconds.list_indices())
+    assert Index(own.index).search(TEXT, 5) == exact
+
+
+def test_a_list_of_queries_gives_a_list_of_each(index: Index) -> None:
+    texts = [TEXT, "lift a star"]
+    assert index.search(texts, 3) == [index.search(text, 3) for text in texts]
+
+
+def test_captions_are_found_by_words_in_any_script(index: Index) -> None:
+    (found,) = index.search("红球", by="captions")
+    assert (found.name, found.start, found.end, found.caption) == ("cake", 8, 10, "把红球转一圈")
+    scores = index.scores("红球", found.video)
+    assert found.peak in (8, 9)
+    assert found.score == pytest.approx(scores[8:10].max(), abs=1e-4)
+    both = index.search("baking", by="captions")
+    assert {moment.name for moment in both} == {"cake", "old"}  # bake, baking
+
+
+def test_words_lift_a_moment(index: Index) -> None:
+    text = "apple cake"
+    seen = index.search(text, 100, by="pictures")
+    first, second, *_ = index.search(text, 100)
+    assert first == seen[0]
+    assert (second.name, second.caption) == ("cake", "bake the apple cake")
+
+
+def test_fusing_is_by_reciprocal_rank() -> None:
+    def moment(video: int, start: float, caption: str = "") -> Moment:
+        return Moment(video, "", "", start, start + 2, start, 0.0, caption)
+
+    seen = [moment(1, 0), moment(2, 0), moment(3, 0)]
+    said = [moment(3, 1, "in the third"), moment(3, 9, "elsewhere"), moment(1, 2, "after it")]
+    found = fuse(seen, said)
+    # 1/61 + 1/63 for the third; then 1/61, 1/62 twice (what is seen first), 1/63.
+    assert found == [
+        dataclasses.replace(seen[2], caption="in the third"),
+        seen[0],
+        seen[1],
+        said[1],
+        said[2],
+    ]
+
+
+def test_seconds_find_themselves(index: Index) -> None:
+    video = by_name(index, "old")
+    vectors = index.embed(Seconds(video, 3, 5))
+    stretch = (
+        store.Tables(index.folder, 16)
+        .seconds.search()
+        .where(f"video = {video} AND place IN (3, 4)")
+    )
+    np.testing.assert_allclose(
+        vectors, np.mean(stretch.to_arrow()["vector"].to_pylist(), axis=0), atol=1e-6
+    )
+    found = index.search(Seconds(video, 3, 5), 50)
+    np.testing.assert_allclose(
+        max(m.score for m in found),
+        max(index.scores(Seconds(video, 3, 5), n).max() for n in index.videos),
+        atol=1e-4,
+    )
+
+
+def test_a_clip_is_a_query(index: Index, made_once: Made) -> None:
+    clip = made_once.videos / "short.mp4"
+    np.testing.assert_array_equal(index.embed(clip), index.model.embed_video(clip))
+    assert index.search(clip, 2)
+
+
+def test_scores_are_those_of_localize(index: Index, made_once: Made) -> None:
+    video = by_name(index, "old")
+    wanted = vtmask.load(made_once.model).localize(made_once.videos / "old.avi", TEXT)
+    np.testing.assert_allclose(index.scores(TEXT, video), wanted, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("filter", "names"),
+    [
+        (Filter(), {"cake", UNICODE, "old", "short"}),
+        (Filter(path="GARDEN"), {UNICODE}),
+        (Filter(path="*.avi"), {"old"}),
+        (Filter(path="c?ke"), {"cake"}),
+        (Filter(shortest=9, longest=12), {"cake", UNICODE}),
+        (Filter(after=datetime.date(2100, 1, 1)), set()),
+        (Filter(before=datetime.date(2100, 1, 1), longest=1), {"short"}),
+        (Filter(path="none"), set()),
+    ],
+)
+def test_filters(index: Index, filter: Filter, names: set[str]) -> None:
+    assert {moment.name for moment in index.search("bake", 100, filter)} == names
+    assert {moment.name for moment in index.search("bake", 100, filter, "captions")} <= names
+
+
+def test_days_count_whole(index: Index, own: Made) -> None:
+    noon = datetime.datetime(2020, 5, 17, 12).timestamp()
+    os.utime(own.videos / "cake.mp4", (noon, noon))
+    indexing.index([str(own.videos)], own.model, own.index)
+    day = datetime.date(2020, 5, 17)
+    found = Index(own.index).search(TEXT, 100, Filter(after=day, before=day))
+    assert {moment.name for moment in found} == {"cake"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "x" * 100_000, "\"' OR 1=1; --", "(a AND b) ~* ^:", "🎉🎉", "ⵣ\u202e\x00", "מה"],
+)
+def test_any_text_is_a_query(index: Index, text: str) -> None:
+    assert len(index.search(text, 3)) == 3
+
+
+def test_what_is_indexed_meanwhile_is_found(own: Made) -> None:
+    index = Index(own.index)
+    assert len({m.video for m in index.search(TEXT, 100)}) == 4
+    write_video(own.videos / "new.mp4", 3, 5)
+    (own.videos / "old.avi").unlink()
+    indexing.index([str(own.videos)], own.model, own.index)
+    assert {m.name for m in index.search(TEXT, 100)} == {"cake", UNICODE, "short", "new"}
+
+
+def test_a_wrong_query_is_told(index: Index) -> None:
+    with pytest.raises(UserError, match="k is 0"):
+        index.search(TEXT, 0)
+    with pytest.raises(UserError, match="by is 'sound', expected"):
+        index.search(TEXT, by="sound")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="has no video 7 at 0–2 s"):
+        index.search(Seconds(7, 0, 2))
+    with pytest.raises(UserError, match="has no video 7"):
+        index.scores(TEXT, 7)
+
+
+def test_a_broken_index_is_told_in_one_line(own: Made, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no index; `vtmask index"):
+        Index(tmp_path)
+    for file in (own.index / "seconds.lance" / "data").iterdir():
+        file.write_bytes(b"broken")
+    with pytest.raises(UserError, match="index is damaged") as told:
+        Index(own.index).search(TEXT)
+    assert "\n" not in str(told.value)
+    (own.index / "index.json").write_text(json.dumps({"model": "x"}))
+    with pytest.raises(UserError, match="index is damaged"):
+        Index(own.index)
+
+
+def test_another_model_in_the_place_of_the_indexs_is_told(own: Made, tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other", num_layers=2)
+    with pytest.raises(UserError, match="was made with another model"):
+        Index(own.index, other).search(TEXT)
+
+
+def test_clock() -> None:
+    assert [clock(s) for s in (0, 59.9, 61, 3600, 36_061)] == [
+        "0:00",
+        "0:59",
+        "1:01",
+        "1:00:00",
+        "10:01:01",
+    ]
