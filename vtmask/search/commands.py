@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vtmask.errors import UserError
-from vtmask.features.extraction import printable
+from vtmask.features.feature_folder import printable
 
 _DEFAULT_PORT = 8000
 _SOME_SKIPPED = 3  # exit code, as of `vtmask extract`

@@ -20,7 +20,7 @@ from vtmask import api, files
 from vtmask.api import VideoTextModel
 from vtmask.datasets import captions
 from vtmask.errors import UserError, reason
-from vtmask.features import extraction, listing
+from vtmask.features import extraction, feature_folder, listing
 from vtmask.features.decode import Window
 from vtmask.features.listing import Listed
 from vtmask.files import subtitles
@@ -92,7 +92,7 @@ class Summary:
             f"{self.unchanged} unchanged), {self.removed} removed"
         )
         for problem in self.problems[:_SHOWN]:
-            yield extraction.printable(f"  {problem}")
+            yield feature_folder.printable(f"  {problem}")
         if len(self.problems) > _SHOWN:
             yield f"  … and {len(self.problems) - _SHOWN} more"
 
@@ -266,10 +266,10 @@ def _extract(
     missing = {
         source.sha256: Listed(source.sha256, source.listed.path)
         for source in sources
-        if not extraction.features_file(folder, source.sha256).exists()
+        if not feature_folder.features_file(folder, source.sha256).exists()
     }
     if missing:
-        log = folder / extraction.log_name(listing.Shard())
+        log = folder / feature_folder.log_name(listing.Shard())
         outcomes = extraction.extract_all(
             list(missing.values()), model.extractor, folder, log, num_decoders
         )
@@ -277,7 +277,7 @@ def _extract(
             if outcome.problem:
                 what = "damaged" if outcome.features else "skipped"
                 summary.problems.append(f"{what}: {outcome.problem}")
-    return [s for s in sources if extraction.features_file(folder, s.sha256).exists()]
+    return [s for s in sources if feature_folder.features_file(folder, s.sha256).exists()]
 
 
 def _chunks(sources: Sequence[Source], folder: Path) -> Iterator[list[Source]]:
@@ -286,7 +286,7 @@ def _chunks(sources: Sequence[Source], folder: Path) -> Iterator[list[Source]]:
     size = 0
     for source in tqdm(sources, desc="index", unit="video", leave=False):
         chunk.append(source)
-        file = extraction.features_file(folder, source.sha256)
+        file = feature_folder.features_file(folder, source.sha256)
         size += len(np.load(file, mmap_mode="r"))
         if size >= _AT_ONCE:
             yield chunk
@@ -308,7 +308,7 @@ def _add(
     sources = list(_as_they_were(sources, summary))
     if not sources:
         return
-    files_of = [extraction.features_file(folder, source.sha256) for source in sources]
+    files_of = [feature_folder.features_file(folder, source.sha256) for source in sources]
     hidden = [states.astype(np.float16) for states in model.encode_seconds(files_of)]
     lengths = [len(states) for states in hidden]
     videos = np.array([source.video for source in sources])
