@@ -10,7 +10,7 @@ WORKDIR/export.
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vtmask import disk, export, program, recipe, tasks
+from vtmask import checks, disk, export, program, recipe, tasks
 from vtmask.export import Model
 from vtmask.training import distributed, sharding, train
 from vtmask.training.warm_start import start_params
@@ -18,6 +18,7 @@ from vtmask.training.warm_start import start_params
 
 def main(config: ConfigDict, workdir: disk.AnyPath) -> None:
     """Trains as the recipe says and exports to `workdir`/export."""
+    checks.check(config)
     folder = disk.resolve(workdir)
     datasets = recipe.open_datasets(config)
     dataset = datasets[0]

@@ -13,7 +13,8 @@ from vtmask import export, tokenizers
 from vtmask.errors import UserError
 from vtmask.export import BertModel, Model
 from vtmask.models import VLM, initial_params
-from vtmask.models.transformer import Bert, EncoderConfig
+from vtmask.models.layers import EncoderConfig
+from vtmask.models.transformer import Bert
 
 LINES = ["slide the red ball to the right", "now spin the blue box"] * 9
 

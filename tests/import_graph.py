@@ -11,29 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "vtmask"
 ORDER = (
     *("errors", "disk", "compatibility", "settings", "program", "pages", "files", "tokenizers"),
-    *(
-        "mesh",
-        "unpadding",
-        "sequence",
-        "attention",
-        "masking",
-        "losses",
-        "decoding",
-        "ranking",
-        "peaks",
-    ),
-    *(
-        "models",
-        "tasks",
-        "export",
-        "convert",
-        "features",
-        "thumbnails",
-        "datasets",
-        "inputs",
-        "training",
-    ),
-    *("evaluation", "recipe", "inspection", "api", "search", "__init__", "cli", "__main__"),
+    *("mesh", "unpadding", "sequence", "attention", "masking", "losses", "decoding", "ranking"),
+    *("peaks", "models", "tasks", "export", "convert", "features", "thumbnails", "datasets"),
+    *("inputs", "training", "evaluation", "checks", "recipe", "inspection", "api", "search"),
+    *("__init__", "cli", "__main__"),
 )
 
 

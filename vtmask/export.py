@@ -28,8 +28,9 @@ from etils import epath
 from vtmask import disk, models, tokenizers
 from vtmask.errors import UserError, check_choice, reason
 from vtmask.models import AnyModel
+from vtmask.models.layers import EncoderConfig
 from vtmask.models.s3d import S3D
-from vtmask.models.transformer import Bert, EncoderConfig
+from vtmask.models.transformer import Bert
 from vtmask.tokenizers import Tokenizer
 
 _COMMON = ("model", "sizes", "config")

@@ -16,8 +16,9 @@ from vtmask.convert.names import Kind, feeds_no_output, our_path, published_name
 from vtmask.convert.options import Options
 from vtmask.errors import UserError
 from vtmask.models import VLM, VLMConfig
+from vtmask.models.layers import EncoderConfig
 from vtmask.models.s3d import MAX_WORDS, S3D
-from vtmask.models.transformer import Bert, EncoderConfig
+from vtmask.models.transformer import Bert
 
 _DTYPES = [np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)]
 

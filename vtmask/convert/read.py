@@ -10,7 +10,7 @@ import numpy as np
 from vtmask import files
 from vtmask.errors import UserError, reason
 from vtmask.files import pytorch
-from vtmask.models.transformer import LAYER_NORM_EPSILON, EncoderConfig
+from vtmask.models.layers import LAYER_NORM_EPSILON, EncoderConfig
 
 INSTALL = "pip install -e '.[convert]'"
 _SAFETENSORS = ".safetensors"

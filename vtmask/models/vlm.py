@@ -17,14 +17,8 @@ from jax import Array
 
 from vtmask import attention, sequence
 from vtmask.errors import UserError, check_choice
-from vtmask.models.transformer import (
-    REMAT_POLICIES,
-    Bert,
-    EncoderConfig,
-    dense,
-    gelu,
-    layer_norm,
-)
+from vtmask.models.layers import REMAT_POLICIES, EncoderConfig, dense, gelu, layer_norm
+from vtmask.models.transformer import Bert
 
 VIDEO_MLP_EPSILON = 1e-5
 

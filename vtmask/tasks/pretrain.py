@@ -13,7 +13,7 @@ from vtmask import attention, losses, masking, sequence, unpadding
 from vtmask.errors import UserError, check_choice
 from vtmask.losses import Candidates, Negatives, Queries
 from vtmask.models import AnyModel
-from vtmask.models.transformer import Rows
+from vtmask.models.self_attention import Rows
 from vtmask.models.vlm import VLM
 from vtmask.tasks.base import Batch, Metrics, Task, gradients
 
@@ -83,10 +83,11 @@ class Pretrain(Task):
         check_choice("config.task.objective", self.objective, ("mtm", "mfm_mlm"))
         check_choice("config.task.negatives", self.negatives, losses.NEGATIVES)
         for budget in self.budgets:
-            if len(budget) != 3 or not all(0 < share <= 1 for share in budget):
+            triple = isinstance(budget, Sequence) and len(budget) == 3
+            if not triple or not all(0 < share <= 1 for share in budget):
                 raise UserError(
-                    f"config.task.budgets has {budget}, expected shares of positions, masked "
-                    "positions and frames, each more than 0 and at most 1"
+                    f"config.task.budgets has {budget}, expected triples of shares, of positions, "
+                    "masked positions and frames, each more than 0 and at most 1"
                 )
 
     def loss(self, model: VLM, batch: Batch, key: Array) -> tuple[Array, Metrics]:

@@ -1,0 +1,67 @@
+"""The configuration of an encoder, and the layers that all its parts are made of."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+from jax import Array
+
+LAYER_NORM_EPSILON = 1e-12
+
+_policies = jax.checkpoint_policies
+REMAT_POLICIES = {
+    "none": None,
+    "products": _policies.dots_with_no_batch_dims_saveable,
+    "all": _policies.nothing_saveable,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """Configuration of an encoder; the defaults are BERT-base.
+
+    Attributes:
+      num_positions: rows of the position table.
+      initializer_range: standard deviation of fresh weights. BERT's 0.02 suits BERT's width; narrow
+        models learn sooner with about 1 / sqrt(hidden_size).
+      dtype: of activations; parameters, softmax and normalisation stay float32.
+      fused_attention: uses cuDNN on a GPU, which needs bfloat16 and even lengths, and
+        `jax.nn.dot_product_attention` elsewhere. Attention weights then have no dropout, and are
+        equal if all keys are closed.
+      scan_layers: one loop over the layers rather than code for each; compiles sooner.
+      remat: which activations of a scanned layer are computed again for gradients, to save memory:
+        "none", all but the "products" with weights, or "all".
+    """
+
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_size: int = 3072
+    vocab_size: int = 30522
+    num_positions: int = 512
+    dropout_rate: float = 0.1
+    initializer_range: float = 0.02
+    dtype: str = "float32"
+    fused_attention: bool = False
+    scan_layers: bool = False
+    remat: str = "none"
+
+
+def initializer(config: EncoderConfig) -> nn.initializers.Initializer:
+    return nn.initializers.normal(config.initializer_range)
+
+
+def dense(config: EncoderConfig, features: int, name: str) -> nn.Dense:
+    return nn.Dense(features, dtype=config.dtype, kernel_init=initializer(config), name=name)
+
+
+def layer_norm(
+    config: EncoderConfig, name: str, epsilon: float = LAYER_NORM_EPSILON
+) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=epsilon, dtype=config.dtype, use_fast_variance=False, name=name)
+
+
+@jax.checkpoint
+def gelu(x: Array) -> Array:
+    """GELU by the error function, as in BERT; nothing but its input is kept for gradients."""
+    return nn.gelu(x, approximate=False)
