@@ -10,7 +10,7 @@ from vtmask.evaluation.report import Figure, interval, number
 from vtmask.evaluation.runs import Comparison, Run
 
 _VALIDATION = "validation/"  # starts the names of curves of validation
-_CONSTANT = ("seconds", "alignment/chance")  # of validation, and no curves to compare
+_NOT_COMPARED = ("seconds", "alignment/chance")  # that validation records, too
 
 
 def compare(folders: Sequence[Path], out: Path) -> None:
@@ -79,7 +79,7 @@ def curves(compared: Mapping[str, Run], colours: Mapping[str, str]) -> list[Figu
     """
     names = dict.fromkeys(name for run in compared.values() for line in run.lines for name in line)
     validated = [name.removeprefix(_VALIDATION) for name in names if name.startswith(_VALIDATION)]
-    measures = [name for name in dict.fromkeys(["loss", *validated]) if name not in _CONSTANT]
+    measures = [name for name in dict.fromkeys(["loss", *validated]) if name not in _NOT_COMPARED]
     return [
         figures.compared_curves(
             measure,
