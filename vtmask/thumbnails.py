@@ -39,7 +39,7 @@ def at(video: Path, seconds: Iterable[float], height: int) -> list[Thumbnail]:
     """
     with _open(video) as container:
         times = [round(second * av.time_base) for second in seconds]
-        return _thumbnails(container, times, height)
+        return _thumbnails(video, container, times, height)
 
 
 def evenly_spaced(
@@ -63,7 +63,7 @@ def evenly_spaced(
         if begin > stop or not duration:
             raise UserError(f"{video.name}: ends at {duration / av.time_base:.1f} s")
         middles = (begin + (stop - begin) * odd // (2 * count) for odd in range(1, 2 * count, 2))
-        return _thumbnails(container, dict.fromkeys(middles), height)
+        return _thumbnails(video, container, dict.fromkeys(middles), height)
 
 
 @contextlib.contextmanager
@@ -78,7 +78,9 @@ def _open(video: Path) -> Iterator[InputContainer]:
         raise UserError(f"{video.name}: {error.strerror}") from error
 
 
-def _thumbnails(container: InputContainer, times: Iterable[int], height: int) -> list[Thumbnail]:
+def _thumbnails(
+    video: Path, container: InputContainer, times: Iterable[int], height: int
+) -> list[Thumbnail]:
     """The first frame at or after each time in microseconds, or else the last frame."""
     thumbnails = []
     frame: av.VideoFrame | None = None
@@ -96,7 +98,7 @@ def _thumbnails(container: InputContainer, times: Iterable[int], height: int) ->
         if frame:
             thumbnails.append(Thumbnail(time / av.time_base, _jpeg(frame, height)))
     if not thumbnails:
-        raise UserError(f"{Path(container.name).name}: no frames can be decoded")
+        raise UserError(f"{video.name}: no frames can be decoded")
     return thumbnails
 
 

@@ -37,7 +37,7 @@ def folders(tmp_path: Path) -> list[Path]:
     """Two runs, the first with validation between and in the lines of training."""
     first = [
         {"step": 50, "loss": 3.0, "learning_rate": 0.1},
-        {"step": 50, "validation/loss": 3.5, "validation/R@1": 0.25},
+        {"step": 50, "validation/loss": 3.5, "validation/R@1": 0.25, "validation/seconds": 1.0},
         {"step": 100, "loss": 2.0, "learning_rate": 0.1, "validation/loss": 2.5},
     ]
     second = [{"step": 100, "loss": 2.25, "learning_rate": 0.1}]

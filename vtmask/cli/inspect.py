@@ -35,7 +35,8 @@ def add(commands: "arguments.Subcommands") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    sys.path.insert(0, "")  # recipes import each other from the current folder, as in train.py
+    # Recipes import each other: as configs.demo, from the folder of configs/ or the current one.
+    sys.path[:0] = ["", str(Path(options.config).absolute().parent.parent)]
     config = program.read_config(options.config, options.overrides)
     from vtmask.inspection.inspect import inspect
 

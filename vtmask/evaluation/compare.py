@@ -10,6 +10,7 @@ from vtmask.evaluation.report import Figure, interval, number
 from vtmask.evaluation.runs import Comparison, Run
 
 _VALIDATION = "validation/"  # starts the names of curves of validation
+_NOT_COMPARED = ("seconds", "alignment/chance")  # that validation records, too
 
 
 def compare(folders: Sequence[Path], out: Path) -> None:
@@ -72,22 +73,20 @@ def page(compared: Mapping[str, Run], comparisons: Sequence[Comparison], folder:
 
 
 def curves(compared: Mapping[str, Run], colours: Mapping[str, str]) -> list[Figure]:
-    """The loss in training and validation, and every other curve of validation, run over run."""
-    names = dict.fromkeys(
-        name.removeprefix(_VALIDATION)
-        for run in compared.values()
-        for line in run.lines
-        for name in line
-        if name.startswith(_VALIDATION)
-    )
-    training = {name: run.curve("loss") for name, run in compared.items()}
+    """The loss, then everything that validation measures, run over run.
+
+    A measure's curve in training is drawn, too, if training records it under the same name.
+    """
+    names = dict.fromkeys(name for run in compared.values() for line in run.lines for name in line)
+    validated = [name.removeprefix(_VALIDATION) for name in names if name.startswith(_VALIDATION)]
+    measures = [name for name in dict.fromkeys(["loss", *validated]) if name not in _NOT_COMPARED]
     return [
         figures.compared_curves(
             measure,
-            training if measure == "loss" else {},
+            {name: run.curve(measure) for name, run in compared.items()},
             {name: run.curve(_VALIDATION + measure) for name, run in compared.items()},
             colours,
         )
-        for measure in dict.fromkeys(["loss", *names])
-        if measure in names or any(training.values())
+        for measure in measures
+        if measure in names or measure in validated
     ]

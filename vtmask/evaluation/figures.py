@@ -11,6 +11,8 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 from vtmask import pages
 from vtmask.evaluation.report import Figure
 
+Curve = Sequence[tuple[float, float]]  # (step, value), by step
+
 # The most that a plot shows:
 _CELLS = 256  # rows and columns of a heat map
 _DEPTHS = 400  # points of a recall curve
@@ -212,21 +214,18 @@ def training_curves(lines: Sequence[Mapping[str, float]]) -> Figure:
     )
 
 
-Curve = Sequence[tuple[float, float]]  # (step, value), by step
-
-
 def compared_curves(
     measure: str,
     training: Mapping[str, Curve],
     validation: Mapping[str, Curve],
     colours: Mapping[str, str],
 ) -> Figure:
-    """A figure of several runs by step.
+    """Curves of the same measure over each other, for several runs.
 
     Args:
-      measure: what it is, such as "loss"; names the axis.
-      training, validation: by run; runs without the figure are missing or have an empty curve, but
-        at least one has it.
+      measure: label of the axis, such as "loss".
+      training, validation: by run, one or more; a run that lacks the curve is missing or has an
+        empty one.
       colours: by run.
     """
     kinds = {"training": training, "validation": validation}
@@ -234,8 +233,8 @@ def compared_curves(
     shown = {kind: runs for kind, runs in shown.items() if runs}
     figure, axes = _axes(xlabel="step", ylabel=measure)
     for kind, runs in shown.items():
-        faint = kind == "training" and len(shown) > 1
         for run, curve in runs.items():
+            faint = kind == "training" and run in shown.get("validation", {})
             steps, values = zip(*curve, strict=True)
             _curve(axes, steps, values, colours[run], alpha=0.45 if faint else 1)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -243,7 +242,7 @@ def compared_curves(
     last = {run: curve[-1] for run, curve in list(shown.values())[-1].items()}
     ends = "; ".join(f"{run} {value:.3g} (step {step:,.0f})" for run, (step, value) in last.items())
     of = " and ".join(shown)
-    both = " Training is drawn faint, validation strong." if len(shown) > 1 else ""
+    both = " If a run has both, training is drawn faint." if len(shown) > 1 else ""
     return Figure(
         pages.plot(figure),
         alt=f"{measure} in {of} by step. Last in {list(shown)[-1]}: {ends}.",
