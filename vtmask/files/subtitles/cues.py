@@ -21,7 +21,8 @@ from vtmask.files.text import read_text
 _EXPECTED = "expected times such as 00:01:02.500 --> 00:01:04.000"
 # Spaces around the colons come from machine translation.
 _TIME = r"(-?)(?:([0-9]{1,4})\s?:\s?)?([0-9]{1,2})\s?:\s?([0-9]{1,2})(?:\s?[.,]\s?([0-9]{1,9}))?"
-_TIMES = re.compile(rf"\s*{_TIME}\s*(-{{1,3}}\s?>|[–—→]>?)\s*{_TIME}(?:\s.*)?")
+_TIMES = re.compile(rf"\s*{_TIME}\s*(-{{1,3}}\s?>|[–—→]>?)\s*{_TIME}(\s.*)?")
+_SETTINGS = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*:.*)?")
 _SBV_TIMES = re.compile(rf"\s*({_TIME})\s*,\s*({_TIME})\s*")
 _LIKE_TIME = re.compile(r"\s*[-+]?[0-9]+\s?[:.,]\s?[0-9]")
 _NUMBER = re.compile(r"(#?)\s*([0-9]{1,9})")
@@ -36,18 +37,20 @@ _ARROW = "arrow other than -->, read as one"
 _ODD_NUMBER = "cue number with #, read as a number"
 _BLANK_LINE = "empty line in a cue, its text joined"
 _ARROW_TEXT = "--> without times, kept as text"
+_BESIDE = "text beside the times of a cue, kept"
 
 
 def read_srt(path: str | Path) -> Subtitles:
     lines = _lines(path)
-    return _read(path, lines, webvtt=bool(_HEADER.match(lines[0])))
+    return _read(path, lines, _header(lines))
 
 
 def read_vtt(path: str | Path) -> Subtitles:
     lines = _lines(path)
-    if not _HEADER.match(lines[0]):
+    header = _header(lines)
+    if header is None:
         raise UserError(f"{path}: line 1: expected WEBVTT; is it another kind of file?")
-    return _read(path, lines, webvtt=True)
+    return _read(path, lines, header)
 
 
 def read_sbv(path: str | Path) -> Subtitles:
@@ -57,7 +60,7 @@ def read_sbv(path: str | Path) -> Subtitles:
         f"{match[1]} --> {match[7]}" if match else line
         for match, line in zip(times, lines, strict=True)
     ]
-    return _read(path, with_arrows, webvtt=False)
+    return _read(path, with_arrows, None)
 
 
 def _seconds(sign: str, hours: str | None, minutes: str, secs: str, decimals: str | None) -> float:
@@ -70,11 +73,18 @@ def _lines(path: str | Path) -> list[str]:
     return re.split(r"\r{0,2}\n|\r", read_text(path))
 
 
-def _read(path: str | Path, lines: Sequence[str], webvtt: bool) -> Subtitles:
+def _header(lines: Sequence[str]) -> int | None:
+    """The index of the line that says that a file is WebVTT."""
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    return first if _HEADER.match(lines[first]) else None
+
+
+def _read(path: str | Path, lines: Sequence[str], header: int | None) -> Subtitles:
     problems: Counter[str] = Counter()
+    webvtt = header is not None
     firsts = [i for i in range(len(lines)) if _starts_cue(lines, i)]
     labels = _Labels(webvtt, problems)
-    heading = lines[int(webvtt) : firsts[0] if firsts else None]
+    heading = lines[0 if header is None else header + 1 : firsts[0] if firsts else None]
     if firsts:
         heading = labels.take(heading)
     strays = _webvtt_blocks(heading)[1] if webvtt else _blocks(heading)
@@ -84,13 +94,17 @@ def _read(path: str | Path, lines: Sequence[str], webvtt: bool) -> Subtitles:
     problems[_NO_TIMES] += len(strays)
     captions = []
     for first, following in pairwise([*firsts, len(lines)]):
-        times = _times(lines[first], problems)
+        times, beside = _times(lines[first], problems)
         body = lines[first + 1 : following]
         body = labels.take(body) if following < len(lines) else labels.take_last(body)
         body = (_webvtt_text if webvtt else _subrip_text)(body, problems)
         if times:
             problems[_ARROW_TEXT] += sum("-->" in line for line in body)
-            captions.append(Caption(*times, plain(body)))
+            text = plain(body)
+            if beside and not text and not webvtt:
+                problems[_BESIDE] += 1
+                text = plain([beside])
+            captions.append(Caption(*times, text))
     if firsts and not captions:
         bad = lines[firsts[0]]
         raise UserError(f"{path}: line {firsts[0] + 1}: times are {bad[:60]!r}, {_EXPECTED}")
@@ -107,15 +121,20 @@ def _starts_cue(lines: Sequence[str], i: int) -> bool:
     return len(sides) > 1 and (numbered or any(map(_LIKE_TIME.match, sides)))
 
 
-def _times(line: str, problems: Counter[str]) -> tuple[float, float] | None:
+def _times(line: str, problems: Counter[str]) -> tuple[tuple[float, float] | None, str]:
+    """A cue's times, None if they can't be read, and what stands beside them but no settings."""
     match = _TIMES.fullmatch(line)
     largest = max(int(match[i]) for i in (3, 4, 9, 10)) if match else math.inf
     if not match or largest > 60:
         problems[_BAD_TIMES] += 1
-        return None
+        return None, ""
     problems[_SIXTY] += largest == 60  # 59.9996, rounded
     problems[_ARROW] += match[6] != "-->"
-    return _seconds(*match.groups()[:5]), _seconds(*match.groups()[6:])
+    beside = match[12] or ""
+    return (
+        (_seconds(*match.groups()[:5]), _seconds(*match.groups()[6:11])),
+        "" if _SETTINGS.fullmatch(beside) else beside,
+    )
 
 
 @dataclass
@@ -139,7 +158,9 @@ class _Labels:
         if place is None:
             return above
         adjacent = place == len(above) - 1
-        alone = place == 0 or not above[place - 1].strip()
+        # YouTube's line of one space above a text does not part it from its times.
+        spaces = all(line.isspace() for line in above[:place])
+        alone = not (spaces or above[place - 1].strip())
         number = _NUMBER.fullmatch(above[place].strip())
         if number and (
             apart is None
@@ -150,7 +171,7 @@ class _Labels:
             self.apart = not adjacent if apart is None else apart
             self.last = int(number[2])
             self.problems[_ODD_NUMBER] += bool(number[1])
-        elif not (self.webvtt and adjacent and alone and place > 0):
+        elif not (self.webvtt and adjacent and alone):
             return above
         return above[:place]
 
