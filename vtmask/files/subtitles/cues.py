@@ -94,17 +94,16 @@ def _read(path: str | Path, lines: Sequence[str], header: int | None) -> Subtitl
     problems[_NO_TIMES] += len(strays)
     captions = []
     for first, following in pairwise([*firsts, len(lines)]):
-        times, beside = _times(lines[first], problems)
+        times = _times(lines[first], problems)
         body = lines[first + 1 : following]
         body = labels.take(body) if following < len(lines) else labels.take_last(body)
-        body = (_webvtt_text if webvtt else _subrip_text)(body, problems)
+        if webvtt:
+            body = _webvtt_text(body, problems)
+        else:
+            body = _subrip_text(lines[first], body, problems)
         if times:
             problems[_ARROW_TEXT] += sum("-->" in line for line in body)
-            text = plain(body)
-            if beside and not text and not webvtt:
-                problems[_BESIDE] += 1
-                text = plain([beside])
-            captions.append(Caption(*times, text))
+            captions.append(Caption(*times, plain(body)))
     if firsts and not captions:
         bad = lines[firsts[0]]
         raise UserError(f"{path}: line {firsts[0] + 1}: times are {bad[:60]!r}, {_EXPECTED}")
@@ -121,20 +120,15 @@ def _starts_cue(lines: Sequence[str], i: int) -> bool:
     return len(sides) > 1 and (numbered or any(map(_LIKE_TIME.match, sides)))
 
 
-def _times(line: str, problems: Counter[str]) -> tuple[tuple[float, float] | None, str]:
-    """A cue's times, None if they can't be read, and what stands beside them but no settings."""
+def _times(line: str, problems: Counter[str]) -> tuple[float, float] | None:
     match = _TIMES.fullmatch(line)
     largest = max(int(match[i]) for i in (3, 4, 9, 10)) if match else math.inf
     if not match or largest > 60:
         problems[_BAD_TIMES] += 1
-        return None, ""
+        return None
     problems[_SIXTY] += largest == 60  # 59.9996, rounded
     problems[_ARROW] += match[6] != "-->"
-    beside = match[12] or ""
-    return (
-        (_seconds(*match.groups()[:5]), _seconds(*match.groups()[6:11])),
-        "" if _SETTINGS.fullmatch(beside) else beside,
-    )
+    return _seconds(*match.groups()[:5]), _seconds(*match.groups()[6:11])
 
 
 @dataclass
@@ -207,11 +201,16 @@ def _blocks(lines: Sequence[str]) -> list[list[str]]:
     return blocks if blocks[-1] else blocks[:-1]
 
 
-def _subrip_text(body: Sequence[str], problems: Counter[str]) -> Sequence[str]:
+def _subrip_text(times: str, body: Sequence[str], problems: Counter[str]) -> Sequence[str]:
     end = _last_text(body)
     if end is not None:
-        problems[_BLANK_LINE] += not all(line.strip() for line in body[: end + 1])
-    return body
+        problems[_BLANK_LINE] += "" in body[: end + 1]
+        return body
+    match = _TIMES.fullmatch(times)
+    if not match or _SETTINGS.fullmatch(match[12] or ""):
+        return []
+    problems[_BESIDE] += 1
+    return [match[12]]
 
 
 def _webvtt_text(body: Sequence[str], problems: Counter[str]) -> Sequence[str]:
