@@ -140,7 +140,11 @@ def check(
 
 _ENDS = st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"])
 _ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
-_BETWEEN = st.sampled_from(["\n", "\n\n", "\n \n"])
+
+
+def between(cue: Cue) -> st.SearchStrategy[str]:
+    """Lines after a cue; none where its text could then be the next one's name."""
+    return st.sampled_from(["\n", "\n\n", "\n \n", *([""] * (not cue.body.startswith("\n")))])
 
 
 @settings(deadline=None)
@@ -152,10 +156,10 @@ def test_subrip(
     text = data.draw(st.sampled_from(["", "by someone\n\n"])) if cues else ""
     problems = ["text without times, dropped"] if text else []
     for i, cue in enumerate(cues, 1):
-        text += f"{number.format(i)}{cue.times}\n{cue.body}\n{data.draw(_BETWEEN)}"
+        text += f"{number.format(i)}{cue.times}\n{cue.body}\n{data.draw(between(cue))}"
         problems += ["cue number with #, read as a number"] * number.startswith("#")
     if cues and number and data.draw(st.booleans()):
-        text += f"{len(cues) + 1}\n"
+        text += f"\n{len(cues) + 1}\n"
         problems.append("cue number without a cue, dropped")
     encoding, newline = data.draw(_ENCODINGS), data.draw(_ENDS)
     path = tmp_path_factory.getbasetemp() / "grammar.srt"
@@ -168,11 +172,12 @@ def test_webvtt(
     tmp_path_factory: pytest.TempPathFactory, cues: list[Cue], data: st.DataObject
 ) -> None:
     name = data.draw(st.sampled_from(["", "{}\n", "cue {}\n"]))
-    header, problem = data.draw(st.sampled_from(_HEADERS))
-    text = header
+    text, problem = data.draw(st.sampled_from(_HEADERS))
     for i, cue in enumerate(cues, 1):
-        text += f"{data.draw(st.sampled_from(_COMMENTS)) if i > 1 else ''}"
-        text += f"{name.format(i)}{cue.times}\n{cue.body}\n{data.draw(_BETWEEN)}"
+        text += f"{name.format(i)}{cue.times}\n{cue.body}\n"
+        apart = data.draw(between(cue))
+        text += apart or "\n" * name.startswith("cue")
+        text += data.draw(st.sampled_from(_COMMENTS)) if apart else ""
     encoding, newline = data.draw(_ENCODINGS), data.draw(_ENDS)
     path = tmp_path_factory.getbasetemp() / "grammar.vtt"
     check(path, text, encoding, newline, cues, [problem])

@@ -13,6 +13,7 @@ from vtmask.files.subtitles import Caption, Subtitles
 BAD_TIMES = "cue with unreadable times, dropped"
 ARROW = "arrow other than -->, read as one"
 ARROW_TEXT = "--> without times, kept as text"
+BESIDE = "text beside the times of a cue, kept"
 LONE_NUMBER = "cue number without a cue, dropped"
 BLANK_LINE = "empty line in a cue, its text joined"
 NO_TIMES = "text without times, dropped"
@@ -77,6 +78,9 @@ A, B = "00:01.000 --> 00:02.000", "00:03.000 --> 00:04.000"
         (f"WEBVTT\n\nlost\n\n{A}\na\n\n{B}\nb\n\nlost", "a", "b", {NO_TIMES: 2}),
         (f"WEBVTT\n\nSTYLE\na {{\n\n}}\n\n{A}\na\n\n{B}\nb", "a", "b", {NO_TIMES: 1}),
         (f"WEBVTT\n\nNOTE\n{A}\na\n\nNOTE x --> y\n\n{B}\nb", "a", "b", {}),
+        (f"\nWEBVTT\n\n{A}\na\n\n{B}\nb", "a", "b", {}),
+        (f"WEBVTT\n\n{A}\n \nsaid here\n{B}\nb<br>c", "said here", "b c", {}),
+        (f"WEBVTT\n\n{A} align\n\n{B}\nb", "", "b", {}),
         (f"WEBVTT\n\n{A}\n42\n\n7\n{B}\nb", "42", "b", {}),
         (f"WEBVTT\n\n1\n\n{A}\na\n\n2\n\n{B}\nb\n\n3", "a", "b", {LONE_NUMBER: 1}),
         # As Netflix writes it, with lines of spaces between the blocks.
@@ -116,6 +120,7 @@ C, D = "00:00:01,000 --> 00:00:02,000", "00:00:03,000 --> 00:00:04,000"
         (f"1\n{C}\na\n\n2\n{D}\nb\n\n3\n", "a", "b", {LONE_NUMBER: 1}),
         (f"1\n{C}\na\nx --> y\n\n2\n{D}\nb", "a x --> y", "b", {ARROW_TEXT: 1}),
         (f"1\n{C.replace('-->', '->')}\na\n\n2\n{D}\nb", "a", "b", {ARROW: 1}),
+        (f"1\n{C} said here\n\n2\n{D} X1:1\nb\\Nc", "said here", "b c", {BESIDE: 1}),
         (f"1\n{C.replace(':', ': ')}\na\n\n2\n{D}\nb", "a", "b", {}),
         (f"WEBVTT\n\n{A}\na\n\nNOTE no\n\n{B}\nb", "a", "b", {}),  # in spite of its suffix
     ],

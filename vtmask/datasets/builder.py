@@ -38,7 +38,7 @@ class VideoTextConfig(tfds.core.BuilderConfig):
       feature_size: width of a feature.
       seconds_per_feature: how much of a video a feature is of: 0.5 where there are two a second.
       feature_extractor: name of what made the features; a model runs on the same only.
-      deduplicate: free captions from the repetitions of rolling subtitles.
+      deduplicate: free captions from the repetitions of rolling subtitles, by the published rule.
       vocab_size: of the tokenizer trained on the texts where none is given.
       seed: of the choices of de-duplication.
     """

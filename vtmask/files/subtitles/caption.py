@@ -9,6 +9,7 @@ from typing import NamedTuple
 OPEN_END = 1e9
 """End in seconds of a caption that lasts until the video ends; cleaning cuts it there."""
 
+_BREAK = re.compile(r"<(?i:br)\s*/?>|\\N")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[0-9:.]+>|\{\\[^{}]*\}")
 
 
@@ -34,4 +35,5 @@ class Subtitles(NamedTuple):
 
 def plain(lines: Iterable[str]) -> str:
     """The lines as one, without tags; entities are replaced and runs of white space are a space."""
-    return " ".join(html.unescape(_TAG.sub("", " ".join(lines))).split())
+    text = _TAG.sub("", _BREAK.sub(" ", " ".join(lines)))
+    return " ".join(html.unescape(text).split())

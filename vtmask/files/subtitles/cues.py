@@ -21,7 +21,8 @@ from vtmask.files.text import read_text
 _EXPECTED = "expected times such as 00:01:02.500 --> 00:01:04.000"
 # Spaces around the colons come from machine translation.
 _TIME = r"(-?)(?:([0-9]{1,4})\s?:\s?)?([0-9]{1,2})\s?:\s?([0-9]{1,2})(?:\s?[.,]\s?([0-9]{1,9}))?"
-_TIMES = re.compile(rf"\s*{_TIME}\s*(-{{1,3}}\s?>|[–—→]>?)\s*{_TIME}(?:\s.*)?")
+_TIMES = re.compile(rf"\s*{_TIME}\s*(-{{1,3}}\s?>|[–—→]>?)\s*{_TIME}(\s.*)?")
+_SETTINGS = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*:.*)?")
 _SBV_TIMES = re.compile(rf"\s*({_TIME})\s*,\s*({_TIME})\s*")
 _LIKE_TIME = re.compile(r"\s*[-+]?[0-9]+\s?[:.,]\s?[0-9]")
 _NUMBER = re.compile(r"(#?)\s*([0-9]{1,9})")
@@ -36,18 +37,20 @@ _ARROW = "arrow other than -->, read as one"
 _ODD_NUMBER = "cue number with #, read as a number"
 _BLANK_LINE = "empty line in a cue, its text joined"
 _ARROW_TEXT = "--> without times, kept as text"
+_BESIDE = "text beside the times of a cue, kept"
 
 
 def read_srt(path: str | Path) -> Subtitles:
     lines = _lines(path)
-    return _read(path, lines, webvtt=bool(_HEADER.match(lines[0])))
+    return _read(path, lines, _header(lines))
 
 
 def read_vtt(path: str | Path) -> Subtitles:
     lines = _lines(path)
-    if not _HEADER.match(lines[0]):
+    header = _header(lines)
+    if header is None:
         raise UserError(f"{path}: line 1: expected WEBVTT; is it another kind of file?")
-    return _read(path, lines, webvtt=True)
+    return _read(path, lines, header)
 
 
 def read_sbv(path: str | Path) -> Subtitles:
@@ -57,7 +60,7 @@ def read_sbv(path: str | Path) -> Subtitles:
         f"{match[1]} --> {match[7]}" if match else line
         for match, line in zip(times, lines, strict=True)
     ]
-    return _read(path, with_arrows, webvtt=False)
+    return _read(path, with_arrows, None)
 
 
 def _seconds(sign: str, hours: str | None, minutes: str, secs: str, decimals: str | None) -> float:
@@ -70,11 +73,18 @@ def _lines(path: str | Path) -> list[str]:
     return re.split(r"\r{0,2}\n|\r", read_text(path))
 
 
-def _read(path: str | Path, lines: Sequence[str], webvtt: bool) -> Subtitles:
+def _header(lines: Sequence[str]) -> int | None:
+    """The index of the line that says that a file is WebVTT."""
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    return first if _HEADER.match(lines[first]) else None
+
+
+def _read(path: str | Path, lines: Sequence[str], header: int | None) -> Subtitles:
     problems: Counter[str] = Counter()
+    webvtt = header is not None
     firsts = [i for i in range(len(lines)) if _starts_cue(lines, i)]
     labels = _Labels(webvtt, problems)
-    heading = lines[int(webvtt) : firsts[0] if firsts else None]
+    heading = lines[0 if header is None else header + 1 : firsts[0] if firsts else None]
     if firsts:
         heading = labels.take(heading)
     strays = _webvtt_blocks(heading)[1] if webvtt else _blocks(heading)
@@ -87,7 +97,10 @@ def _read(path: str | Path, lines: Sequence[str], webvtt: bool) -> Subtitles:
         times = _times(lines[first], problems)
         body = lines[first + 1 : following]
         body = labels.take(body) if following < len(lines) else labels.take_last(body)
-        body = (_webvtt_text if webvtt else _subrip_text)(body, problems)
+        if webvtt:
+            body = _webvtt_text(body, problems)
+        else:
+            body = _subrip_text(lines[first], body, problems)
         if times:
             problems[_ARROW_TEXT] += sum("-->" in line for line in body)
             captions.append(Caption(*times, plain(body)))
@@ -115,7 +128,7 @@ def _times(line: str, problems: Counter[str]) -> tuple[float, float] | None:
         return None
     problems[_SIXTY] += largest == 60  # 59.9996, rounded
     problems[_ARROW] += match[6] != "-->"
-    return _seconds(*match.groups()[:5]), _seconds(*match.groups()[6:])
+    return _seconds(*match.groups()[:5]), _seconds(*match.groups()[6:11])
 
 
 @dataclass
@@ -139,7 +152,9 @@ class _Labels:
         if place is None:
             return above
         adjacent = place == len(above) - 1
-        alone = place == 0 or not above[place - 1].strip()
+        # YouTube's line of one space above a text does not part it from its times.
+        spaces = all(line.isspace() for line in above[:place])
+        alone = not (spaces or above[place - 1].strip())
         number = _NUMBER.fullmatch(above[place].strip())
         if number and (
             apart is None
@@ -150,7 +165,7 @@ class _Labels:
             self.apart = not adjacent if apart is None else apart
             self.last = int(number[2])
             self.problems[_ODD_NUMBER] += bool(number[1])
-        elif not (self.webvtt and adjacent and alone and place > 0):
+        elif not (self.webvtt and adjacent and alone):
             return above
         return above[:place]
 
@@ -186,11 +201,16 @@ def _blocks(lines: Sequence[str]) -> list[list[str]]:
     return blocks if blocks[-1] else blocks[:-1]
 
 
-def _subrip_text(body: Sequence[str], problems: Counter[str]) -> Sequence[str]:
+def _subrip_text(times: str, body: Sequence[str], problems: Counter[str]) -> Sequence[str]:
     end = _last_text(body)
     if end is not None:
-        problems[_BLANK_LINE] += not all(line.strip() for line in body[: end + 1])
-    return body
+        problems[_BLANK_LINE] += "" in body[: end + 1]
+        return body
+    match = _TIMES.fullmatch(times)
+    if not match or _SETTINGS.fullmatch(match[12] or ""):
+        return []
+    problems[_BESIDE] += 1
+    return [match[12]]
 
 
 def _webvtt_text(body: Sequence[str], problems: Counter[str]) -> Sequence[str]:
