@@ -96,7 +96,7 @@ def _add_convert(commands: Any) -> None:
     )
     convert.add_argument("--out", required=True, type=Path, help="a folder, or a file for PyTorch")
     convert.add_argument(
-        "--vocab", type=Path, help="the tokenizer's file, by default the vocab.txt in INPUT"
+        "--vocab", type=Path, help="vocab.txt or tokenizer.json, by default those in INPUT"
     )
     convert.add_argument(
         "--num_heads", type=_positive, help="by default as config.json says, or hidden_size / 64"
