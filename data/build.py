@@ -55,7 +55,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--data_dir", help="where to write; TFDS's own folder by default")
     parser.add_argument(
         "--tokenizer",
-        help="SentencePiece .model, vocab.txt or a folder with one; by default one is trained",
+        help="SentencePiece .model, vocab.txt, tokenizer.json or a folder with one; by default one "
+        "is trained",
     )
     parser.add_argument(
         "--beam_pipeline_options",

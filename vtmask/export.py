@@ -3,7 +3,7 @@
 params/          Orbax checkpoint
 model.json       model ("vlm" or "videoclip") and its sizes, name and rate of the features, file and
                  hash of the tokenizer, the config, names of the classifier's classes
-tokenizer.model  SentencePiece model, or vocab.txt, a WordPiece vocabulary
+tokenizer.model  SentencePiece model, or vocab.txt or tokenizer.json, of WordPiece
 unused.npz       only where `vtmask convert` made the export: the published parameters that feed no
                  output, by their published names, for converting back
 

@@ -101,6 +101,14 @@ def test_features_are_the_vision_encoders(
     np.testing.assert_array_equal(extractor(frames[2:]), features[2:])
 
 
+def test_activations_of_bfloat16(folder: Path) -> None:
+    whole = ExtractorConfig(f"hf:{folder / 'clip'}").create()
+    half = ExtractorConfig(f"hf:{folder / 'clip'}", dtype="bfloat16").create()
+    frames = np.random.default_rng(0).integers(0, 256, (2, *half.window.shape), np.uint8)
+    np.testing.assert_allclose(half(frames), whole(frames), atol=0.05)
+    assert half.name == whole.name and half(frames).dtype == np.float32
+
+
 def test_the_mean_of_frames(folder: Path) -> None:
     model = f"hf:{folder / 'clip'}"
     extractor = ExtractorConfig(model, frame_rate=4, frames_per_feature=2).create()
