@@ -18,9 +18,8 @@ import numpy as np
 
 ROWS_PER_TABLE = 100_000
 SIZE, SECONDS = 16, 120
-WORDS = [
-    f"{a}{b}" for a in ("ba", "ko", "li", "ma", "ne", "ro", "su", "ti") for b in "bdfgklmnprst"
-]
+_BEGINNINGS = ("ba", "ko", "li", "ma", "ne", "ro", "su", "ti")
+WORDS = [beginning + end for beginning in _BEGINNINGS for end in "bdfgklmnprst"]
 
 
 def make(folder: Path, rows: int, rows_per_video: int) -> None:
@@ -59,8 +58,15 @@ def build(folder: Path) -> None:
 
     from data.manifest.manifest_dataset_builder import Builder, ManifestConfig
 
-    columns = {"video": "id", "text": "caption", "start": "from", "end": "to", "extra": ["score"]}
-    config = ManifestConfig(name="million", feature_size=SIZE, **columns)
+    config = ManifestConfig(
+        name="million",
+        feature_size=SIZE,
+        video="id",
+        text="caption",
+        start="from",
+        end="to",
+        extra=["score"],
+    )
     builder = Builder(config=config, data_dir=folder / "data")
     started = time.monotonic()
     builder.download_and_prepare(
@@ -87,9 +93,7 @@ def main() -> None:
     command = [sys.executable, __file__, f"--out={options.out}", "--build"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    print(
-        f"{options.rows:,} rows of {found['videos']:,} videos, {found['captions']:,} captions kept"
-    )
+    print(f"{options.rows:,} rows of {found['videos']:,} videos: {found['captions']:,} captions")
     print(f"{found['seconds']:.0f} s, {options.rows / found['seconds']:,.0f} rows/s")
     print(f"peak memory {found['GiB']:.2f} GiB")
 
