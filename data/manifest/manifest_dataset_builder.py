@@ -38,7 +38,8 @@ class ManifestConfig(VideoTextConfig):
     Attributes:
       tables: which files of the manual folder are the tables, as a pattern; "" is all with a suffix
         of one.
-      video: column of a video's id or the path of its file or features.
+      video: column of a video's id or the path of its file or features; "" where each table has the
+        texts of one video and its name.
       text: column of the texts.
       start, end: columns of a text's times, as seconds or hours:minutes:seconds; "" where texts are
         about whole videos.
@@ -95,11 +96,7 @@ class Builder(VideoTextBuilder):
 
     def splits(self, folder: Path) -> dict[str, Iterator[Entry]]:
         config = self.builder_config
-        batches = (
-            batch
-            for path in find(folder, config.tables)
-            for batch in table_stream.read(path, config.columns)
-        )
+        batches = (batch for path in find(folder, config.tables) for batch in self._read(path))
         groups = Groups(batches, config.video, config.split or None)
         names = groups.values if config.split else ("train",)
         for name in names:
@@ -110,6 +107,13 @@ class Builder(VideoTextBuilder):
                 )
         entry = partial(self._entry, folder)
         return {name: (entry(video, rows) for video, rows in groups.read(name)) for name in names}
+
+    def _read(self, path: Path) -> Iterator[Any]:
+        config = self.builder_config
+        for batch in table_stream.read(path, config.columns):
+            if not config.video:
+                batch = batch.append_column(config.video, [path.stem] * len(batch))
+            yield batch
 
     def _entry(self, folder: Path, name: str, rows: list[Row]) -> Entry:
         config = self.builder_config

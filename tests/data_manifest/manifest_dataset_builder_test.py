@@ -137,6 +137,22 @@ def test_a_video_may_be_named_by_its_file(tmp_path: Path) -> None:
     )
 
 
+def test_a_table_may_have_the_name_of_its_video(tmp_path: Path) -> None:
+    """As HowTo100M's captions, whose first column has no name."""
+    manual = tmp_path / "manual"
+    write(manual, ".parquet")
+    for path in manual.glob("*.parquet"):
+        path.unlink()
+    for name in "ab":
+        (manual / f"{name}.csv").write_text(f",start,end,text\n0,1.5,3,this is {name}\n1,4,5,oh\n")
+    build(manual, tmp_path, video="", start="start", end="end")
+    found = records(tmp_path, "train")
+    assert {name: r["captions"]["text"] for name, r in found.items()} == {
+        "a": ["this is a", "oh"],
+        "b": ["this is b", "oh"],
+    }
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
