@@ -5,13 +5,15 @@
 DIR has a folder for each: msrvtt, youcook2, coin, crosstask, didemo, activitynet, charades and
 qvhighlights, with the files that the READMEs under data/ name, and bert-base-uncased-vocab.txt.
 Features are random, four numbers a second, as long as the annotations reach. Prints a table: videos
-and texts by split, skipped videos, seconds of the build.
+and texts by split, skipped videos, processor seconds of the build.
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +59,7 @@ class Built(NamedTuple):
     Attributes:
       counts: videos and texts of each split.
       skipped: videos, and why.
-      seconds: that the build took, without making the features.
+      seconds: of processor time that the build took, without making the features.
     """
 
     builder: VideoTextBuilder
@@ -79,11 +81,11 @@ def build(published: Published, reference: Path, out: Path) -> Built:
         config=config, data_dir=out / "data", tokenizer=str(reference / VOCABULARY)
     )
     _make_features(builder, manual)
-    started = time.monotonic()
+    started = time.process_time()
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=str(manual))
     )
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     report = json.loads((Path(builder.data_path) / "build_report.json").read_text())
     return Built(
         builder,
@@ -130,7 +132,8 @@ def main() -> None:
     options = parser.parse_args()
     print("| data set | videos / texts | skipped | seconds |\n|---|---|---:|---:|")
     for name, published in BUILDS.items():
-        built = build(published, options.reference_dir, options.out / name)
+        with contextlib.redirect_stdout(sys.stderr):  # TFDS tells of its folders
+            built = build(published, options.reference_dir, options.out / name)
         told = ", ".join(f"{s} {v:,} / {t:,}" for s, (v, t) in built.counts.items())
         print(f"| {name} | {told} | {len(built.skipped)} | {built.seconds:.0f} |", flush=True)
 

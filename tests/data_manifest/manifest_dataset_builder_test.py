@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from features import videos as made
 from pyarrow import parquet
 
+from data import build as command
 from data.manifest.manifest_dataset_builder import Builder, ManifestConfig
 from vtmask.datasets.entries import FeatureFile, Video, VideoFile
 from vtmask.errors import UserError
@@ -151,6 +152,15 @@ def test_a_table_may_have_the_name_of_its_video(tmp_path: Path) -> None:
         "a": ["this is a", "oh"],
         "b": ["this is b", "oh"],
     }
+
+
+def test_columns_are_named_on_the_command_line() -> None:
+    fields = {"name": "internvid", "video": "YoutubeID", "text": "Caption", "extra": ["UMT_Score"]}
+    config = command._config(json.dumps(fields), Builder)
+    assert isinstance(config, ManifestConfig)
+    assert config.columns == ["YoutubeID", "Caption", "UMT_Score"]
+    with pytest.raises(UserError, match="'text' is int, expected str"):
+        command._config(json.dumps(fields | {"text": 3}), Builder)
 
 
 @pytest.mark.parametrize(
