@@ -30,16 +30,19 @@ import tensorflow_datasets as tfds
 from tokenizers_test import TOKENIZERS
 from toy import Toy
 
+from data.activitynet.activitynet_dataset_builder import Builder as ActivityNet
+from data.charades_sta.charades_sta_dataset_builder import Builder as CharadesSTA
 from data.coin.coin_dataset_builder import Builder as Coin
 from data.crosstask.crosstask_dataset_builder import Builder as CrossTask
 from data.didemo.didemo_dataset_builder import Builder as DiDeMo
 from data.folder.folder_dataset_builder import Builder as Folder
 from data.howto100m.howto100m_dataset_builder import Builder as HowTo100M
 from data.msrvtt.msrvtt_dataset_builder import Builder as MSRVTT
+from data.qvhighlights.qvhighlights_dataset_builder import Builder as QVHighlights
 from data.youcook2.youcook2_dataset_builder import Builder as YouCook2
 from vtmask import tokenizers
 from vtmask.datasets.builder import VideoTextBuilder
-from vtmask.datasets.entries import TimedTexts, Video
+from vtmask.datasets.entries import Moments, TimedTexts, Video
 from vtmask.datasets.making import RecordMaker, once_each
 from vtmask.datasets.report import Counts
 from vtmask.errors import UserError
@@ -227,6 +230,36 @@ def didemo(folder: Path) -> None:
     (folder / "test_data.json").write_text(json.dumps(items[2:]))
 
 
+def activitynet(folder: Path) -> None:
+    features(folder / "features")
+    record = {"duration": 10, "timestamps": [[0, 4], [3.5, 9]], "sentences": ["a dog", " it runs"]}
+    (folder / "train.json").write_text(json.dumps(dict.fromkeys("abc", record)))
+    (folder / "val_1.json").write_text(json.dumps({"d": record}))
+
+
+def charades_sta(folder: Path) -> None:
+    features(folder / "features")
+    lines = [f"{name} {i}.5 {i + 3}##a dog runs {i}." for i in range(3) for name in "abc"]
+    (folder / "charades_sta_train.txt").write_text("".join(line + "\n" for line in lines))
+    (folder / "charades_sta_test.txt").write_text("d 0 5##a cat.\n")
+
+
+def qvhighlights(folder: Path) -> None:
+    features(folder / "features")
+    for number, (name, videos) in enumerate({"train_release": "abca", "val_release": "d"}.items()):
+        lines = [
+            {
+                "qid": 10 * number + i,
+                "query": "a dog",
+                "vid": v,
+                "relevant_windows": [[0, 2], [4, 8]],
+            }
+            for i, v in enumerate(videos)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"highlight_{name}.jsonl").write_text(text)
+
+
 def folder_of_videos(folder: Path) -> None:
     features(folder / "train", ("a", "b"))
     (folder / "train/a.srt").write_text("1\n00:00:01,000 --> 00:00:02,500\ncut <i>it</i>\n\n")
@@ -244,6 +277,16 @@ def folder_of_videos(folder: Path) -> None:
 
 def in_database(valid: str, changed: str) -> set[str]:
     return set(json.loads(changed)["database"])
+
+
+def by_id(valid: str, changed: str) -> set[str]:
+    return set(json.loads(changed))
+
+
+def in_lines(valid: str, changed: str) -> set[str]:
+    """The videos of the lines that are as they were, each of JSON or beginning with its video."""
+    same = set(valid.splitlines()) & set(changed.splitlines())
+    return {json.loads(line)["vid"] if line[0] == "{" else line.split()[0] for line in same}
 
 
 def in_items(valid: str, changed: str) -> set[str]:
@@ -332,6 +375,9 @@ CASES = {
         tokenizer=TOKENIZERS[1],
     ),
     "didemo": Case(didemo, DiDeMo, lists={"*.json": in_items}),
+    "activitynet": Case(activitynet, ActivityNet, lists={"*.json": by_id}),
+    "charades_sta": Case(charades_sta, CharadesSTA, lists={"*.txt": in_lines}),
+    "qvhighlights": Case(qvhighlights, QVHighlights, lists={"*.jsonl": in_lines}),
     "folder": Case(folder_of_videos, Folder, own=("train/*",)),
 }
 Place = tuple[str, str]  # split and video
@@ -433,6 +479,12 @@ def check_record(record: dict[str, Any], vocab_size: int, metadata: Mapping[str,
         assert choices["correct"] in (range(5) if choices["text"] else [-1])
     if "moments" in record:
         moments = record["moments"]
+        if "windows" in moments:
+            windows = moments["windows"]
+            assert len(moments["num_windows"]) == len(moments["text"])
+            assert windows.shape == (moments["num_windows"].sum(), 2)
+            assert (windows[:, 0] < windows[:, 1]).all() and np.isfinite(windows).all()
+            return
         times, counts = moments["times"], moments["num_segments"]
         assert len(counts) == len(moments["text"]) and ((counts >= 1) & (counts <= 6)).all()
         assert len(times) == moments["num_times"].sum()
@@ -446,9 +498,14 @@ def check_counts(video: Video, record: dict[str, Any], counts: Counts) -> None:
     given = len(video.descriptions) + sum(len(a.lines) for a in [video.captions, *timed.values()])
     kept = sum(len(record[name]["text"]) for name in ["descriptions", *timed])
     kept += counts.before.figures["captions"].total // 10**6
-    problems = counts.problems - video.problems  # which concern captions that it has or never had
-    dropped = sum(n for problem, n in problems.items() if " cut at " not in problem)
-    assert given == kept + dropped
+    building = counts.problems - video.problems  # without those of reading its files
+    problems = {p: n for p, n in building.items() if " cut at " not in p}
+    of_moments = {problem: n for problem, n in problems.items() if "moment" in problem}
+    assert given == kept + sum(problems.values()) - sum(of_moments.values())
+    moments = video.annotations.get("moments")
+    if isinstance(moments, Moments) and "empty sentence of a moment" not in of_moments:
+        windows = sum(map(len, moments.windows))
+        assert windows == len(record["moments"]["windows"]) + sum(of_moments.values())
 
 
 def check_error(error: UserError, folder: Path) -> None:

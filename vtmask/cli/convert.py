@@ -27,7 +27,9 @@ def add(commands: "arguments.Subcommands") -> None:
         "--out", required=True, type=disk.local, help="a folder, or a file for PyTorch"
     )
     parser.add_argument(
-        "--vocab", type=disk.local, help="the tokenizer's file, by default the vocab.txt in INPUT"
+        "--vocab",
+        type=disk.local,
+        help="vocab.txt or tokenizer.json, by default those in INPUT",
     )
     parser.add_argument(
         "--num_heads",

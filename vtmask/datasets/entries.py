@@ -108,11 +108,13 @@ class TimedTexts:
     Attributes:
       labels: a class of each line, for a field that has `label`.
       tokens: ids of each line, where texts are known by these alone; those of `lines` are not read.
+      beside: further values of each line, by the name of their field.
     """
 
     lines: Sequence[Caption]
     labels: Sequence[int] | None = None
     tokens: Sequence[Sequence[int]] | None = None
+    beside: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
     def encode(
         self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]
@@ -134,7 +136,7 @@ class TimedTexts:
             encoded |= records.join_tokens([self.tokens[i] for i in order])
         if self.labels is not None:
             encoded["label"] = np.array([self.labels[i] for i in order], np.int32)
-        return encoded
+        return encoded | {name: [values[i] for i in order] for name, values in self.beside.items()}
 
 
 def _check_ids(tokens: Sequence[Sequence[int]], tokenizer: Tokenizer) -> None:
@@ -214,7 +216,8 @@ class Video:
 
     Attributes:
       captions: its narration.
-      descriptions: sentences about the whole of it.
+      descriptions: sentences about the whole of it; those without a word are left out.
+      beside: further values of each description, by the name of their field.
       annotations: the record's other fields.
       file: path of the video file, for reports and browsers, or "".
       problems: how many captions were dropped or repaired while its files were read, by kind.
@@ -229,6 +232,7 @@ class Video:
     file: str = ""
     problems: Counter[str] = dataclasses.field(default_factory=Counter)
     unread: Sequence[str] = ()
+    beside: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

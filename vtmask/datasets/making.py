@@ -43,19 +43,23 @@ class RecordMaker:
         where = f"video {video.video_id}"
         features = files.check_features(where, video.features.read(), self.feature_size)
         duration = Duration(len(features), self.seconds_per_feature)
-        described = [text for text in video.descriptions if text.strip()]
-        counts.problems["empty description"] += len(video.descriptions) - len(described)
         return {
             "video_id": video.video_id,
             "video": video.file,
             "features": features,
             "captions": self._captions(video, duration, counts),
-            "descriptions": records.encode_texts(self.tokenizer, described),
+            "descriptions": self._descriptions(video, counts),
             **{
                 name: annotation.encode(self.tokenizer, duration, counts.problems)
                 for name, annotation in video.annotations.items()
             },
         }
+
+    def _descriptions(self, video: Video, counts: Counts) -> dict[str, Any]:
+        kept = [index for index, text in enumerate(video.descriptions) if text.strip()]
+        counts.problems["empty description"] += len(video.descriptions) - len(kept)
+        encoded = records.encode_texts(self.tokenizer, [video.descriptions[i] for i in kept])
+        return encoded | {name: [values[i] for i in kept] for name, values in video.beside.items()}
 
     def _captions(self, video: Video, duration: Duration, counts: Counts) -> dict[str, Any]:
         encoded = video.captions.encode(self.tokenizer, duration, counts.problems)

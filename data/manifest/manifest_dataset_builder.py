@@ -1,0 +1,163 @@
+"""TFDS builder of tables with a row a text; README.md says which files it reads."""
+
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from vtmask.datasets import records
+from vtmask.datasets.builder import VideoTextBuilder, VideoTextConfig
+from vtmask.datasets.entries import (
+    Entry,
+    FeatureFile,
+    Skipped,
+    TimedTexts,
+    Video,
+    VideoFile,
+)
+from vtmask.datasets.grouping import Groups, Row
+from vtmask.errors import UserError
+from vtmask.features.listing import VIDEO_SUFFIXES
+from vtmask.files import table_stream
+from vtmask.files.subtitles import Caption
+
+_SPLIT = re.compile(r"\w+")
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
+
+
+@dataclass(eq=False, kw_only=True)
+class ManifestConfig(VideoTextConfig):
+    """How records are made.
+
+    Attributes:
+      tables: which files of the manual folder are the tables, as a pattern; "" is all with a suffix
+        of one.
+      video: column of a video's id or the path of its file or features; "" where each table has the
+        texts of one video and its name.
+      text: column of the texts.
+      start, end: columns of a text's times, as seconds or hours:minutes:seconds; "" where texts are
+        about whole videos.
+      split: column of the split; "" puts all into train.
+      extra: columns that are kept beside each text.
+    """
+
+    tables: str = ""
+    video: str = "video"
+    text: str = "text"
+    start: str = ""
+    end: str = ""
+    split: str = ""
+    extra: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.start) != bool(self.end):
+            raise UserError("--config: fields 'start' and 'end' go together; name both or none")
+        if isinstance(self.extra, str) or not all(isinstance(name, str) for name in self.extra):
+            raise UserError("--config: field 'extra' is no list of columns")
+        known = {*records.timed_texts(), self.video, self.text, self.start, self.end, self.split}
+        taken = [name for name in self.extra if name in known or not _SPLIT.fullmatch(name)]
+        if taken or len(set(self.extra)) < len(self.extra):
+            raise UserError(
+                f"--config: field 'extra' is {list(self.extra)}, expected other columns than those "
+                f"of {', '.join(sorted(filter(None, known)))}, each once, of letters and digits"
+            )
+        if self.extra and self.deduplicate:
+            raise UserError(
+                "--config: field 'extra' can't be kept where captions are joined; leave out "
+                "'deduplicate'"
+            )
+
+    @property
+    def columns(self) -> list[str]:
+        named = (self.video, self.text, self.start, self.end, self.split, *self.extra)
+        return list(dict.fromkeys(filter(None, named)))
+
+
+class Builder(VideoTextBuilder):
+    """Videos of tables with a row a text."""
+
+    BUILDER_CONFIGS = [ManifestConfig(description="Columns video and text.")]
+    builder_config: ManifestConfig
+
+    def annotations(self) -> dict[str, Any]:
+        config = self.builder_config
+        text = tfds.features.Sequence(tfds.features.Text())
+        beside = dict.fromkeys(config.extra, text)
+        if config.start:
+            return {"captions": records.timed_texts() | beside}
+        return {"descriptions": records.texts() | beside}
+
+    def splits(self, folder: Path) -> dict[str, Iterator[Entry]]:
+        config = self.builder_config
+        batches = (batch for path in find(folder, config.tables) for batch in self._read(path))
+        groups = Groups(batches, config.video, config.split or None)
+        names = groups.values if config.split else ("train",)
+        for name in names:
+            if not _SPLIT.fullmatch(name):
+                raise UserError(
+                    f"{folder}: column {config.split!r} has {name[:60]!r}, expected a split's name "
+                    "of letters and digits"
+                )
+        entry = partial(self._entry, folder)
+        return {name: (entry(video, rows) for video, rows in groups.read(name)) for name in names}
+
+    def _read(self, path: Path) -> Iterator[Any]:
+        config = self.builder_config
+        for batch in table_stream.read(path, config.columns):
+            if not config.video:
+                batch = batch.append_column(config.video, [path.stem] * len(batch))
+            yield batch
+
+    def _entry(self, folder: Path, name: str, rows: list[Row]) -> Entry:
+        config = self.builder_config
+        if not name:
+            return Skipped("", f"{len(rows)} rows: column {config.video!r} is empty")
+        stem, suffix = os.path.splitext(name)
+        is_video = suffix.lower() in VIDEO_SUFFIXES
+        video_id = stem if is_video or suffix == ".npy" else name
+        array = folder / config.features / f"{video_id}.npy"
+        file = str(folder / name) if is_video and (folder / name).exists() else ""
+        source = (
+            VideoFile(folder / name, config.feature_extractor)
+            if file and not array.exists()
+            else FeatureFile(array)
+        )
+        beside = {column: [row[column] for row in rows] for column in config.extra}
+        if not config.start:
+            texts = [row[config.text] for row in rows]
+            return Video(video_id, source, descriptions=texts, file=file, beside=beside)
+        lines = [
+            Caption(_seconds(row[config.start]), _seconds(row[config.end]), row[config.text])
+            for row in rows
+        ]
+        return Video(video_id, source, TimedTexts(lines, beside=beside), file=file)
+
+
+def find(folder: Path, pattern: str) -> list[Path]:
+    """The tables in a folder, in the order of their names."""
+    found = sorted(
+        path for path in folder.glob(pattern or "*") if path.suffix in table_stream.SUFFIXES
+    )
+    if not found:
+        suffixes = " ".join(table_stream.SUFFIXES)
+        raise UserError(f"{folder}: has no table ({suffixes}) named {pattern or '*'!r}")
+    return found
+
+
+def _seconds(time: str) -> float:
+    """Seconds of a number or of hours:minutes:seconds; NaN where it is neither."""
+    clock = _CLOCK.fullmatch(time.strip())
+    if clock:
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
+    try:
+        return float(time)
+    except ValueError:
+        return math.nan
