@@ -14,6 +14,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Most of their time is LLVM's, which optimises programs that run for milliseconds.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+os.environ.setdefault("EPATH_USE_TF", "false")  # as vtmask.disk has it
+
 import golden
 
 

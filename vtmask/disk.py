@@ -22,6 +22,7 @@ def resolve(path: AnyPath) -> epath.Path:
     Raises:
       UserError: the address is of storage that can't be used, or the bucket can't be reached.
     """
+    os.environ.setdefault("EPATH_USE_TF", "false")  # or epath imports TensorFlow
     text = os.fspath(path)
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -60,7 +61,6 @@ def _require_bucket(name: str) -> None:
     """UserError unless the bucket can be read; sets up what reads it."""
     if not importlib.util.find_spec("gcsfs"):
         raise UserError(f"gs://{name}: buckets need gcsfs; pip install 'vtmask[gcs]'")
-    os.environ.setdefault("EPATH_USE_TF", "false")  # or epath imports TensorFlow
     # Kinds of buckets are not told apart, which takes a call, and a permission, for every file.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     import fsspec.config
