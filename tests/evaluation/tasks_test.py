@@ -45,7 +45,6 @@ from vtmask.tasks import (
     StepLocalization,
 )
 from vtmask.tasks.segmentation import TextLabels, classes_by_names
-from vtmask.training import initial_params
 
 EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "demo_retrieval": retrieval.evaluate,
@@ -84,7 +83,7 @@ class Evaluated:
         module = VLM(recipe.model_config(self.config, self.dataset))
         self.model = Model(
             module,
-            initial_params(module, 0),
+            in_memory.params(module),
             self.dataset.tokenizer,
             self.dataset.feature_extractor,
             self.dataset.seconds_per_feature,
