@@ -1,6 +1,7 @@
 """The Python API gives what tasks and evaluations give, in few shapes, for any kind of video."""
 
 import dataclasses
+import functools
 import json
 import re
 import subprocess
@@ -25,7 +26,7 @@ from vtmask.evaluation import base, ordered_steps
 from vtmask.export import Model
 from vtmask.features import create, extract
 from vtmask.inputs import examples
-from vtmask.models import VideoCLIPConfig, initial_params
+from vtmask.models import VideoCLIPConfig
 from vtmask.tasks import Captioning, StepLocalization, encoding
 
 GUIDE = Path(__file__).parents[1] / "docs" / "api.md"
@@ -49,18 +50,22 @@ def videoclip() -> Model:
     model = vlm()
     model_config = VideoCLIPConfig(**dataclasses.asdict(model.module.config), num_video_layers=1)
     module = models.create(model_config)
-    return dataclasses.replace(model, module=module, params=initial_params(module, 0))
+    return dataclasses.replace(model, module=module, params=in_memory.params(module))
 
 
-FORMS = {
-    "VLM": (vlm(), None),
-    "VLM, one layer isolated": (vlm({"name": "retrieval", "isolated_layers": 1}), 1),
-    "VLM, all isolated": (vlm({"name": "moment_retrieval", "isolated_layers": 2}), 2),
-    "VLM of segmentation": (vlm({"name": "segmentation"}), 2),
-    "VLM without a recipe": (dataclasses.replace(vlm(), config={}), None),
-    "VideoCLIP": (videoclip(), None),
+FORMS: dict[str, tuple[Callable[[], Model], int | None]] = {
+    "VLM": (vlm, None),
+    "VLM, one layer isolated": (lambda: vlm({"name": "retrieval", "isolated_layers": 1}), 1),
+    "VLM, all isolated": (lambda: vlm({"name": "moment_retrieval", "isolated_layers": 2}), 2),
+    "VLM of segmentation": (lambda: vlm({"name": "segmentation"}), 2),
+    "VLM without a recipe": (lambda: dataclasses.replace(vlm(), config={}), None),
+    "VideoCLIP": (videoclip, None),
 }
-SMALL = vlm(num_layers=1)
+
+
+@functools.cache
+def small() -> Model:
+    return vlm(num_layers=1)
 
 
 def features(length: int, size: int = 4) -> np.ndarray:
@@ -86,8 +91,8 @@ def alone(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_embeddings_are_those_of_the_tasks(form: str, tmp_path: Path) -> None:
-    exported, layers = FORMS[form]
-    form_ = encoding.create(layers)
+    make, layers = FORMS[form]
+    exported, form_ = make(), encoding.create(layers)
     export.save(tmp_path / "export", exported)
     model = vtmask.load(tmp_path / "export")
     videos = [features(length) for length in LENGTHS]
@@ -106,7 +111,7 @@ def test_embeddings_are_those_of_the_tasks(form: str, tmp_path: Path) -> None:
 
 
 def test_embeddings_do_not_depend_on_what_comes_together() -> None:
-    model = VideoTextModel(SMALL)
+    model = VideoTextModel(small())
     videos = [features(length) for length in LENGTHS]
     inputs: Any = ((model.embed_video, videos), (model.embed_text, TEXTS))
     for embed, values in inputs:
@@ -121,7 +126,7 @@ def test_embeddings_do_not_depend_on_what_comes_together() -> None:
 
 
 def test_scores_are_dot_products() -> None:
-    model = VideoTextModel(SMALL)
+    model = VideoTextModel(small())
     videos = [features(length) for length in LENGTHS]
     products = model.embed_video(videos) @ model.embed_text(TEXTS).T
     np.testing.assert_allclose(model.score(videos, TEXTS), products, atol=1e-4)
@@ -137,7 +142,7 @@ def _frames_and_separator(model: Any, *video: Any) -> Any:
 
 
 def test_a_long_video_is_the_mean_over_its_seconds_and_separators() -> None:
-    exported = SMALL
+    exported = small()
     video = features(2 * LONGEST + 3)
     parts = [video[start : start + LONGEST] for start in (0, LONGEST, 2 * LONGEST)]
     hidden = alone(exported, _frames_and_separator, [clip(part) for part in parts])
@@ -150,7 +155,8 @@ def test_a_long_video_is_the_mean_over_its_seconds_and_separators() -> None:
 
 @pytest.mark.parametrize("form", ["VLM", "VLM, one layer isolated", "VideoCLIP"])
 def test_seconds_are_scored_as_evaluation_scores_them(form: str) -> None:
-    exported, layers = FORMS[form]
+    make, layers = FORMS[form]
+    exported = make()
     data = in_memory.InMemory([in_memory.record(i, n) for i, n in enumerate((9, 47, 20, 21))])
     task = StepLocalization(layers)
     texts = [text for text in TEXTS if text]
@@ -200,8 +206,8 @@ def test_captions_are_searched_for_as_the_config_says(
 
 
 def test_a_model_without_a_head_cannot_write() -> None:
-    params = {name: value for name, value in SMALL.params.items() if name != "head"}
-    model = VideoTextModel(dataclasses.replace(SMALL, params=params))
+    params = {name: value for name, value in small().params.items() if name != "head"}
+    model = VideoTextModel(dataclasses.replace(small(), params=params))
     with pytest.raises(UserError, match="^the model has no prediction head, which writes captions"):
         model.caption(features(3))
 
@@ -308,7 +314,7 @@ def test_other_errors_name_what_to_do(tmp_path: Path) -> None:
 
 
 def test_features_and_texts_need_neither_tensorflow_nor_pyav(tmp_path: Path) -> None:
-    export.save(tmp_path / "export", SMALL)
+    export.save(tmp_path / "export", small())
     code = """
 import sys
 sys.modules |= dict.fromkeys(("tensorflow", "av", "matplotlib"))

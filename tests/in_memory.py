@@ -1,16 +1,19 @@
 """A data set in memory, with annotations for every task, and an untrained model for it."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from vtmask import tokenizers
 from vtmask.datasets import records
 from vtmask.export import Model
-from vtmask.models import VLM, VLMConfig, initial_params
+from vtmask.models import VLM, AnyModel, VLMConfig, initial_params
 from vtmask.tokenizers import Tokenizer
+from vtmask.training import Params
 
 TEXTS = ("slide the red ball", "spin the blue box", "lift a star", "now lower it", "squeeze")
 TOKENIZER = tokenizers.train(TEXTS * 9, 50)
@@ -93,5 +96,14 @@ def model(class_names: tuple[str, ...] = (), **model_config: Any) -> Model:
         )
     )
     config = {"task": {"name": "pretrain"}, "init_from": "", "num_steps": 0}
-    params = initial_params(module, 0)
-    return Model(module, params, TOKENIZER, "made-up", 1.0, config, class_names)
+    return Model(module, params(module), TOKENIZER, "made-up", 1.0, config, class_names)
+
+
+def params(module: AnyModel) -> Params:
+    """Fresh parameters, computed once; a caller may change what it is given."""
+    return jax.tree.map(lambda leaf: leaf, _params(module))
+
+
+@functools.cache
+def _params(module: AnyModel) -> Params:
+    return initial_params(module, 0)

@@ -37,7 +37,7 @@ from vtmask.export import Model
 from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Clip, Example
-from vtmask.models import VLM, initial_params
+from vtmask.models import VLM
 from vtmask.tasks import (
     MomentRetrieval,
     QuestionAnswering,
@@ -85,7 +85,7 @@ class Evaluated:
         module = recipe.make_model(self.config, self.dataset)
         self.model = Model(
             module,
-            initial_params(module, 0),
+            in_memory.params(module),
             self.dataset.tokenizer,
             self.dataset.feature_extractor,
             self.dataset.seconds_per_feature,

@@ -36,7 +36,8 @@ def start_program(commands: Sequence[Command], devices: int) -> list[subprocess.
         port = free.getsockname()[1]
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} "
+        f"--xla_force_host_platform_device_count={devices} "
         "--xla_backend_optimization_level=0",  # compiles sooner
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
     }

@@ -15,20 +15,27 @@ from ml_collections import ConfigDict
 
 from vtmask import tasks
 from vtmask.errors import UserError
-from vtmask.models import VLM, initial_params
+from vtmask.models import VLM
 from vtmask.training import train
 from vtmask.training.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
 
 
+RETRIEVAL = ConfigDict({"name": "retrieval", "isolated_layers": 2, "direction": "t2v"})
+APART = ConfigDict({"name": "retrieval", "isolated_layers": None, "direction": "both"})
+TASKS = {"pretrain": synthetic.config().task, "retrieval": RETRIEVAL, "apart": APART}
+
+
 def run(workdir: Path, batches: Any = None, **overrides: Any) -> Any:
+    """Trains on retrieval, which compiles sooner than pre-training."""
     config = synthetic.config()
+    config.task = RETRIEVAL
     for name, value in overrides.items():
         config[name] = value
     model = VLM(synthetic.CONFIGS)
     task = tasks.create(config.task)
-    params = initial_params(model, config.seed)
+    params = jax.tree.map(np.array, synthetic.params(synthetic.CONFIGS))
     return train(config, workdir, model, task, batches or synthetic.SyntheticBatches(), params)
 
 
@@ -45,20 +52,24 @@ class KilledAt(synthetic.SyntheticBatches):
         return super().batch(step)
 
 
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Workdir of a run of pre-training, and its parameters."""
+    workdir = tmp_path_factory.mktemp("pretrained")
+    return workdir, run(workdir, task=TASKS["pretrain"])
+
+
+def test_a_resumed_run_ends_with_the_same_bits(
+    pretrained: tuple[Path, Any], tmp_path: Path
+) -> None:
     with pytest.raises(Killed):
-        run(tmp_path / "killed", KilledAt())
-    resumed = run(tmp_path / "killed")
+        run(tmp_path, KilledAt(), task=TASKS["pretrain"])
+    resumed = run(tmp_path, task=TASKS["pretrain"])
+    workdir, whole = pretrained
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
-    curves = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "killed")]
+    curves = [read_metrics(folder / "metrics.jsonl") for folder in (workdir, tmp_path)]
     assert [line["step"] for line in curves[1]] == [1, 2, 3, 4, 5, 6]
     assert [line["loss"] for line in curves[0]] == [line["loss"] for line in curves[1]]
-
-
-RETRIEVAL = ConfigDict({"name": "retrieval", "isolated_layers": 2, "direction": "t2v"})
-APART = ConfigDict({"name": "retrieval", "isolated_layers": None, "direction": "both"})
-TASKS = {"pretrain": synthetic.config().task, "retrieval": RETRIEVAL, "apart": APART}
 
 
 def run_tasks(folder: Path) -> None:
@@ -77,7 +88,7 @@ def on_eight_devices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     environment = {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8",
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
     }
     subprocess.run(
@@ -88,13 +99,16 @@ def on_eight_devices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_one_and_eight_devices_have_the_same_losses(
-    on_eight_devices: Path, tmp_path: Path, name: str
+    on_eight_devices: Path, pretrained: tuple[Path, Any], tmp_path: Path, name: str
 ) -> None:
     assert jax.device_count() == 1
-    run(tmp_path, task=TASKS[name])
+    on_one, _ = pretrained
+    if name != "pretrain":
+        on_one = tmp_path
+        run(on_one, task=TASKS[name])
     one, eight = (
         [line["loss"] for line in read_metrics(workdir / "metrics.jsonl")]
-        for workdir in (tmp_path, on_eight_devices / name)
+        for workdir in (on_one, on_eight_devices / name)
     )
     assert len(one) == 6
     np.testing.assert_allclose(one, eight, rtol=1e-5)
@@ -105,7 +119,7 @@ def test_training_learns(tmp_path: Path) -> None:
         def batch(self, step: int) -> dict[str, np.ndarray]:
             return super().batch(0)
 
-    run(tmp_path, SameBatch(), num_steps=60, task=RETRIEVAL)
+    run(tmp_path, SameBatch(), num_steps=60)
     losses = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
     assert losses[-1] < 0.5 * losses[0]
 

@@ -5,6 +5,7 @@
 A program of its own, as JAX joins processes before anything else.
 """
 
+import dataclasses
 import json
 import sys
 import time
@@ -44,7 +45,7 @@ def main(workdir: Path, fields: dict[str, Any]) -> None:
     config.update(fields)
     config.task.budgets = ()  # less to compile
     Part.model = config.sharding.model
-    model = VLM(synthetic.CONFIGS)
+    model = VLM(dataclasses.replace(synthetic.CONFIGS, num_layers=1))
     # On one device, as those of an export.
     params = jax.device_put(initial_params(model, config.seed), jax.local_devices()[0])
     params = train(config, workdir, model, tasks.create(config.task), batches, params)
