@@ -21,7 +21,7 @@ def timed(*texts: tuple[float, float, str]) -> dict[str, object]:
 
 def test_overlaps() -> None:
     found = evaluation.overlaps(np.array([[0, 4], [2, 3], [7, 9.0]]), np.array([[0, 4], [3, 5.0]]))
-    np.testing.assert_allclose(found, [[1, 1 / 5], [1 / 4, 0], [0, 0]])
+    np.testing.assert_allclose(found, np.array([[1, 1 / 5], [1 / 4, 0], [0, 0]]))
 
 
 def test_the_first_right_moment_counts() -> None:

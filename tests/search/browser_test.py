@@ -169,6 +169,7 @@ def test_the_keyboard_is_enough(page: Any, serve: Any, index: Index) -> None:
     page.keyboard.press("n")
     assert page.locator(".moment").nth(2).get_attribute("data-name") in title.inner_text()
     page.keyboard.press("Escape")
+    until(page, "document.activeElement.matches('.moment')")
     page.keyboard.press("/")
     assert page.get_by_label("Text 1").evaluate("input => input === document.activeElement")
 

@@ -262,9 +262,11 @@ class Index:
         return stretch.vectors @ vector
 
     def thumbnail(self, video: int, second: float) -> bytes | None:
-        """The JPEG of a time of a video, or of a little before; None where there is none."""
-        place = int(second) // store.THUMBNAIL_SECONDS * store.THUMBNAIL_SECONDS
-        where = f"video = {int(video)} AND second IN ({place}, {place - store.THUMBNAIL_SECONDS})"
+        """The JPEG nearest to the middle of a second of a video, or the one before, as at its end;
+        None where there is none."""
+        step = store.THUMBNAIL_SECONDS
+        place = round((second + 0.5) / step) * step
+        where = f"video = {video} AND second IN ({place}, {place - step})"
         with store.readable(self.folder):
             rows = self._tables.thumbnails.search().where(where).to_arrow().to_pylist()
         return max(rows, key=lambda row: row["second"])["jpeg"] if rows else None
