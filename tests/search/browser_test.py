@@ -140,7 +140,7 @@ def test_a_deleted_video_is_said(page: Any, serve: Any, own: Made) -> None:
     search(page, address)
     open_card(page, card(page, "cake"))
     page.wait_for_selector(".notice:not([hidden])")
-    assert "is gone since it was indexed" in page.locator(".notice").inner_text()
+    assert "no longer exists" in page.locator(".notice").inner_text()
     page.wait_for_selector("#player polyline", state="attached")
 
 
