@@ -1,4 +1,5 @@
 # `make demo`: video files -> pre-training -> fine-tuning -> retrieval, in one go.
+# `make search`: a page to search the demo's videos in.
 # `make test`: tests, lint and types. Both make their own virtual environment in .venv.
 
 PYTHON ?= python3
@@ -12,12 +13,17 @@ COMPARED := $(DEMO)/from-scratch/test/metrics.json $(DEMO)/pre-trained/test/metr
 
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: demo test clean
+.PHONY: demo search test clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 demo: $(COMPARED)
 	@$(BIN)/vtmask compare $(patsubst %/test/metrics.json,%,$^) --out=$(DEMO)/compare.html
+	@echo "Which second shows it? \`make search\` opens a page on these videos."
+
+search: $(DEMO)/localization/export/model.json | .venv/search
+	$(BIN)/vtmask index $(dir $(SHARDS))videos --model $(DEMO)/localization/export --out $(DEMO)/index
+	$(BIN)/vtmask serve $(DEMO)/index
 
 test: .venv/dev
 	$(BIN)/ruff check .
@@ -31,6 +37,10 @@ clean:
 .venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -e .
+	touch $@
+
+.venv/search: .venv/runtime
+	$(BIN)/pip install --disable-pip-version-check -q -e '.[search]'
 	touch $@
 
 .venv/dev: .venv/runtime
@@ -49,6 +59,10 @@ $(DEMO)/from-scratch/export/model.json: $(SHARDS)
 $(DEMO)/pre-trained/export/model.json: $(SHARDS) $(DEMO)/pretrain/export/model.json
 	$(BIN)/python train.py --config=configs/demo_retrieval.py $(RECIPE) --workdir=$(DEMO)/pre-trained \
 		--config.init_from=$(DEMO)/pretrain/export
+
+$(DEMO)/localization/export/model.json: $(SHARDS) $(DEMO)/pretrain/export/model.json
+	$(BIN)/python train.py --config=configs/demo_localization.py $(RECIPE) \
+		--workdir=$(DEMO)/localization --config.init_from=$(DEMO)/pretrain/export
 
 $(DEMO)/%/test/metrics.json: $(DEMO)/%/export/model.json
 	$(BIN)/python evaluate.py --config=configs/demo_retrieval.py $(RECIPE) \

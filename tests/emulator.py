@@ -81,8 +81,9 @@ def start(*buckets: str) -> Iterator[dict[str, str]]:
         try:
             for name in buckets:
                 _make_bucket(name)
-            names = ("STORAGE_EMULATOR_HOST", "TENSORSTORE_GCS_HTTP_URL")
-            names += ("CLOUD_STORAGE_EMULATOR_ENDPOINT",)  # ArrayRecord's
+            # The last is ArrayRecord's.
+            names = ["STORAGE_EMULATOR_HOST", "TENSORSTORE_GCS_HTTP_URL"]
+            names += ["CLOUD_STORAGE_EMULATOR_ENDPOINT"]
             yield os.environ | dict.fromkeys(names, f"http://{address}")
         finally:
             process.kill()

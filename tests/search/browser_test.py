@@ -140,7 +140,7 @@ def test_a_deleted_video_is_said(page: Any, serve: Any, own: Made) -> None:
     search(page, address)
     open_card(page, card(page, "cake"))
     page.wait_for_selector(".notice:not([hidden])")
-    assert "is gone since it was indexed" in page.locator(".notice").inner_text()
+    assert "no longer exists" in page.locator(".notice").inner_text()
     page.wait_for_selector("#player polyline", state="attached")
 
 
@@ -169,6 +169,7 @@ def test_the_keyboard_is_enough(page: Any, serve: Any, index: Index) -> None:
     page.keyboard.press("n")
     assert page.locator(".moment").nth(2).get_attribute("data-name") in title.inner_text()
     page.keyboard.press("Escape")
+    until(page, "document.activeElement.matches('.moment')")
     page.keyboard.press("/")
     assert page.get_by_label("Text 1").evaluate("input => input === document.activeElement")
 

@@ -4,7 +4,9 @@ import dataclasses
 import datetime
 import json
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,3 +214,12 @@ def test_clock() -> None:
         "1:00:00",
         "10:01:01",
     ]
+
+
+def test_the_guide_runs_as_it_is_written(made_once: Made) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "search.md"
+    (example,) = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    example = example.replace("INDEX", str(made_once.index))
+    variables: dict[str, Any] = {}
+    exec(example.replace("clip.mp4", str(made_once.videos / "cake.mp4")), variables)
+    assert len(variables["moments"]) == 5

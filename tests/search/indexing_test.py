@@ -1,6 +1,7 @@
 """An index holds every video once, whole, as it is now, whatever happened before."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -185,7 +186,7 @@ def test_kills_leave_no_video_twice_and_none_missing(
             names = {video.name for video in Index(own.index).videos.values()}
             assert {"garden/100% #1 'ünïcode'", "short"} <= names  # searchable meanwhile
     assert runs > 4
-    clean = own._replace(index=own.index.with_name("clean"))
+    clean = dataclasses.replace(own, index=own.index.with_name("clean"))
     indexing.index([str(clean.videos)], clean.model, clean.index)
     assert contents(own.index) == contents(clean.index)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import in_memory
 import numpy as np
@@ -14,7 +14,8 @@ from vtmask.features.pixel_statistics import PixelStatistics
 RATE = 8
 
 
-class Made(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Made:
     """What a user has.
 
     Attributes:
@@ -26,11 +27,11 @@ class Made(NamedTuple):
     index: Path
 
 
-def write_video(path: Path, seconds: int, seed: int, **options: object) -> Path:
+def write_video(path: Path, seconds: int, seed: int, **options: Any) -> Path:
     """A video in which every second looks different."""
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = np.random.default_rng(seed).integers(0, 256, seconds).repeat(RATE)
-    return made.write(path, made.greys(levels.tolist()), rate=RATE, **options)  # type: ignore[arg-type]
+    return made.write(path, made.greys(levels.tolist()), rate=RATE, **options)
 
 
 def write_videos(folder: Path) -> None:

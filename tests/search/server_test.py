@@ -34,7 +34,7 @@ def number(index: Index, name: str) -> int:
 
 def pictures(data: bytes) -> Iterator[tuple[float, float]]:
     """Time and grey level of a video's frames."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         for frame in container.decode(video=0):
             assert frame.time is not None
             yield frame.time, float(frame.to_ndarray(format="gray").mean())
@@ -130,11 +130,12 @@ def test_more_like_a_moment(client: TestClient, index: Index) -> None:
 
 def test_thumbnails(client: TestClient, index: Index) -> None:
     video = number(index, "cake")
-    answer = client.get(f"/thumbnail/{video}/7")
-    assert answer.headers["content-type"] == "image/jpeg"
-    (shown,) = pictures(answer.content)
     levels = np.random.default_rng(1).integers(0, 256, 12)
-    assert shown[1] == pytest.approx(levels[6], abs=6)
+    for second, taken in ((0, 0), (6, 6), (7, 8), (11, 10)):
+        answer = client.get(f"/thumbnail/{video}/{second}")
+        assert answer.headers["content-type"] == "image/jpeg"
+        (shown,) = pictures(answer.content)
+        assert shown[1] == pytest.approx(levels[taken], abs=6)
     assert client.get(f"/thumbnail/{video}/4000").status_code == 404
 
 
@@ -162,17 +163,14 @@ def test_clips_are_the_seconds_they_say(
     found = list(pictures(answer.content))
     assert len(found) == 3 * 8
     for time, level in found:
-        wanted = 16 + levels[3 + int(time + 0.01)] * 219 / 255  # as video has it
-        assert level == pytest.approx(wanted, abs=6) or level == pytest.approx(
-            levels[3 + int(time + 0.01)], abs=6
-        )
+        assert level == pytest.approx(levels[3 + int(time + 0.01)], abs=6)
 
 
 def test_sound_stays_with_a_clip(client: TestClient, index: Index) -> None:
     answer = client.get(f"/clip/{number(index, 'cake')}", params={"start": 3, "end": 6})
-    with av.open(io.BytesIO(answer.content)) as container:
-        samples = sum(f.samples / f.sample_rate for f in container.decode(audio=0))
-    assert samples == pytest.approx(3, abs=0.2)
+    with av.open(io.BytesIO(answer.content), "r") as container:
+        seconds = [frame.samples / frame.sample_rate for frame in container.decode(audio=0)]
+    assert sum(seconds) == pytest.approx(3, abs=0.2)
 
 
 def test_a_stream_starts_at_its_second(client: TestClient, index: Index) -> None:
@@ -226,7 +224,7 @@ def test_a_file_that_is_no_longer_the_indexed_one_is_not_served(own: Made) -> No
         assert "has changed since it was indexed; run `vtmask index` again" in answer.text
         answer = client.get(f"/{what}/{old}", params={"start": 0, "end": 2})
         assert answer.status_code == 410
-        assert "is gone since it was indexed" in answer.text
+        assert "no longer exists" in answer.text
 
 
 def test_on_this_machine_only_its_own_names_lead_to_the_page(index: Index) -> None:

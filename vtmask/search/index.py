@@ -23,8 +23,6 @@ BY = ("both", "pictures", "captions")
 
 _HITS_PER_MOMENT = 4  # seconds that are asked for at first
 _MORE = 4  # times as many where they make too few moments
-_REFINE = 10  # times as many candidates of the vector index are scored exactly
-_PROBES = 40  # of its partitions
 _RRF = 60  # Cormack, Clarke and Büttcher, SIGIR 2009
 _FUSED = 50  # moments of a list, at least, that are put together with another
 
@@ -57,8 +55,8 @@ class IndexedVideo:
         try:
             now = indexing.state_of(self.path)
         except OSError:
-            return "is gone"
-        return "" if now == (self.bytes, self.modified_ns) else "has changed"
+            return "no longer exists"
+        return "" if now == (self.bytes, self.modified_ns) else "has changed since it was indexed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,9 +259,11 @@ class Index:
         return stretch.vectors @ vector
 
     def thumbnail(self, video: int, second: float) -> bytes | None:
-        """The JPEG of a time of a video, or of a little before; None where there is none."""
-        place = int(second) // store.THUMBNAIL_SECONDS * store.THUMBNAIL_SECONDS
-        where = f"video = {int(video)} AND second IN ({place}, {place - store.THUMBNAIL_SECONDS})"
+        """The JPEG nearest to the middle of a second of a video, or the one before, as at its end;
+        None where there is none."""
+        step = store.THUMBNAIL_SECONDS
+        place = round((second + 0.5) / step) * step
+        where = f"video = {video} AND second IN ({place}, {place - step})"
         with store.readable(self.folder):
             rows = self._tables.thumbnails.search().where(where).to_arrow().to_pylist()
         return max(rows, key=lambda row: row["second"])["jpeg"] if rows else None
@@ -299,15 +299,10 @@ class Index:
         self, vector: np.ndarray, count: int, videos: Mapping[int, IndexedVideo], where: str
     ) -> tuple[list[tuple[int, int]], float, bool]:
         """Video and place of the best seconds, the score of the last, and whether these are all."""
-        query: Any = self._tables.seconds.search(vector, vector_column_name="vector")
-        query = query.distance_type("dot").nprobes(_PROBES).refine_factor(_REFINE)
-        if where:
-            query = query.where(where, prefilter=True)
-        rows = query.limit(count).select(["video", "place", "_distance"]).to_arrow()
-        numbers, places = rows["video"].to_pylist(), rows["place"].to_pylist()
-        scores = 1 - rows["_distance"].to_numpy()
-        found = [pair for pair in zip(numbers, places, strict=True) if pair[0] in videos]
-        return found, float(scores.min(initial=np.inf)), len(rows) < count
+        rows = store.nearest(self._tables.seconds, vector, count, where)
+        pairs = zip(rows["video"].to_pylist(), rows["place"].to_pylist(), strict=True)
+        found = [pair for pair in pairs if pair[0] in videos]
+        return found, min(rows["score"].to_pylist(), default=np.inf), len(rows) < count
 
     def _moments(
         self,

@@ -251,9 +251,7 @@ class _Site:
     def _file(self, request: Request) -> str:
         video = self._video(request)
         if why := video.changed():
-            raise HTTPException(
-                410, f"{video.path} {why} since it was indexed; run `vtmask index` again"
-            )
+            raise HTTPException(410, f"{video.path} {why}; run `vtmask index` again")
         return video.path
 
     def _html(self, status: int, **values: Any) -> Response:

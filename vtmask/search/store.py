@@ -31,6 +31,8 @@ THUMBNAIL_SECONDS = 2
 EXACT_UP_TO = 200_000  # seconds; beyond, a vector index is made
 _FRAGMENTS = 50  # of a table, before they are joined
 _UNINDEXED = 0.2  # of the seconds that an index may not know
+_PROBES = 40  # partitions of the vector index that a query looks into
+_REFINE = 5  # times as many candidates are scored exactly
 _CARD = "index.json"
 _LOCK = ".lock"
 _BATCH = 1000  # ids a condition
@@ -206,6 +208,20 @@ class Tables:
         self.seconds.create_index("vector", config=IvfSq(distance_type="dot"))
         for table in (self.seconds, self.thumbnails):
             table.create_index("video", config=BTree())
+
+
+def nearest(seconds: Table, vector: np.ndarray, count: int, where: str = "") -> pa.Table:
+    """The seconds with the highest dot products, best first: columns video, place and score.
+
+    They are exact where there is no vector index; with one, its best candidates are scored exactly.
+    """
+    query: Any = seconds.search(vector, vector_column_name="vector")
+    query = query.distance_type("dot").nprobes(_PROBES).refine_factor(_REFINE)
+    if where:
+        query = query.where(where, prefilter=True)
+    rows = query.limit(count).select(["video", "place", "_distance"]).to_arrow()
+    scores = pa.array(1 - rows["_distance"].to_numpy())
+    return rows.drop_columns(["_distance"]).append_column("score", scores)
 
 
 def column(table: Table, name: str, where: str | None = None) -> np.ndarray:
