@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 import synthetic
 from ml_collections import ConfigDict
@@ -31,12 +32,14 @@ def run(workdir: Path, batches: Any = None, **overrides: Any) -> Any:
     """Trains on retrieval, which compiles sooner than pre-training."""
     config = synthetic.config()
     config.task = RETRIEVAL
+    validation = overrides.pop("validation", None)
     for name, value in overrides.items():
         config[name] = value
     model = VLM(synthetic.CONFIGS)
     task = tasks.create(config.task)
     params = jax.tree.map(np.array, synthetic.params(synthetic.CONFIGS))
-    return train(config, workdir, model, task, batches or synthetic.SyntheticBatches(), params)
+    batches = batches or synthetic.SyntheticBatches()
+    return train(config, workdir, model, task, batches, params, validation)
 
 
 class Killed(Exception):
@@ -70,6 +73,57 @@ def test_a_resumed_run_ends_with_the_same_bits(
     curves = [read_metrics(folder / "metrics.jsonl") for folder in (workdir, tmp_path)]
     assert [line["step"] for line in curves[1]] == [1, 2, 3, 4, 5, 6]
     assert [line["loss"] for line in curves[0]] == [line["loss"] for line in curves[1]]
+
+
+NORMS: list[float] = []
+
+
+def distance(params: Any) -> dict[str, float]:
+    """A validation: the norm of the parameters, and what is best in the middle of the run."""
+    norm = float(np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(params))))
+    NORMS.append(norm)
+    return {"norm": norm, "middle": -abs(len(NORMS) - 2)}
+
+
+def test_validation_changes_no_bit_and_is_in_the_curves(tmp_path: Path) -> None:
+    NORMS.clear()
+    plain = run(tmp_path / "plain")
+    validated = run(tmp_path / "validated", eval_every=4, validation=distance)
+    jax.tree.map(np.testing.assert_array_equal, plain, validated)
+    lines = read_metrics(tmp_path / "validated/metrics.jsonl")
+    figures = {line["step"]: line["validation/norm"] for line in lines if "validation/norm" in line}
+    assert figures == {4: NORMS[0], 6: NORMS[1]}  # and at the end
+    assert figures[6] == pytest.approx(float(optax.tree.norm(validated)), rel=1e-6)
+    assert sorted(line["step"] for line in lines if "loss" in line) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_killed_in_a_validation_ends_with_the_same_bits(tmp_path: Path) -> None:
+    def killed(params: Any) -> dict[str, float]:
+        raise Killed
+
+    NORMS.clear()
+    whole = run(tmp_path / "whole", eval_every=4, validation=distance)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", eval_every=4, validation=killed)
+    resumed = run(tmp_path / "killed", eval_every=4, validation=distance)
+    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+
+
+def test_the_best_checkpoint_is_kept_and_returned(tmp_path: Path) -> None:
+    NORMS.clear()
+    checkpoint = ConfigDict({"every": 6, "keep": 1, "best": "validation/middle"})
+    best = run(tmp_path, eval_every=2, validation=distance, checkpoint=checkpoint)
+    assert float(optax.tree.norm(best)) == pytest.approx(NORMS[1], rel=1e-6)
+    assert len(NORMS) == 3
+    kept = [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
+    assert sorted(kept) == ["4", "6"]
+
+
+def test_a_figure_that_is_not_measured_cannot_be_the_best(tmp_path: Path) -> None:
+    NORMS.clear()
+    checkpoint = ConfigDict({"every": 6, "keep": 1, "best": "validation/R@1"})
+    with pytest.raises(UserError, match="best is 'validation/R@1', expected one of validation/nor"):
+        run(tmp_path, eval_every=2, validation=distance, checkpoint=checkpoint)
 
 
 def run_tasks(folder: Path) -> None:
