@@ -170,17 +170,15 @@ class Builder(VideoTextBuilder):
 def _ranked(captions: Iterable[tuple[str, Path]], language: str) -> list[Path]:
     """The files in a language or, if that is "", all; the best first."""
 
-    def rank(caption: tuple[str, Path]) -> tuple[bool, bool, str, int, Path]:
-        own, path = caption[0].lower(), caption[1]
+    def rank(caption: tuple[str, Path]) -> tuple[bool, str, int, Path]:
+        own, path = caption
         kind = _CAPTIONS.index(path.suffix.lower())
-        return (bool(language) and not own, own != language.lower(), own, kind, path)
+        return (bool(language) and not own, own.lower(), kind, path)
 
-    wanted = [
-        (own, path)
-        for own, path in captions
-        if not (own and language) or f"{own}-".lower().startswith(f"{language}-".lower())
-    ]
-    return [path for _, path in sorted(wanted, key=rank)]
+    def is_wanted(own: str) -> bool:
+        return not (own and language) or f"{own}-".lower().startswith(f"{language}-".lower())
+
+    return [path for own, path in sorted(captions, key=rank) if is_wanted(own)]
 
 
 def find(folder: Path, features_folder: Path) -> dict[str, Found]:

@@ -78,6 +78,7 @@ A, B = "00:01.000 --> 00:02.000", "00:03.000 --> 00:04.000"
         (f"WEBVTT\n\nlost\n\n{A}\na\n\n{B}\nb\n\nlost", "a", "b", {NO_TIMES: 2}),
         (f"WEBVTT\n\nSTYLE\na {{\n\n}}\n\n{A}\na\n\n{B}\nb", "a", "b", {NO_TIMES: 1}),
         (f"WEBVTT\n\nNOTE\n{A}\na\n\nNOTE x --> y\n\n{B}\nb", "a", "b", {}),
+        (f"WEBVTT\n\n{A}\na\n  \nNOTE c\nd\n  \n{B}\nb", "a", "b", {}),
         (f"\nWEBVTT\n\n{A}\na\n\n{B}\nb", "a", "b", {}),
         (f"WEBVTT\n\n{A}\n \nsaid here\n{B}\nb<br>c", "said here", "b c", {}),
         (f"WEBVTT\n\n{A} align\n\n{B}\nb", "", "b", {}),
