@@ -96,7 +96,7 @@ def cased() -> dict[str, object]:
 
 def main() -> None:
     folder = Path(__file__).parent / "golden"
-    np.savez_compressed(folder / "bert.npz", **bert())
+    np.savez_compressed(folder / "bert.npz", **bert())  # type: ignore[arg-type]
     text = json.dumps(cased(), ensure_ascii=True, indent=None)
     (folder / "cased.json").write_text(re.sub(r'(\{"settings)', r"\n\1", text) + "\n")
 
