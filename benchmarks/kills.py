@@ -96,7 +96,7 @@ class Life:
     def __init__(self, workdir: Path, start: int):
         reached = newest(workdir)
         self.start, self.step = start, max(start, last_step(workdir))
-        self.saving = any((workdir / "checkpoints").glob("*.unfinished*"))
+        self.saving = any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp"))
         self.idle = reached == start
         self.lost = max(self.step - reached, 0)
 

@@ -1,5 +1,6 @@
 """A damaged checkpoint is told from a whole one, whichever of its files it is and however."""
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from vtmask.errors import UserError
 from vtmask.training import TrainState
-from vtmask.training.checkpoints import Checkpoints
+from vtmask.training.checkpoints import Checkpoints, _wait_unless_failed
 
 
 def state(step: int) -> TrainState:
@@ -112,8 +113,78 @@ def test_where_none_can_be_read_nothing_is_touched(
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["2", "3"]
 
 
-def test_one_that_was_not_finished_does_not_count(workdir: Path) -> None:
+@pytest.mark.parametrize("name", ["3.orbax-checkpoint-tmp", "3.unfinished"])  # now and before
+def test_one_that_was_not_finished_does_not_count(workdir: Path, name: str) -> None:
     folder = workdir / "checkpoints"
-    (folder / "3").rename(folder / "3.unfinished")
+    (folder / "3").rename(folder / name)
     assert restored(workdir) == 2
     assert [path.name for path in folder.iterdir()] == ["2"]
+
+
+BEST = "validation/loss"
+
+
+@pytest.fixture(scope="module")
+def with_best(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Workdir with the two last of six checkpoints and the best, of step 2."""
+    workdir = tmp_path_factory.mktemp("best")
+    losses = {1: math.nan, 2: 0.25, 3: 0.5, 5: 0.75}  # not measured at steps 4 and 6
+    with Checkpoints(workdir, keep=2, best=BEST) as checkpoints:
+        for step in range(1, 7):
+            metrics = {BEST: losses[step], "validation/other": 1.0} if step in losses else None
+            checkpoints.save(step, state(step), metrics)
+    return workdir
+
+
+def restored_best(workdir: Path, best: str = BEST) -> int | None:
+    with Checkpoints(workdir, keep=2, best=best) as checkpoints:
+        found = checkpoints.restore_best(state(0))
+    return None if found is None else int(found.step)
+
+
+def steps(workdir: Path) -> list[str]:
+    return sorted(path.name for path in (workdir / "checkpoints").iterdir())
+
+
+def test_the_best_is_kept_and_found_again(with_best: Path, tmp_path: Path) -> None:
+    workdir = shutil.copytree(with_best, tmp_path / "workdir")
+    assert steps(workdir) == ["2", "5", "6"]
+    assert restored_best(workdir) == 2
+    with Checkpoints(workdir, keep=2, best=BEST) as checkpoints:
+        newest = checkpoints.restore_newest(state(0))
+        assert newest is not None and int(newest.step) == 6
+        checkpoints.save(7, state(7), {BEST: 0.125})
+        assert int(checkpoints.restore_best(state(0)).step) == 7  # type: ignore[union-attr]
+        with pytest.raises(UserError, match="best is 'validation/loss', expected one of a, b"):
+            checkpoints.save(8, state(8), {"a": 1.0, "b": 2.0})
+    assert steps(workdir) == ["6", "7"]
+
+
+def test_higher_is_better_for_all_but_losses(tmp_path: Path) -> None:
+    name = "validation/text to video R@1"
+    with Checkpoints(tmp_path, keep=1, best=name) as checkpoints:
+        assert checkpoints.restore_best(state(0)) is None
+        for step, value in enumerate((0.25, 0.5, 0.125), 1):
+            checkpoints.save(step, state(step), {name: value})
+    assert steps(tmp_path) == ["2", "3"]
+    assert restored_best(tmp_path, name) == 2
+
+
+def test_a_damaged_best_is_set_aside(
+    with_best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = shutil.copytree(with_best, tmp_path / "workdir")
+    flip(workdir / "checkpoints" / "2" / "state" / "manifest.ocdbt")
+    assert restored_best(workdir) == 5
+    assert "now 2.damaged; the best of the others is of step 5" in capsys.readouterr().err
+    truncate(workdir / "checkpoints" / "5" / "metrics" / "metrics")
+    assert restored_best(workdir) is None
+    assert "(metrics/metrics has changed) and now 5.damaged" in capsys.readouterr().err
+
+
+def test_a_failed_save_waits_for_no_other_process() -> None:
+    try:
+        raise OSError(28, "No space left on device")
+    except OSError:
+        with pytest.raises(OSError, match="No space left"):
+            _wait_unless_failed(key="set", timeout_ms=1)

@@ -1,7 +1,9 @@
 """Training resumes to the bit, agrees over devices, and stops with one clear line."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +30,7 @@ APART = ConfigDict({"name": "retrieval", "isolated_layers": None, "direction": "
 TASKS = {"pretrain": synthetic.config().task, "retrieval": RETRIEVAL, "apart": APART}
 
 
-def run(workdir: Path, batches: Any = None, **overrides: Any) -> Any:
+def run(workdir: Any, batches: Any = None, **overrides: Any) -> Any:
     """Trains on retrieval, which compiles sooner than pre-training."""
     config = synthetic.config()
     config.task = RETRIEVAL
@@ -44,6 +46,17 @@ def run(workdir: Path, batches: Any = None, **overrides: Any) -> Any:
 
 class Killed(Exception):
     pass
+
+
+class SignalAt(synthetic.SyntheticBatches):
+    """Batches during whose preparation for step 5, while step 3 is under way, a signal comes."""
+
+    signal = signal.SIGTERM
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        if step == 5:
+            os.kill(os.getpid(), self.signal)
+        return super().batch(step)
 
 
 class KilledAt(synthetic.SyntheticBatches):
@@ -126,6 +139,41 @@ def test_a_figure_that_is_not_measured_cannot_be_the_best(tmp_path: Path) -> Non
         run(tmp_path, eval_every=2, validation=distance, checkpoint=checkpoint)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_the_step_at_hand(
+    tmp_path: Path,
+    number: signal.Signals,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every_five = ConfigDict({"every": 5, "keep": 2})
+    whole = run(tmp_path / "whole", checkpoint=every_five, log_every=5)
+    monkeypatch.setattr(SignalAt, "signal", number)
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path / "stopped", SignalAt(), checkpoint=every_five, log_every=5)
+    assert ended.value.code == 75
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"{tmp_path}/stopped: stopped by a signal; step 4 is saved, and the same command goes on "
+        "from there"
+    )
+    assert [p.name for p in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["4"]
+    resumed = run(tmp_path / "stopped", checkpoint=every_five, log_every=5)
+    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+    curve = read_metrics(tmp_path / "stopped" / "metrics.jsonl")
+    assert [line["step"] for line in curve] == [4, 5, 6]
+
+
+def test_the_bar_of_a_short_run_shows_the_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, log_every=50, num_steps=4, checkpoint=ConfigDict({"every": 50, "keep": 1}))
+    bars = capsys.readouterr().err.split("\r")
+    assert any("compiling" in bar for bar in bars)
+    assert "compiling" not in bars[-1] and "loss=" in bars[-1]
+
+
 def run_tasks(folder: Path) -> None:
     """Trains on each of `TASKS`; its workdir in `folder` has its name."""
     for name, task in TASKS.items():
@@ -205,8 +253,19 @@ def test_a_workdir_of_other_features_is_refused(tmp_path: Path) -> None:
         run(tmp_path, OtherFeatures(), num_steps=2)
 
 
+def test_a_workdir_without_a_checkpoint_takes_another_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is nan at step 1"):
+        run(tmp_path, synthetic.SyntheticBatches(nan_step=1))
+    (tmp_path / "clusters").mkdir()  # of the other config
+    run(tmp_path, num_steps=2)
+    assert json.loads((tmp_path / "config.json").read_text())["num_steps"] == 2
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+    assert not (tmp_path / "clusters").exists()
+
+
 def test_a_damaged_config(tmp_path: Path) -> None:
-    (tmp_path / "config.json").touch()
+    run(tmp_path, num_steps=2)
+    (tmp_path / "config.json").write_text("")
     with pytest.raises(UserError, match="config.json: is damaged"):
         run(tmp_path)
 

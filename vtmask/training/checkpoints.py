@@ -155,8 +155,10 @@ class Checkpoints:
 
     def _prepare(self) -> int:
         """Tidies up; returns the step to go on from, 0 where there is no checkpoint."""
-        for unfinished in self._folder.glob("*.unfinished*"):  # of an earlier version
-            unfinished.rmtree()
+        # Orbax's, and those of an earlier version; in a bucket, Orbax knows them by their content.
+        for name in ("*.orbax-checkpoint-tmp*", "*.unfinished*"):
+            for unfinished in self._folder.glob(name):
+                unfinished.rmtree(missing_ok=True)
         newest = self._first_whole(reversed(self._steps()), "training goes on from step")
         # Orbax reads them of all.
         for step in self._steps() if newest and self._best else []:
