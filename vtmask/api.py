@@ -72,13 +72,14 @@ class VideoTextModel:
           UserError: a video can't be read, or its features are not what the model was trained on.
         """
         videos = self._read(video)
-        found = [
+        results = [
             np.average(pooled, axis=0, weights=lengths + 1)  # + 1: [SEP]
             for _, lengths, pooled in self._over_windows(
                 self._embed_video, videos, self._model_config.max_video_len
             )
         ]
-        return _like(video, np.array(found, np.float32).reshape(-1, self._model_config.hidden_size))
+        embeddings = np.array(results, np.float32).reshape(-1, self._model_config.hidden_size)
+        return _like(video, embeddings)
 
     def embed_text(self, text: str | Sequence[str]) -> np.ndarray:
         """Embeddings of texts, float32 [H], or [texts, H] of a list.
@@ -98,8 +99,8 @@ class VideoTextModel:
             np.array([*tokens[: length - 1], self._model_config.sep_id], np.int32)
             for tokens in self.exported.tokenizer.encode(texts)
         ]
-        found = list(_run(self._embed_text, rows, length))
-        embeddings = np.array(found, np.float32).reshape(-1, self._model_config.hidden_size)
+        results = list(_run(self._embed_text, rows, length))
+        embeddings = np.array(results, np.float32).reshape(-1, self._model_config.hidden_size)
         return embeddings[0] if isinstance(text, str) else embeddings
 
     def score(self, video: Videos, texts: str | Sequence[str]) -> np.ndarray:

@@ -87,7 +87,7 @@ class _Drawn(NamedTuple):
 
 
 def beam_search(
-    step: Step, logits: Array, cache: Any, wanted: Sequences, num_beams: int
+    step: Step, logits: Array, cache: Any, target: Sequences, num_beams: int
 ) -> tuple[Array, Array]:
     """The best sequences a beam search finds; with one beam, the greedy ones.
 
@@ -105,15 +105,15 @@ def beam_search(
     Returns:
       ids int32 [B, max_tokens] of the best sequence of each search, padded, and scores [B].
     """
-    size, length = (len(logits), num_beams), wanted.max_tokens
+    size, length = (len(logits), num_beams), target.max_tokens
 
     def extend(beams: _Beams, logits: Array) -> _Beams:
         t = beams.position
         sums, parents, tokens = _continuations(beams.sums, logits, 2 * num_beams)
         sequences = _take(beams.tokens, parents).at[:, :, t].set(tokens)
-        ended = tokens == wanted.end_id
+        ended = tokens == target.end_id
 
-        scores = wanted.score(sums, t)
+        scores = target.score(sums, t)
         counts = ended[:, :num_beams] & ~beams.done[:, None]
         finished, best = _best(
             [beams.finished, sequences[:, :num_beams]],
@@ -135,12 +135,12 @@ def beam_search(
 
     def advance(beams: _Beams) -> _Beams:
         fed = beams.position - 1
-        own = jnp.eye(num_beams, dtype=bool)[:, None]
-        paths = beams.paths | (own & (jnp.arange(length - 1) == fed)[:, None])
+        same_beam = jnp.eye(num_beams, dtype=bool)[:, None]
+        paths = beams.paths | (same_beam & (jnp.arange(length - 1) == fed)[:, None])
         logits, cache = step(beams.last, fed, paths, beams.cache)
         return extend(beams._replace(paths=paths, cache=cache), logits)
 
-    empty = jnp.full((*size, length), wanted.pad_id, jnp.int32)
+    empty = jnp.full((*size, length), target.pad_id, jnp.int32)
     start = _Beams(
         position=jnp.zeros((), jnp.int32),
         tokens=empty,
@@ -157,7 +157,7 @@ def beam_search(
         advance,
         extend(start, jnp.broadcast_to(logits[:, None], (*size, logits.shape[-1]))),
     )
-    open_scores = jnp.where(beams.done[:, None], -jnp.inf, wanted.score(beams.sums, length))
+    open_scores = jnp.where(beams.done[:, None], -jnp.inf, target.score(beams.sums, length))
     ids, scores = _best([beams.finished, beams.tokens], [beams.scores, open_scores], 1)
     return ids[:, 0], scores[:, 0]
 
@@ -166,7 +166,7 @@ def sample(
     step: Step,
     logits: Array,
     cache: Any,
-    wanted: Sequences,
+    target: Sequences,
     key: Array,
     temperature: float = 1.0,
     top_p: float = 1.0,
@@ -181,17 +181,17 @@ def sample(
     Returns:
       ids int32 [B, max_tokens], padded, and scores [B], of the model's own probabilities.
     """
-    size, length = len(logits), wanted.max_tokens
+    size, length = len(logits), target.max_tokens
 
     def extend(drawn: _Drawn, logits: Array) -> _Drawn:
         t = drawn.position
         likeliest = _likeliest(logits / temperature, top_p)
         token = jax.random.categorical(jax.random.fold_in(key, t), likeliest).astype(jnp.int32)
         gained = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=1)[:, 0]
-        done = drawn.done | (token == wanted.end_id)
+        done = drawn.done | (token == target.end_id)
         return _Drawn(
             position=t + 1,
-            tokens=drawn.tokens.at[:, t].set(jnp.where(drawn.done, wanted.pad_id, token)),
+            tokens=drawn.tokens.at[:, t].set(jnp.where(drawn.done, target.pad_id, token)),
             last=token,
             sums=drawn.sums + jnp.where(drawn.done, 0.0, gained),
             lengths=drawn.lengths + ~done,
@@ -206,13 +206,13 @@ def sample(
         logits, cache = step(drawn.last[:, None], fed, paths, drawn.cache)
         return extend(drawn._replace(cache=cache), logits[:, 0])
 
-    empty = jnp.full((size, length), wanted.pad_id, jnp.int32)
+    empty = jnp.full((size, length), target.pad_id, jnp.int32)
     zeros = jnp.zeros(size, jnp.int32)
     start = _Drawn(zeros[0], empty, zeros, jnp.zeros(size), zeros, zeros.astype(bool), cache)
     drawn = jax.lax.while_loop(
         lambda drawn: (drawn.position < length) & ~drawn.done.all(), advance, extend(start, logits)
     )
-    return drawn.tokens, wanted.score(drawn.sums, drawn.lengths)
+    return drawn.tokens, target.score(drawn.sums, drawn.lengths)
 
 
 def _continuations(sums: Array, logits: Array, count: int) -> tuple[Array, Array, Array]:
@@ -226,8 +226,8 @@ def _continuations(sums: Array, logits: Array, count: int) -> tuple[Array, Array
 
 def _best(sequences: list[Array], scores: list[Array], count: int) -> tuple[Array, Array]:
     """The `count` sequences [B, S, N] of the highest scores [B, S], best first, and these."""
-    found, index = jax.lax.top_k(jnp.concatenate(scores, axis=1), count)
-    return _take(jnp.concatenate(sequences, axis=1), index), found
+    best, index = jax.lax.top_k(jnp.concatenate(scores, axis=1), count)
+    return _take(jnp.concatenate(sequences, axis=1), index), best
 
 
 def _take(values: Array, index: Array) -> Array:

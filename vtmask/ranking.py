@@ -18,7 +18,7 @@ _CHUNK = 128  # candidates that are looked through together
 
 @dataclass(frozen=True)
 class Ranking:
-    """What each query found.
+    """The ranks of right candidates, and the best candidates.
 
     Attributes:
       ranks: of the right candidate, 1 is best; float64 [Q].
@@ -34,8 +34,8 @@ class Ranking:
     right_scores: np.ndarray
 
 
-class _Found(NamedTuple):
-    """What a block of queries has found so far.
+class _State(NamedTuple):
+    """The state of ranking for a block of queries.
 
     Attributes:
       ahead: twice the candidates with a higher score than the right one, and those with an equal
@@ -109,17 +109,17 @@ def rank(
     best = right_scores.max(axis=1)
 
     bests = np.split(best, len(blocks))
-    found = [_nothing_found(query_block, top)] * len(blocks)
+    state = [_empty_state(query_block, top)] * len(blocks)
     for start in _progress(starts, "rank"):
         block = _read(candidates, start, candidate_block)  # while the last one is worked on
-        jax.block_until_ready(found)
+        jax.block_until_ready(state)
         for number, queries_there in enumerate(blocks):
             scores = _scores(queries_there, block)
             if start + candidate_block > len(candidates):
                 scores = _hide_after(scores, len(candidates) - start)
-            found[number] = _update(found[number], scores, bests[number], start)
+            state[number] = _update(state[number], scores, bests[number], start)
 
-    ahead, top_scores, top_indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    ahead, top_scores, top_indices = (np.concatenate(parts) for parts in zip(*state, strict=True))
     own = (right_scores == best[:, None]).sum(axis=1)
     place = np.argsort(order)
     return Ranking(
@@ -155,15 +155,15 @@ def _right_scores(
 ) -> list[np.ndarray]:
     """Scores of the right candidates of each block of queries, [block, R]; -inf for index -1."""
     rights_of = np.split(rights, len(blocks))
-    found = [np.full(right.shape, -np.inf, np.float32) for right in rights_of]
+    scores = [np.full(right.shape, -np.inf, np.float32) for right in rights_of]
     homes = [set(np.unique(right[right >= 0] // starts.step)) for right in rights_of]
     for start in _progress(starts, "score the right ones"):
         wanted = [i for i, home in enumerate(homes) if start // starts.step in home]
         block = _read(candidates, start, starts.step) if wanted else None
         for i in wanted:
             picked = _pick(_scores(blocks[i], block), rights_of[i] - start)
-            found[i] = np.maximum(found[i], picked)
-    return found
+            scores[i] = np.maximum(scores[i], picked)
+    return scores
 
 
 def _progress(starts: range, what: str) -> Iterable[int]:
@@ -193,8 +193,8 @@ def _padded(rows: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([rows, np.zeros((size - len(rows), rows.shape[1]), rows.dtype)])
 
 
-def _nothing_found(queries: int, top: int) -> _Found:
-    return _Found(
+def _empty_state(queries: int, top: int) -> _State:
+    return _State(
         jnp.zeros(queries, jnp.int32),
         jnp.full((queries, top), -jnp.inf),
         jnp.full((queries, top), -1, jnp.int32),
@@ -211,8 +211,8 @@ def _scores(queries: Array, candidates: Array) -> Array:
 def _pick(scores: Array, columns: Array) -> Array:
     """Scores [Q, N] at columns [Q, R]; -inf for columns outside."""
     inside = (columns >= 0) & (columns < scores.shape[1])
-    found = jnp.take_along_axis(scores, jnp.where(inside, columns, 0), axis=1)
-    return jnp.where(inside, found, -jnp.inf)
+    picked = jnp.take_along_axis(scores, jnp.where(inside, columns, 0), axis=1)
+    return jnp.where(inside, picked, -jnp.inf)
 
 
 @jax.jit
@@ -221,8 +221,8 @@ def _hide_after(scores: Array, count: Array) -> Array:
 
 
 @jax.jit
-def _update(found: _Found, scores: Array, best: Array, start: Array) -> _Found:
-    """What is found when the scores [Q, N] of candidates from index `start` on are added.
+def _update(state: _State, scores: Array, best: Array, start: Array) -> _State:
+    """Adds the scores [Q, N] of candidates from index `start` on.
 
     The highest scores are looked for in those chunks alone that have the highest maxima: sorting
     all takes longer than the products.
@@ -233,11 +233,11 @@ def _update(found: _Found, scores: Array, best: Array, start: Array) -> _Found:
     ahead = (chunks > right).astype(jnp.int16) + (chunks >= right).astype(jnp.int16)
     ahead = ahead.sum(axis=2, dtype=jnp.int16).sum(axis=1, dtype=jnp.int32)
 
-    top = found.scores.shape[1]
+    top = state.scores.shape[1]
     _, chosen = lax.top_k(chunks.max(axis=2), min(top, chunks.shape[1]))
     chosen = jnp.sort(chosen, axis=1)[..., None]  # so that of equals the lower index comes first
     new_scores = jnp.take_along_axis(chunks, chosen, axis=1).reshape(len(scores), -1)
     new_indices = (start + chosen * _CHUNK + jnp.arange(_CHUNK)).reshape(len(scores), -1)
-    merged, places = lax.top_k(jnp.concatenate([found.scores, new_scores], axis=1), top)
-    indices = jnp.concatenate([found.indices, new_indices], axis=1)
-    return _Found(found.ahead + ahead, merged, jnp.take_along_axis(indices, places, axis=1))
+    merged, places = lax.top_k(jnp.concatenate([state.scores, new_scores], axis=1), top)
+    indices = jnp.concatenate([state.indices, new_indices], axis=1)
+    return _State(state.ahead + ahead, merged, jnp.take_along_axis(indices, places, axis=1))

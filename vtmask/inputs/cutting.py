@@ -22,18 +22,18 @@ def require(condition: tf.Tensor, records: Records, problem: str) -> None:
 
 
 def text_windows(
-    num_tokens: tf.Tensor, count: tf.Tensor, center: tf.Tensor, wanted: tf.Tensor, side: tf.Tensor
+    num_tokens: tf.Tensor, count: tf.Tensor, center: tf.Tensor, target: tf.Tensor, side: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Grows text windows around captions: first and last caption, [R, K] each.
 
     Every step adds the next caption on the left or the right, on the other side where one end is
-    reached, until there are `wanted` tokens or no captions left, or `MAX_STEPS` are added.
+    reached, until there are `target` tokens or no captions left, or `MAX_STEPS` are added.
 
     Args:
       num_tokens: of each caption, [R, N], 0 beyond the last.
       count: captions of each record, [R].
       center: where each window starts, [R, K].
-      wanted: number of tokens to reach, [R, K].
+      target: number of tokens to reach, [R, K].
       side: random bits, int64 [R, K]: step j goes left where bit j is 1.
     """
     step = tf.range(MAX_STEPS + 1)
@@ -48,7 +48,7 @@ def text_windows(
     first, last = room_left - lefts, room_left + step - lefts
     ends = tf.pad(tf.cumsum(num_tokens, axis=1), [[0, 0], [1, 1]])
     tokens = tf.gather(ends, last + 1, batch_dims=1) - tf.gather(ends, first, batch_dims=1)
-    enough = (tokens >= wanted[..., None]) | (step == most)
+    enough = (tokens >= target[..., None]) | (step == most)
     grown = tf.argmax(tf.cast(enough, tf.int8), axis=-1, output_type=tf.int32)
     return tf.gather(first, grown, batch_dims=2), tf.gather(last, grown, batch_dims=2)
 
@@ -115,8 +115,8 @@ def cut_text(
     offset = tf.range(max_text_len)
     inside = offset < length
     tokens = tf.pad(tokens, [[0, 0], [0, 1]])  # so that there is something to point at
-    found = tf.gather(tokens, tf.where(inside, start[..., None] + offset, 0), batch_dims=1)
-    return tf.where(inside, found, tf.where(offset == length, sep_id, pad_id)), offset <= length
+    taken = tf.gather(tokens, tf.where(inside, start[..., None] + offset, 0), batch_dims=1)
+    return tf.where(inside, taken, tf.where(offset == length, sep_id, pad_id)), offset <= length
 
 
 def make_clips(

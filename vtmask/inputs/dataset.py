@@ -109,13 +109,13 @@ class Dataset:
 
     def read(self, indices: Sequence[int]) -> list[bytes]:
         """Serialised records; a UserError where a shard is damaged. Safe to call from threads."""
-        wanted = np.asarray(indices)
-        shard = np.searchsorted(self._starts, wanted, side="right") - 1
-        position = wanted - self._starts[shard] + self._skips[shard]
-        found: list[bytes] = [b""] * len(wanted)
+        records = np.asarray(indices)
+        shard = np.searchsorted(self._starts, records, side="right") - 1
+        position = records - self._starts[shard] + self._skips[shard]
+        serialized: list[bytes] = [b""] * len(records)
         for number in np.unique(shard):
-            mine = np.flatnonzero(shard == number)
-            numbers = position[mine].tolist()
+            places = np.flatnonzero(shard == number)
+            numbers = position[places].tolist()
             try:
                 read = self._readers[number].read(numbers)
             except (RuntimeError, IndexError, ValueError) as error:
@@ -123,9 +123,9 @@ class Dataset:
                     f"{self._paths[number]}: records {numbers} can't be read ({reason(error)}); "
                     "build the data set again"
                 ) from error
-            for place, serialized in zip(mine, read, strict=True):
-                found[place] = serialized
-        return found
+            for place, record in zip(places, read, strict=True):
+                serialized[place] = record
+        return serialized
 
     @property
     def inputs(self) -> dict[str, str | float]:
@@ -187,14 +187,14 @@ def _open(path: str, num_records: int) -> ArrayRecordReader:
     try:
         # A record is read at random and by its caller's thread.
         reader = ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0")
-        found = reader.num_records()
+        count = reader.num_records()
     except RuntimeError as error:
         raise UserError(
             f"{path}: shard is truncated or damaged ({reason(error)}); build the data set again"
         ) from None
-    if found != num_records:
+    if count != num_records:
         raise UserError(
-            f"{path}: shard is truncated or damaged: it has {found} records, dataset_info.json "
+            f"{path}: shard is truncated or damaged: it has {count} records, dataset_info.json "
             f"says {num_records}; build the data set again"
         )
     return reader

@@ -28,23 +28,23 @@ def parse(
         specs |= {f"{field}/{part}": tf.io.RaggedFeature(_kind(part)) for part in parts}
         if not parts:
             specs[field] = tf.io.RaggedFeature(tf.int64)
-    found = tf.io.parse_example(serialized, specs)
+    parsed = tf.io.parse_example(serialized, specs)
 
     row = feature_size * tf.float16.size
-    num_bytes = tf.strings.length(found["features"])
+    num_bytes = tf.strings.length(parsed["features"])
     # uint16, as TensorFlow pads no float16; one more row than the longest video has.
     features = tf.io.decode_raw(
-        found["features"], tf.uint16, fixed_length=tf.reduce_max(num_bytes) + row
+        parsed["features"], tf.uint16, fixed_length=tf.reduce_max(num_bytes) + row
     )
     features = tf.reshape(tf.bitcast(features, tf.float16), [tf.size(num_bytes), -1, feature_size])
     return {
-        "video_id": found["video_id"],
+        "video_id": parsed["video_id"],
         "num_features": num_bytes // row,
         "features": features,
     } | {
-        field: _texts(found, field, parts, seconds_per_feature)
+        field: _texts(parsed, field, parts, seconds_per_feature)
         if parts
-        else _labels(found[field], tf.shape(features)[1])
+        else _labels(parsed[field], tf.shape(features)[1])
         for field, parts in fields.items()
     }
 
@@ -54,16 +54,16 @@ def _kind(part: str) -> tf.DType:
 
 
 def _texts(
-    found: Mapping[str, Any], field: str, parts: Sequence[str], seconds_per_feature: float
+    parsed: Mapping[str, Any], field: str, parts: Sequence[str], seconds_per_feature: float
 ) -> dict[str, tf.Tensor]:
-    texts = {part: found[f"{field}/{part}"].to_tensor() for part in parts}
+    texts = {part: parsed[f"{field}/{part}"].to_tensor() for part in parts}
     for part, values in texts.items():
         if values.dtype == tf.int64:
             texts[part] = tf.cast(values, tf.int32)
         elif seconds_per_feature != 1:
             # Rounded, as float32 puts times at the edge of a feature on either side of it.
             texts[part] = tf.round(values / seconds_per_feature * 1024) / 1024
-    texts["count"] = tf.cast(found[f"{field}/num_tokens"].row_lengths(), tf.int32)
+    texts["count"] = tf.cast(parsed[f"{field}/num_tokens"].row_lengths(), tf.int32)
     return texts
 
 

@@ -252,8 +252,8 @@ def _check(records: cutting.Records, fields: Sequence[str]) -> None:
 
 
 def _user_error(error: tf.errors.OpError) -> UserError:
-    found = re.search(r"<<(.*?)>>", error.message)
-    if not found:
+    match = re.search(r"<<(.*?)>>", error.message)
+    if not match:
         return UserError(error.message.splitlines()[0])
-    said, _ = codecs.escape_decode(found.group(1).encode())  # TensorFlow escapes all but ASCII
-    return UserError(said.decode(errors="replace"))
+    text, _ = codecs.escape_decode(match.group(1).encode())  # TensorFlow escapes all but ASCII
+    return UserError(text.decode(errors="replace"))

@@ -101,11 +101,11 @@ class CaptionWindows:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """First and last caption of each clip, and when they begin and end: [R, K] each."""
         captions = records["captions"]
-        center, wanted, side = tf.unstack(random, axis=-1)
+        center, target, side = tf.unstack(random, axis=-1)
         center = below(center, captions["count"][:, None])
-        wanted = self.min_tokens + below(wanted, self.max_tokens - self.min_tokens + 1)
-        wanted = tf.minimum(wanted, self.config.max_text_len - 1)
-        first, last = text_windows(captions["num_tokens"], captions["count"], center, wanted, side)
+        target = self.min_tokens + below(target, self.max_tokens - self.min_tokens + 1)
+        target = tf.minimum(target, self.config.max_text_len - 1)
+        first, last = text_windows(captions["num_tokens"], captions["count"], center, target, side)
         silent = captions["count"][:, None] == 0
         whole = tf.cast(records["num_features"][:, None], tf.float32)
         begin = pick(captions["start"], first)
@@ -268,16 +268,16 @@ class StepWindows:
         video, video_mask, start = self._video(records, random[..., 0])
 
         index = tf.range(self.max_steps)[None]
-        there = index < texts["count"][:, None]
-        index_there = tf.where(there, index, 0)
-        steps, steps_mask = make_texts(self.config, texts, index_there, index_there + 1)
-        steps_mask &= there[..., None]
+        exists = index < texts["count"][:, None]
+        step = tf.where(exists, index, 0)
+        steps, steps_mask = make_texts(self.config, texts, step, step + 1)
+        steps_mask &= exists[..., None]
 
-        done = records["steps"]
-        begin, end = whole_features(done["start"], done["end"], num_features)
+        annotated = records["steps"]
+        begin, end = whole_features(annotated["start"], annotated["end"], num_features)
         frame = (start[..., None] + tf.range(self.config.max_video_len))[..., None]
         during = (begin[:, None, None] <= frame) & (frame < end[:, None, None])
-        which = done["label"][..., None] == index[..., None, :] + 1
+        which = annotated["label"][..., None] == index[..., None, :] + 1
         shown = tf.einsum("rwvn,rns->rwvs", tf.cast(during, tf.int32), tf.cast(which, tf.int32)) > 0
         clip = {
             "video": video,

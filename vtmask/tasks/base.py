@@ -52,8 +52,8 @@ def gradients(
     def loss_of(params: Any) -> tuple[Array, Metrics]:
         return nn.apply(loss, model)({"params": params}, rngs={"dropout": dropout_key})
 
-    (value, parts), found = jax.value_and_grad(loss_of, has_aux=True)(params)
-    return found, {"loss": value, **parts}
+    (value, parts), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+    return grads, {"loss": value, **parts}
 
 
 def require_vlm(kind: type[VLMConfig], what: str, advice: str = "use a VLM") -> None:

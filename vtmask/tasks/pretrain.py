@@ -113,8 +113,8 @@ class Pretrain(Task):
         # Differentiating the switch itself would keep every budget's intermediate results.
         branches = [functools.partial(within, Budget(*shares)) for shares in self.budgets]
         budget = self.fitting_budget(batch, masked)
-        found, metrics = jax.lax.switch(budget, [*branches, functools.partial(within, FULL)])
-        return found, metrics | {"budget": budget}
+        grads, metrics = jax.lax.switch(budget, [*branches, functools.partial(within, FULL)])
+        return grads, metrics | {"budget": budget}
 
     def fitting_budget(self, batch: Batch, masked: masking.Masked) -> Array:
         """Index of the first budget that holds the batch, len(budgets) if none does: int []."""

@@ -132,11 +132,11 @@ class RetrievalAugmented:
         path, order = self._path(epoch), np.full(self._shape, -1)
         if distributed.is_first() and path.exists():
             try:
-                found = _load(path)
-                fits = found.shape == self._shape and found.max() < self.num_videos
+                saved = _load(path)
+                fits = saved.shape == self._shape and saved.max() < self.num_videos
             except (ValueError, EOFError):  # damaged
                 fits = False
-            order = found if fits else np.full(self._shape, -2)
+            order = saved if fits else np.full(self._shape, -2)
         order = _of_first_host(order)
         if order[0, 0] == -2:
             raise UserError(
@@ -178,11 +178,11 @@ class RetrievalAugmented:
             disable=not distributed.is_first(),
         )
         mesh = jax.tree.leaves(params)[0].sharding.mesh
-        found = [
+        embedded = [
             np.asarray(distributed.on_host(self._embed(params, sharding.put_batch(batch, mesh))))
             for batch in clips
         ]
-        return np.concatenate(found)[: self.num_videos]
+        return np.concatenate(embedded)[: self.num_videos]
 
     @functools.cached_property
     def _embedded_clips(self) -> TrainingBatches:
@@ -254,11 +254,11 @@ def _faiss_nearest(videos: np.ndarray, centers: np.ndarray, count: int) -> np.nd
 
     lists = max(1, min(int(4 * math.sqrt(len(videos))), len(videos) // 39))  # 39 points a list
     searched = max(8, lists // 16)
-    found = faiss.index_factory(videos.shape[1], f"IVF{lists},Flat")
-    found.train(videos)
-    found.add(videos)
-    faiss.ParameterSpace().set_index_parameter(found, "nprobe", searched)
-    neighbours = found.search(videos[centers], count)[1]
+    inverted = faiss.index_factory(videos.shape[1], f"IVF{lists},Flat")
+    inverted.train(videos)
+    inverted.add(videos)
+    faiss.ParameterSpace().set_index_parameter(inverted, "nprobe", searched)
+    neighbours = inverted.search(videos[centers], count)[1]
     short = neighbours[:, -1] < 0  # the lists searched had fewer
     if short.any():
         neighbours[short] = nearest(videos, centers[short], count)

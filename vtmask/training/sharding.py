@@ -52,13 +52,13 @@ def part_of_batch(model: int) -> tuple[int, int]:
         another's, some not.
     """
     _require_divisor(model, jax.device_count())
-    own = jax.local_device_count()
-    if model % own and own % model:
+    local = jax.local_device_count()
+    if model % local and local % model:
         raise UserError(
-            f"config.sharding.model is {model}, expected a divisor or a multiple of the {own} "
+            f"config.sharding.model is {model}, expected a divisor or a multiple of the {local} "
             "devices of a process"
         )
-    alike = max(model // own, 1)
+    alike = max(model // local, 1)
     return jax.process_index() // alike, jax.process_count() // alike
 
 
