@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vtmask.inputs.times import in_features
 from vtmask.models.vlm import VLMConfig
 
 Example = dict[str, np.ndarray]
@@ -50,9 +51,8 @@ def tokens(texts: dict[str, Any]) -> list[np.ndarray]:
 
 def clips(texts: dict[str, Any], seconds_per_feature: float, num_features: int) -> list[Clip]:
     """The features that each timed text touches."""
-    places = np.stack([texts["start"], texts["end"]], 1) / seconds_per_feature
-    if seconds_per_feature != 1:  # as `vtmask.inputs.parsing.parse` rounds them
-        places = (places * 1024).round() / 1024
+    seconds = np.stack([texts["start"], texts["end"]], 1)
+    places = in_features(seconds, seconds_per_feature, np.round)
     return [
         Clip(max(min(math.floor(start), stop), 0), max(stop, 0))
         for start, end in places.tolist()

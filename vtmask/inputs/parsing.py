@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vtmask.datasets.tensorflow import tf
+from vtmask.inputs.times import in_features
 
 
 def parse(
@@ -60,9 +61,8 @@ def _texts(
     for part, values in texts.items():
         if values.dtype == tf.int64:
             texts[part] = tf.cast(values, tf.int32)
-        elif seconds_per_feature != 1:
-            # Rounded, as float32 puts times at the edge of a feature on either side of it.
-            texts[part] = tf.round(values / seconds_per_feature * 1024) / 1024
+        else:
+            texts[part] = in_features(values, seconds_per_feature, tf.round)
     texts["count"] = tf.cast(parsed[f"{field}/num_tokens"].row_lengths(), tf.int32)
     return texts
 

@@ -39,7 +39,7 @@ _MIXED_5 = {"b": (256, 160, 320, 32, 128, 128), "c": (384, 192, 384, 48, 128, 12
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch normalisation by stored statistics, ReLU: [B, T, H, W, C] likewise."""
+    """Convolution, batch normalisation with stored statistics, and ReLU."""
 
     features: int
     kernel_size: tuple[int, int, int]
@@ -47,6 +47,7 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[B, T, H, W, C] -> [B, T, H, W, features]."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
         zeros, ones = nn.initializers.zeros, nn.initializers.ones
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
@@ -66,30 +67,34 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[B, T, H, W, C] -> [B, T', H', W', features]; strides shrink T, H and W."""
         for i, kernel_size in enumerate(self.kernel_sizes, 1):
             x = ConvNorm(self.features, kernel_size, self.dtype, name=f"conv{i}")(x)
         return x
 
 
 class SelfGating(nn.Module):
-    """Weighs channels by what is in them on average over space and time."""
+    """S3D's self-gating: weighs channels by their averages over space and time."""
 
     dtype: str
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[B, T, H, W, C] -> [B, T, H, W, C]."""
         average = x.mean((1, 2, 3), keepdims=True, dtype=jnp.float32)
         return x * nn.sigmoid(nn.Dense(x.shape[-1], dtype=self.dtype, name="fc")(average))
 
 
 class Mixed(nn.Module):
-    """An Inception block whose branches are gated: [B, T, H, W, C] to the sum of their widths."""
+    """An Inception block whose branches are gated."""
 
     widths: Widths
     dtype: str
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[B, T, H, W, C] -> [B, T, H, W, sum of the branches' widths]."""
+
         def conv(branch: str, features: int, kernel_sizes: Sequence, x: Array) -> Array:
             return Conv(features, kernel_sizes, self.dtype, name=f"conv_{branch}")(x)
 
@@ -105,12 +110,14 @@ class Mixed(nn.Module):
 
 
 class VideoTower(nn.Module):
-    """Frames to embeddings."""
+    """The video tower."""
 
     dtype: str
 
     @nn.compact
     def __call__(self, frames: Array) -> tuple[Array, Array]:
+        """Embeddings [B, 512] and `mixed_5c` [B, 1024] of frames, uint8 [B, T, H, W, 3]."""
+
         def mixed(number: int, blocks: Mapping[str, Widths], x: Array) -> Array:
             for letter, widths in blocks.items():
                 x = Mixed(widths, self.dtype, name=f"mixed_{number}{letter}")(x)
@@ -137,6 +144,7 @@ class TextTower(nn.Module):
 
     @nn.compact
     def __call__(self, words: Array) -> Array:
+        """Embeddings [B, 512] of words, int [B, MAX_WORDS]; 0 is no word."""
         x = nn.Embed(self.vocab_size, _WORD_SIZE, dtype=self.dtype, name="word_embd")(words)
         x = nn.relu(nn.Dense(_TEXT_SIZE, dtype=self.dtype, name="fc1")(x))
         return nn.Dense(EMBEDDING_SIZE, name="fc2")(x.max(1))
@@ -158,7 +166,7 @@ class S3D(nn.Module):
         self.text = TextTower(self.vocab_size, self.dtype)
 
     def __call__(self, frames: Array, words: Array) -> tuple[Array, Array]:
-        """Embeddings of videos and of texts."""
+        """Embeddings of videos and texts, [B, 512] each; see `embed_video` and `embed_text`."""
         return self.embed_video(frames)[0], self.embed_text(words)
 
     def embed_video(self, frames: Array) -> tuple[Array, Array]:

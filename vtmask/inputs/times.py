@@ -1,0 +1,19 @@
+"""Times of texts, counted in features."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def in_features(seconds: Any, seconds_per_feature: float, round: Callable[[Any], Any]) -> Any:
+    """Times in features: 3.5 is the middle of feature 3.
+
+    They are rounded to 1/1024 of a feature, as float32 would put a time at the edge of a feature on
+    either side of it.
+
+    Args:
+      seconds: an array of NumPy's or TensorFlow's.
+      round: that library's function, which rounds half to even.
+    """
+    if seconds_per_feature == 1:
+        return seconds
+    return round(seconds / seconds_per_feature * 1024) / 1024
