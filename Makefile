@@ -36,7 +36,7 @@ clean:
 
 .venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -e .
+	$(BIN)/pip install --disable-pip-version-check -r requirements.txt -e .
 	touch $@
 
 .venv/search: .venv/runtime

@@ -1,17 +1,19 @@
 """HTML pages for people: each one file that needs no network, no script and no other file."""
 
+from __future__ import annotations
+
 import base64
 import colorsys
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-import matplotlib
-import matplotlib.colors
 from markupsafe import Markup
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK = "#1d2430"  # text and axes of a plot; replaced by a light colour on dark pages
 COLOURS = ("#2f7de1", "#e0700f")  # of two things that are compared, on light and dark pages
@@ -55,6 +57,8 @@ def render(template: str, **values: Any) -> str:
 
 def plot(figure: Figure) -> Plot:
     """Draws a figure, with axes in `INK`; equal figures give equal bytes."""
+    import matplotlib  # only here, as pages without plots do without it
+
     for axes in figure.axes:
         axes.tick_params(which="both", colors=INK)
         axes.xaxis.label.set_color(INK)
@@ -78,7 +82,8 @@ def colour(index: int) -> str:
     shades = [
         colorsys.hls_to_rgb(hue(index) / 360, percent / 100, 0.65) for percent in range(30, 80)
     ]
-    return matplotlib.colors.to_hex(min(shades, key=lambda rgb: abs(_luminance(rgb) - _LUMINANCE)))
+    rgb = min(shades, key=lambda rgb: abs(_luminance(rgb) - _LUMINANCE))
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in rgb)
 
 
 def _luminance(rgb: tuple[float, float, float]) -> float:

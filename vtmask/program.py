@@ -17,6 +17,11 @@ from ml_collections import ConfigDict, config_flags
 from vtmask import disk
 from vtmask.errors import UserError
 
+# What `pip install vtmask[train]` brings besides.
+_OF_TRAINING = (
+    *("array_record", "jinja2", "matplotlib", "PIL", "tensorboard", "tensorflow"),
+    "tensorflow_datasets",
+)
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 
 
@@ -70,6 +75,10 @@ def one_line_errors() -> Iterator[None]:
         if _wants_traceback():
             raise
         sys.exit(f"error: {' '.join(str(error).split())}")
+    except ModuleNotFoundError as error:
+        if _wants_traceback() or (error.name or "").partition(".")[0] not in _OF_TRAINING:
+            raise
+        sys.exit(f"error: {error.name} is not installed; pip install 'vtmask[train]'")
 
 
 def quiet_orbax() -> None:

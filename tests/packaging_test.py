@@ -1,0 +1,46 @@
+"""What a wheel needs: less for inference than for training."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import in_memory
+import pytest
+
+from vtmask import export, program
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_requirements_are_those_of_the_package_and_of_training() -> None:
+    listed = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line]
+    assert sorted(listed) == sorted(
+        PROJECT["dependencies"] + PROJECT["optional-dependencies"]["train"]
+    )
+
+
+def test_a_module_of_training_that_is_missing_is_one_line() -> None:
+    line = r"^error: tensorboard is not installed; pip install 'vtmask\[train\]'"
+    with pytest.raises(SystemExit, match=line), program.one_line_errors():
+        raise ModuleNotFoundError("No module named 'tensorboard'", name="tensorboard")
+    with pytest.raises(ModuleNotFoundError), program.one_line_errors():
+        raise ModuleNotFoundError("No module named 'red'", name="red")
+
+
+def test_inference_imports_nothing_of_training(tmp_path: Path) -> None:
+    export.save(tmp_path / "export", in_memory.model())
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys({program._OF_TRAINING!r})  # importing them fails
+import numpy as np
+import vtmask
+from vtmask.cli import compare, convert, extract
+from vtmask import convert as conversion
+from vtmask.features import extraction
+model = vtmask.load("export")
+assert model.score(np.ones((3, 4)), ["red"]).shape == (1,)
+"""
+    environment = {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
