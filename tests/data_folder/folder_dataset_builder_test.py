@@ -8,52 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from data_folder.folders import reasons, splits, videos, write
 from PIL import Image
 
 from data.demo import rendering, world
 from data.folder.folder_dataset_builder import Builder, FolderConfig
-from vtmask.datasets.entries import Entry, FeatureFile, Skipped, Video, VideoFile
+from vtmask.datasets.entries import FeatureFile, Skipped, Video, VideoFile
 from vtmask.errors import UserError
 from vtmask.files.subtitles import Caption
 from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.pipeline import TrainingBatches
 from vtmask.models import VLMConfig
-
-VTT = "WEBVTT\n\n00:01.000 --> 00:02.500\n{}\n"
-SRT = "1\n00:00:01,000 --> 00:00:02,500\n{}\n"
-JSON = '[{{"start": 1, "end": 2.5, "text": "{}"}}]'
-
-
-def write(folder: Path, *names: str) -> None:
-    """Files that hold their own name: `.npy` with a second of features, captions, anything."""
-    forms = {".vtt": VTT, ".srt": SRT, ".json": JSON}
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".npy":
-            np.save(path, np.zeros((3, 512), np.float32))
-        else:
-            path.write_text(forms.get(path.suffix, "{}").format(name))
-
-
-def splits(folder: Path, **fields: Any) -> dict[str, dict[str, Entry]]:
-    config = FolderConfig(name="test", **fields)
-    builder = Builder(config=config, data_dir=folder.parent / "data")
-    return {
-        split: {entry.video_id: entry for entry in entries}
-        for split, entries in builder.splits(folder).items()
-    }
-
-
-def videos(folder: Path, **fields: Any) -> dict[str, Video]:
-    found = splits(folder, **fields)["train"]
-    return {name: entry for name, entry in found.items() if isinstance(entry, Video)}
-
-
-def reasons(folder: Path) -> dict[str, str]:
-    found = splits(folder)["train"]
-    return {name: entry.reason for name, entry in found.items() if isinstance(entry, Skipped)}
 
 
 @pytest.fixture
@@ -75,28 +41,6 @@ def test_files_of_a_name_are_a_video(manual: Path) -> None:
     assert found["deep/er/b.c"].features == VideoFile(path, "pixel-statistics-v1")
 
 
-@pytest.mark.parametrize(
-    ("names", "read"),
-    [
-        (["a.en.vtt"], "a.en.vtt"),
-        (["a.en.vtt", "a.de.vtt", "a.zh-Hans.vtt"], "a.de.vtt"),
-        (["a.en-orig.vtt", "a.en.vtt"], "a.en.vtt"),
-        (["a.de.vtt", "a.srt", "a.vtt"], "a.srt"),
-        (["a.srt", "a.json", "a.info.json"], "a.json"),
-    ],
-)
-def test_one_of_several_captions(manual: Path, names: list[str], read: str) -> None:
-    write(manual, "a.mp4", *names)
-    assert [line.text for line in videos(manual)["a"].captions.lines] == [read]
-    assert not reasons(manual)
-
-
-def test_a_name_that_ends_like_a_language(manual: Path) -> None:
-    write(manual, "talk.npy", "talk.en.npy", "talk.en.srt", "talk.en.en.srt", "talk.de.srt")
-    said = {name: video.captions.lines[0].text for name, video in videos(manual).items()}
-    assert said == {"talk": "talk.de.srt", "talk.en": "talk.en.srt"}
-
-
 def test_what_is_skipped(manual: Path) -> None:
     write(manual, "a.npy", "b.srt", "b.txt", "c.mp4", "c.webm", "d.mov", "d.vtt", "e.mp4", "e.txt")
     (manual / "d.vtt").write_text("WEBVTT\n\nnothing\n")
@@ -105,88 +49,6 @@ def test_what_is_skipped(manual: Path) -> None:
     assert list(videos(manual)) == ["a", "d", "e"] and list(found) == ["b", "c"]
     assert found["b"] == "b.srt, b.txt: without a video or features"
     assert found["c"] == "c.mp4, c.webm: are of one name; keep one of them"
-
-
-def test_texts_that_cannot_be_read_cost_no_video(manual: Path) -> None:
-    write(manual, "a.mp4", "a.json", "a.srt", "a.vtt", "d.mov", "d.vtt", "e.mp4", "e.txt", "e.srt")
-    (manual / "a.json").write_text('{"url": "https://x", "caption": "a cook"}')
-    (manual / "d.vtt").write_text("WEBVTT\n\nnothing\n")
-    (manual / "e.txt").write_bytes(b"\xff")
-    found = videos(manual)
-    (in_a,), (in_d,), (in_e,) = (video.unread for video in found.values())
-    assert "a.json: holds no captions; expected" in in_a
-    assert "d.vtt: line 3" in in_d
-    assert "e.txt: byte 0 is not UTF-8" in in_e
-    assert [line.text for line in found["a"].captions.lines] == ["a.srt"]
-    assert not found["d"].captions.lines and not found["e"].descriptions
-    assert [line.text for line in found["e"].captions.lines] == ["e.srt"]
-
-
-def test_a_folder_of_video2dataset(manual: Path, reference_dir: Path) -> None:
-    manual.mkdir()
-    for path in (reference_dir / "field/video2dataset").iterdir():
-        (manual / path.name).write_bytes(path.read_bytes())
-    write(manual, "00000.mp4")
-    video = videos(manual)["00000"]
-    assert video.descriptions == ["a cook flips a cake"]
-    assert [line.split(": ")[1][:19] for line in video.unread] == ["holds no captions; "]
-
-
-@pytest.mark.parametrize(
-    ("language", "read"),
-    [
-        ("", "a.srt"),
-        ("ar", "a.ar.vtt"),
-        ("EN", "a.en.vtt"),
-        ("pt", "a.pt-BR.vtt"),
-        ("pt-br", "a.pt-BR.vtt"),
-        ("fr", "a.srt"),
-        ("e", "a.srt"),
-    ],
-)
-def test_the_language_of_the_config(manual: Path, language: str, read: str) -> None:
-    write(manual, "a.mp4", "a.ar.vtt", "a.de.vtt", "a.en-US.srt", "a.en.vtt", "a.pt-BR.vtt")
-    write(manual, "a.srt", "b.mp4", "b.de.vtt")
-    found = videos(manual, language=language)
-    assert [line.text for line in found["a"].captions.lines] == [read]
-    if language:
-        assert not found["b"].captions.lines
-        assert found["b"].unread == ["b.de.vtt: not in the language of the config"]
-
-
-@pytest.mark.parametrize("suffix", ["ass", "json3", "lrc", "sbv"])
-def test_captions_of_other_kinds_are_read(manual: Path, suffix: str) -> None:
-    said = {
-        "ass": "[Events]\nDialogue: 0,0:00:01.00,0:00:02.50,D,,0,0,0,,a",
-        "json3": '{"events": [{"tStartMs": 1000, "dDurationMs": 1500, "segs": [{"utf8": "a"}]}]}',
-        "lrc": "[00:01.00]a\n[00:02.50]\n",
-        "sbv": "0:00:01.000,0:00:02.500\na\n",
-    }
-    write(manual, "a.mp4")
-    (manual / f"a.en.{suffix}").write_text(said[suffix])
-    assert videos(manual)["a"].captions.lines == [Caption(1, 2.5, "a")]
-
-
-def test_captions_of_kinds_that_are_not_read_are_named(manual: Path) -> None:
-    write(manual, "a.mp4", "a.en.ttml", "a.srv3", "b.mp4", "b.ttml", "b.vtt", "c.ttml")
-    found = videos(manual)
-    assert found["a"].unread == [
-        "a.en.ttml: captions of this kind are not read",
-        "a.srv3: captions of this kind are not read",
-    ]
-    assert not found["b"].unread and not reasons(manual)
-
-
-def test_rolling_captions(manual: Path) -> None:
-    write(manual, "a.mp4")
-    (manual / "a.en.vtt").write_text(
-        "WEBVTT\n\n00:00.000 --> 00:02.000\n \nchop<00:01.000><c> it</c>\n\n"
-        "00:02.000 --> 00:02.010\nchop it\n \n\n00:02.010 --> 00:04.000\nchop it\nit is ready\n"
-    )
-    assert len(videos(manual)["a"].captions.lines) == 3
-    video = videos(manual, rolling=True)["a"]
-    assert video.captions.lines == [(0, 2.01, "chop it"), (2.01, 4, "it is ready")]
-    assert video.problems == {"lines of a rolling caption shown again, removed": 2}
 
 
 def test_gifs_are_videos(manual: Path, tmp_path: Path) -> None:
