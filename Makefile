@@ -5,6 +5,8 @@ PYTHON ?= python3
 DEMO ?= demo-run
 
 BIN := .venv/bin
+# Python compiles what is imported, pip would compile all.
+INSTALL := $(BIN)/pip install --disable-pip-version-check --no-compile
 DATA := $(DEMO)/data
 RECIPE := --config.data.dir=$(DATA)
 SHARDS := $(DATA)/demo/default/1.0.0/dataset_info.json
@@ -12,7 +14,7 @@ COMPARED := $(DEMO)/from-scratch/test/metrics.json $(DEMO)/pre-trained/test/metr
 
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: demo test clean
+.PHONY: demo test lint types pytest clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -20,21 +22,28 @@ demo: $(COMPARED)
 	@$(BIN)/python -m vtmask.evaluation.compare $^
 
 test: .venv/dev
+	@$(MAKE) --no-print-directory --jobs=2 lint types pytest
+
+lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/dev
 	$(BIN)/mypy .
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+pytest: .venv/dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 clean:
 	rm -rf $(DEMO)
 
 .venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -e .
+	$(INSTALL) -e .
 	touch $@
 
 .venv/dev: .venv/runtime
-	$(BIN)/pip install --disable-pip-version-check -q -e '.[dev]'
+	$(INSTALL) -q -e '.[dev]'
 	touch $@
 
 $(SHARDS): | .venv/runtime
