@@ -6,6 +6,8 @@ PYTHON ?= python3
 DEMO ?= demo-run
 
 BIN := .venv/bin
+# Python compiles what is imported, pip would compile all.
+INSTALL := $(BIN)/pip install --disable-pip-version-check --no-compile
 DATA := $(DEMO)/data
 RECIPE := --config.data.dir=$(DATA)
 SHARDS := $(DATA)/demo/default/1.0.0/dataset_info.json
@@ -13,7 +15,7 @@ COMPARED := $(DEMO)/from-scratch/test/metrics.json $(DEMO)/pre-trained/test/metr
 
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: demo search test clean
+.PHONY: demo search test lint types pytest clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -26,25 +28,32 @@ search: $(DEMO)/localization/export/model.json | .venv/search
 	$(BIN)/vtmask serve $(DEMO)/index
 
 test: .venv/dev
+	@$(MAKE) --no-print-directory --jobs=2 lint types pytest
+
+lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/dev
 	$(BIN)/mypy .
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+pytest: .venv/dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 clean:
 	rm -rf $(DEMO)
 
 .venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -r requirements.txt -e .
+	$(INSTALL) -r requirements.txt -e .
 	touch $@
 
 .venv/search: .venv/runtime
-	$(BIN)/pip install --disable-pip-version-check -q -e '.[search]'
+	$(INSTALL) -q -e '.[search]'
 	touch $@
 
 .venv/dev: .venv/runtime
-	$(BIN)/pip install --disable-pip-version-check -q -e '.[dev]'
+	$(INSTALL) -q -e '.[dev]'
 	touch $@
 
 $(SHARDS): | .venv/runtime

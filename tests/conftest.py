@@ -19,8 +19,6 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if version("jaxlib").startswith("0.10."):  # an XLA that no longer has the flag would not start
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
-# METEOR's Java runs for seconds: a second tier of compilation never pays.
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 os.environ.setdefault("EPATH_USE_TF", "false")  # as vtmask.disk has it
 
@@ -45,9 +43,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# Folders and files of tests that take the longest.
+SLOWEST = {
+    *("training", "models", "tasks"),
+    *("api_test", "commands_test", "convert_command_test", "extract_command_test"),
+    *("parity_test", "recipes_test"),
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The slowest files first, so that processes which share the tests end together.
-    items.sort(key=lambda item: item.path.parent.name != "training")
+    # They come first, so that processes which share the tests end together.
+    items.sort(key=lambda item: SLOWEST.isdisjoint((item.path.parent.name, item.path.stem)))
 
 
 def pytest_collection_finish() -> None:

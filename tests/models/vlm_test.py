@@ -21,7 +21,8 @@ def loss(model_config: VLMConfig, task: Any, dropout_seed: int = 0) -> float:
     model = VLM(model_config)
     variables = {"params": initial_params(model, 0)}
     rngs = {"dropout": jax.random.key(dropout_seed)}
-    value, _ = nn.apply(task.loss, model)(variables, BATCH, jax.random.key(1), rngs=rngs)
+    apply = jax.jit(nn.apply(task.loss, model))
+    value, _ = apply(variables, BATCH, jax.random.key(1), rngs=rngs)
     assert value.dtype == jnp.float32
     return float(value)
 
@@ -79,11 +80,11 @@ def test_gradients_are_finite_where_there_is_nothing_to_predict_or_no_negative(
     masked = Masked(BATCH["text"], nothing, frames)
     for task in (Pretrain(), Pretrain(objective="mfm_mlm")):
 
-        def loss_of(params: Any, task: Pretrain = task) -> jax.Array:
+        def loss_of(params: Any, masked: Masked, task: Pretrain = task) -> jax.Array:
             apply = nn.apply(task.masked_loss, model)
             return apply({"params": params}, BATCH, masked, True)[0]
 
-        value, grads = jax.value_and_grad(loss_of)(params)
+        value, grads = jax.jit(jax.value_and_grad(loss_of))(params, masked)
         assert value == 0 or masked_frames
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
@@ -99,6 +100,6 @@ def test_the_objective_sees_the_whole_batch() -> None:
         jnp.zeros_like(BATCH["text_mask"]),
         BATCH["video_mask"].at[1:].set(False),
     )
-    apply = nn.apply(task.masked_loss, model)
+    apply = jax.jit(nn.apply(task.masked_loss, model), static_argnums=3)
     small = apply(variables, few, jax.tree.map(lambda x: x[:2], masked), True)[0]
     assert apply(variables, BATCH, masked, True)[0] > small

@@ -1,6 +1,7 @@
 """Captioning: the cache against whole sequences, searches, samples, the loss, wrong settings."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -26,9 +27,15 @@ VARIABLES = {"params": initial_params(MODEL, 0)}
 
 
 def generate(task: Captioning, key: Any = None, model: VLM = MODEL) -> Any:
-    return jax.jit(nn.apply(task.generate, model))(VARIABLES, CLIPS, key)
+    return compiled(task, model)(VARIABLES, CLIPS, key)
 
 
+@functools.cache
+def compiled(task: Captioning, model: VLM = MODEL) -> Any:
+    return jax.jit(nn.apply(task.generate, model))
+
+
+@jax.jit
 def whole_logits(text: jax.Array, text_mask: jax.Array) -> jax.Array:
     batch = CLIPS | {"text": text, "text_mask": text_mask}
     return nn.apply(Captioning().logits, MODEL)(VARIABLES, batch, True)
@@ -53,7 +60,7 @@ def test_cached_scores_are_those_of_the_whole_sequence(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(decoding, "beam_search", forced)
     task = Captioning(num_beams=3, max_decode_length=LENGTH + PROMPT_LENGTH)
-    found = nn.apply(task.generate, MODEL)(VARIABLES, CLIPS)
+    found = jax.jit(nn.apply(task.generate, MODEL))(VARIABLES, CLIPS)
     for i in range(3):
         expected = whole_logits(text[i], jnp.ones_like(text[i], bool))
         np.testing.assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4)
@@ -111,7 +118,7 @@ def test_a_clip_s_caption_does_not_depend_on_other_clips_or_on_padding() -> None
     noise = jnp.where(CLIPS["video_mask"][..., None], CLIPS["video"], 5.0)
     for length, video in ((CONFIGS.max_video_len, noise), (frames, CLIPS["video"])):
         alone = {"video": video[2:3, :length], "video_mask": CLIPS["video_mask"][2:3, :length]}
-        ids, score = jax.jit(nn.apply(task.generate, MODEL))(VARIABLES, alone)
+        ids, score = compiled(task)(VARIABLES, alone, None)
         np.testing.assert_array_equal(ids[0], together[2])
         np.testing.assert_allclose(score[0], scores[2], rtol=1e-4)
 
@@ -126,7 +133,7 @@ def test_bfloat16_activations_score_nearly_the_same() -> None:
 
 def test_the_loss_is_of_valid_text_and_has_dropout() -> None:
     model = VLM(dataclasses.replace(CONFIGS, dropout_rate=0.1))
-    loss = nn.apply(Captioning().loss, model)
+    loss = jax.jit(nn.apply(Captioning().loss, model))
 
     def of(batch: dict[str, jax.Array], seed: int) -> float:
         rngs = {"dropout": jax.random.key(seed)}
