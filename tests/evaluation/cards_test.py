@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vtmask.evaluation import cards
+from vtmask.evaluation import cards, moment_cards
 from vtmask.evaluation.report import Card, Group, Line, Lines, Span, Strip, Timeline
 
 
@@ -261,7 +261,7 @@ def sentence(number: int, rank: float, iou: float) -> dict[str, Any]:
 
 
 def test_moments_are_ordered_by_rank_then_by_iou() -> None:
-    groups = cards.moments(
+    groups = moment_cards.moments(
         [sentence(0, 2, 0.5), sentence(1, 1, 0.4), sentence(2, 1, 0.9), sentence(3, 20, 0.0)], file
     )
     assert titles(groups) == [["text 2", "text 1", "text 0", "text 3"]]
@@ -269,7 +269,7 @@ def test_moments_are_ordered_by_rank_then_by_iou() -> None:
 
 
 def test_moments_show_those_that_rank_highest_and_those_of_the_annotators() -> None:
-    (group,) = cards.moments([sentence(0, 2, 0.5)], file)
+    (group,) = moment_cards.moments([sentence(0, 2, 0.5)], file)
     (card,) = group.cards
     assert timeline(card) == Timeline(
         30,
@@ -294,4 +294,4 @@ def test_moments_show_those_that_rank_highest_and_those_of_the_annotators() -> N
 
 def test_no_predictions_give_no_groups() -> None:
     assert cards.captions([], file) == []
-    assert cards.moments([], no_file) == []
+    assert moment_cards.moments([], no_file) == []

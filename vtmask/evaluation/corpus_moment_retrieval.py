@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from vtmask import peaks
 from vtmask.errors import UserError
-from vtmask.evaluation import base, cards, metrics
+from vtmask.evaluation import base, metrics, moment_cards
 from vtmask.evaluation.base import Evaluation, Record
 from vtmask.export import Model
 from vtmask.inputs import examples
@@ -100,7 +100,7 @@ def evaluate(
         "text that describes several moments asks for any of them. Chance draws moments anywhere "
         "in all videos, as long as the annotated ones are.",
         figures=[],
-        groups=cards.corpus_moments(predictions, base.videos(dataset)),
+        groups=moment_cards.corpus_moments(predictions, base.videos(dataset)),
         predictions=predictions,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vtmask.errors import UserError
-from vtmask.evaluation import base, cards, metrics, moment_windows
+from vtmask.evaluation import base, metrics, moment_cards, moment_windows
 from vtmask.evaluation.base import Evaluation, Record
 from vtmask.evaluation.moments import SECONDS, SEGMENTS, rank
 from vtmask.export import Model
@@ -89,7 +89,7 @@ def evaluate(
         "of the three annotators who agree best. mIoU: mean intersection over union of the first "
         f"moment with theirs. Chance is the mean of {_RANDOM_ORDERS} random orders.",
         figures=[],
-        groups=cards.moments(predictions, base.videos(dataset)),
+        groups=moment_cards.moments(predictions, base.videos(dataset)),
         predictions=predictions,
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vtmask.errors import UserError
-from vtmask.evaluation import base, cards, metrics, moment_metrics
+from vtmask.evaluation import base, metrics, moment_cards, moment_metrics
 from vtmask.evaluation.base import Evaluation, Record
 from vtmask.export import Model
 from vtmask.inputs import examples
@@ -96,7 +96,7 @@ def evaluate(
         f"{_KEPT} windows, mean over IoU 0.5 to 0.95. mIoU: mean IoU of the first window. Chance "
         f"is the mean of {_RANDOM_ORDERS} random orders.",
         figures=[],
-        groups=cards.moment_windows(predictions, base.videos(dataset)),
+        groups=moment_cards.moment_windows(predictions, base.videos(dataset)),
         predictions=predictions,
     )
 
