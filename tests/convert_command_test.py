@@ -549,6 +549,15 @@ def test_starts_that_do_not_fit(tmp_path: Path, vocab: Path, s3d: Weights) -> No
     converted(tmp_path, bert(), vocab)
     with pytest.raises(UserError, match="mlp_size is 24, the config says 25"):
         start(tmp_path, vocab, dataclasses.replace(vlm_sizes, mlp_size=25))
+    other_sizes = {"hidden_size": 2 * HIDDEN, "num_layers": LAYERS + 1, "mlp_size": 25}
+    with pytest.raises(UserError) as caught:
+        start(tmp_path, vocab, dataclasses.replace(vlm_sizes, **other_sizes))
+    assert str(caught.value) == (
+        f"{tmp_path}/export/model.json: hidden_size is {HIDDEN}, the config says {2 * HIDDEN}, "
+        f"num_layers is {LAYERS}, the config says {LAYERS + 1}, mlp_size is 24, the config says "
+        f"25; set --config.model.hidden_size={HIDDEN} --config.model.num_layers={LAYERS} "
+        "--config.model.mlp_size=24"
+    )
     other = tmp_path / "other.txt"
     other.write_text(vocab.read_text().replace("f", "g"))
     with pytest.raises(UserError, match="captions were tokenised with another tokenizer"):

@@ -1,7 +1,6 @@
 """`vtmask compare`: runs side by side, on a page."""
 
 import argparse
-from pathlib import Path
 
 from vtmask.cli import arguments
 
@@ -17,11 +16,10 @@ def add(commands: "arguments.Subcommands") -> None:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=Path,
         metavar="RUN",
         help="workdir of train.py, or a folder that evaluate.py wrote",
     )
-    parser.add_argument("--out", type=Path, default="compare.html", help="the page (%(default)s)")
+    parser.add_argument("--out", default="compare.html", help="the page (%(default)s)")
     parser.set_defaults(run=run)
 
 

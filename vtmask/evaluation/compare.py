@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vtmask import pages
+from vtmask import disk, pages
 from vtmask.evaluation import figures, runs
 from vtmask.evaluation.report import Figure, interval, number
 from vtmask.evaluation.runs import Comparison, Run
@@ -13,7 +13,7 @@ _VALIDATION = "validation/"  # starts the names of curves of validation
 _NOT_COMPARED = ("seconds", "alignment/chance")  # that validation records, too
 
 
-def compare(folders: Sequence[Path], out: Path) -> None:
+def compare(folders: Sequence[disk.AnyPath], out: disk.AnyPath) -> None:
     """Prints evaluations side by side and writes the page `out`.
 
     Args:
@@ -22,14 +22,15 @@ def compare(folders: Sequence[Path], out: Path) -> None:
     Raises:
       UserError: a folder holds no run, or a damaged one.
     """
-    folders = list(dict.fromkeys(folder.absolute() for folder in folders))
-    compared = dict(zip(runs.names(folders), map(runs.read, folders), strict=True))
+    paths = list(dict.fromkeys(map(disk.resolve, folders)))
+    compared = dict(zip(runs.names(paths), map(runs.read, paths), strict=True))
     comparisons = runs.comparisons(compared)
     for comparison in comparisons:
         print(f"\n{comparison.title}")
         print(table(comparison))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page(compared, comparisons, out.parent), encoding="utf-8")
+    path = disk.resolve(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(compared, comparisons, path.parent))
     print(f"\nPage: {out}")
 
 
@@ -66,7 +67,7 @@ def page(compared: Mapping[str, Run], comparisons: Sequence[Comparison], folder:
         without_config=[name for name, run in compared.items() if not run.config],
         comparisons=comparisons,
         curves=curves(compared, colours),
-        link=lambda path: os.path.relpath(path, folder.absolute()),
+        link=lambda path: path if disk.in_bucket(path) else os.path.relpath(path, folder),
         number=number,
         interval=interval,
     )

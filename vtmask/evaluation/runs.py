@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vtmask import disk
 from vtmask.errors import UserError
 from vtmask.evaluation.report import Intervals, Table
 from vtmask.training.metrics import read_metrics
@@ -117,14 +118,14 @@ def read(folder: Path) -> Run:
     )
 
 
-def names(folders: Sequence[Path]) -> list[str]:
+def names(folders: Sequence[disk.AnyPath]) -> list[str]:
     """Names of runs: the parts of their folders' paths in which they differ.
 
     They share the parts before and after: a/seed-0/qa and a/seed-1/qa are seed-0 and seed-1.
     """
-    paths = [folder.absolute().parts for folder in folders]
+    paths = [disk.resolve(folder).parts for folder in folders]
     if len(set(paths)) == 1:
-        return [folder.absolute().name for folder in folders]
+        return [path[-1] for path in paths]
     least = min(map(len, paths))
     before = next((i for i in range(least) if len({path[i] for path in paths}) > 1), least)
     rest = [path[before:] for path in paths]
