@@ -141,7 +141,8 @@ def train(
                 checkpoints.save(done, state)
                 saved = done
         if done > saved:  # stopped between two checkpoints
-            curves.write(done)
+            if done % config.log_every:
+                curves.write(done)
             curves.flush()
             checkpoints.save(done, state)
     if done < config.num_steps:
