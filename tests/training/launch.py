@@ -23,7 +23,7 @@ def start(workdir: Path, count: int, devices: int, **fields: Any) -> list[subpro
     return start_program([training(workdir, **fields)] * count, devices)
 
 
-def training(workdir: Path, **fields: Any) -> Command:
+def training(workdir: Path | str, **fields: Any) -> Command:
     """The command of one process."""
     return [Path(__file__).with_name("processes.py"), workdir, json.dumps(fields)]
 

@@ -139,19 +139,24 @@ def test_a_figure_that_is_not_measured_cannot_be_the_best(tmp_path: Path) -> Non
         run(tmp_path, eval_every=2, validation=distance, checkpoint=checkpoint)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "log_every", "logged"),
+    [(signal.SIGTERM, 5, [4, 5, 6]), (signal.SIGINT, 1, [1, 2, 3, 4, 5, 6])],
+)
 def test_a_signal_saves_the_step_at_hand(
     tmp_path: Path,
     number: signal.Signals,
+    log_every: int,
+    logged: list[int],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     every_five = ConfigDict({"every": 5, "keep": 2})
-    whole = run(tmp_path / "whole", checkpoint=every_five, log_every=5)
+    whole = run(tmp_path / "whole", checkpoint=every_five, log_every=log_every)
     monkeypatch.setattr(SignalAt, "signal", number)
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(SystemExit) as ended:
-        run(tmp_path / "stopped", SignalAt(), checkpoint=every_five, log_every=5)
+        run(tmp_path / "stopped", SignalAt(), checkpoint=every_five, log_every=log_every)
     assert ended.value.code == 75
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert capsys.readouterr().err.splitlines()[-1] == (
@@ -159,10 +164,10 @@ def test_a_signal_saves_the_step_at_hand(
         "from there"
     )
     assert [p.name for p in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["4"]
-    resumed = run(tmp_path / "stopped", checkpoint=every_five, log_every=5)
+    resumed = run(tmp_path / "stopped", checkpoint=every_five, log_every=log_every)
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
     curve = read_metrics(tmp_path / "stopped" / "metrics.jsonl")
-    assert [line["step"] for line in curve] == [4, 5, 6]
+    assert [line["step"] for line in curve] == logged
 
 
 def test_the_bar_of_a_short_run_shows_the_loss(

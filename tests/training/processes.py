@@ -6,18 +6,18 @@ A program of its own, as JAX joins processes before anything else.
 """
 
 import dataclasses
+import io
 import json
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import synthetic
 
-from vtmask import program, tasks
+from vtmask import disk, program, tasks
 from vtmask.models import VLM, initial_params
 from vtmask.training import distributed, sharding, train
 
@@ -37,7 +37,7 @@ class Part(synthetic.SyntheticBatches):
             yield {name: x[rows] for name, x in batch.items()}
 
 
-def main(workdir: Path, fields: dict[str, Any]) -> None:
+def main(workdir: str, fields: dict[str, Any]) -> None:
     sharding.SMALLEST_SPLIT = 64
     config = synthetic.config()
     batches = Part(nan_step=fields.pop("nan_step", None))
@@ -50,9 +50,11 @@ def main(workdir: Path, fields: dict[str, Any]) -> None:
     params = jax.device_put(initial_params(model, config.seed), jax.local_devices()[0])
     params = train(config, workdir, model, tasks.create(config.task), batches, params)
     if distributed.is_first():
-        np.savez(workdir / "params.npz", *jax.tree.leaves(params))
+        content = io.BytesIO()
+        np.savez(content, *jax.tree.leaves(params))
+        (disk.resolve(workdir) / "params.npz").write_bytes(content.getvalue())
 
 
 if __name__ == "__main__":
     with program.one_line_errors(), distributed.start():
-        main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+        main(sys.argv[1], json.loads(sys.argv[2]))

@@ -144,26 +144,23 @@ def _find_cluster() -> _Cluster | None:
     if address is not None and not re.fullmatch(r".+:\d+", address):
         raise UserError(f"{_SETTINGS[0]} is {address!r}, expected HOST:PORT, such as host0:1234")
     count, process = (int(told[name]) if name in told else None for name in _SETTINGS[1:])
-    found = ClusterEnv.auto_detect_unset_distributed_params(
+    address, count, process, devices = ClusterEnv.auto_detect_unset_distributed_params(
         address, count, process, None, None, _MOST_WAIT
     )
-    if not told and found[0] is None:
+    if not told and address is None:
         return None
-    if None in found[:3]:
-        missing = [name for name, value in zip(_SETTINGS, found, strict=False) if value is None]
+    if address is None or count is None or process is None:
+        found = zip(_SETTINGS, (address, count, process), strict=True)
+        missing = [name for name, value in found if value is None]
         raise UserError(
             f"{' and '.join(told)}: without {' and '.join(missing)}. Set all of "
             f"{', '.join(_SETTINGS)}"
         )
-    address, count, process, devices = found[:4]
-    assert address is not None and count is not None and process is not None
-    cluster = _Cluster(address, count, process, devices)
-    if not 0 <= cluster.process < cluster.count:
+    if not 0 <= process < count:
         raise UserError(
-            f"{_SETTINGS[2]} is {cluster.process}, expected less than {_SETTINGS[1]}, "
-            f"which is {cluster.count}"
+            f"{_SETTINGS[2]} is {process}, expected less than {_SETTINGS[1]}, which is {count}"
         )
-    return cluster if cluster.count > 1 else None
+    return _Cluster(address, count, process, devices) if count > 1 else None
 
 
 def _join(cluster: _Cluster) -> None:

@@ -152,7 +152,8 @@ def train(
                 checkpoints.save(done, state, figures)
                 saved = done
         if done > saved:  # stopped between two checkpoints
-            curves.write(done)
+            if done % config.log_every:
+                curves.write(done)
             curves.flush()
             checkpoints.save(done, state)
         if best and done == config.num_steps:
