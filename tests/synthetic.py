@@ -129,13 +129,12 @@ def params(model_config: VLMConfig) -> Params:
 
 def apply(function: Callable[..., Any], model_config: VLMConfig, *arguments: Any) -> Any:
     """What a task's function of a model gives for the parameters of seed 0."""
-    model = VLM(model_config)
+    return _compiled(function, model_config)({"params": params(model_config)}, *arguments)
 
-    @jax.jit
-    def run(params: Params, arguments: Any) -> Any:
-        return nn.apply(function, model)({"params": params}, *arguments)
 
-    return run(params(model_config), arguments)
+@functools.cache
+def _compiled(function: Callable[..., Any], model_config: VLMConfig) -> Callable[..., Any]:
+    return jax.jit(nn.apply(function, VLM(model_config)))
 
 
 def loss_of(task: Any, model_config: VLMConfig) -> Callable[[Params, Any], Array]:
@@ -150,16 +149,24 @@ def loss_of(task: Any, model_config: VLMConfig) -> Callable[[Params, Any], Array
 
 def loss(task: Any, model_config: VLMConfig, batch: dict[str, np.ndarray]) -> float:
     """A task's loss for the parameters of seed 0."""
-    value = jax.jit(loss_of(task, model_config))(params(model_config), batch)
+    value = _compiled_loss(task, model_config)(params(model_config), batch)
     assert value.dtype == jnp.float32
     return float(value)
 
 
 def gradients(task: Any, model_config: VLMConfig, batch: dict[str, np.ndarray]) -> list[Array]:
     """Of the loss by every parameter, of seed 0."""
-    return jax.tree.leaves(
-        jax.jit(jax.grad(loss_of(task, model_config)))(params(model_config), batch)
-    )
+    return jax.tree.leaves(_compiled_gradient(task, model_config)(params(model_config), batch))
+
+
+@functools.cache
+def _compiled_loss(task: Any, model_config: VLMConfig) -> Callable[[Params, Any], Array]:
+    return jax.jit(loss_of(task, model_config))
+
+
+@functools.cache
+def _compiled_gradient(task: Any, model_config: VLMConfig) -> Callable[[Params, Any], Any]:
+    return jax.jit(jax.grad(loss_of(task, model_config)))
 
 
 def losses_in_training(

@@ -27,7 +27,9 @@ ROOT = Path(__file__).parents[2]
 
 RETRIEVAL = ConfigDict({"name": "retrieval", "isolated_layers": 2, "direction": "t2v"})
 APART = ConfigDict({"name": "retrieval", "isolated_layers": None, "direction": "both"})
-TASKS = {"pretrain": synthetic.config().task, "retrieval": RETRIEVAL, "apart": APART}
+PRETRAIN = synthetic.config().task
+PRETRAIN.budgets = PRETRAIN.budgets[:1]  # which all batches of a run but one fit
+TASKS = {"pretrain": PRETRAIN, "retrieval": RETRIEVAL, "apart": APART}
 
 
 def run(workdir: Any, batches: Any = None, **overrides: Any) -> Any:
