@@ -175,6 +175,9 @@ def test_seconds_are_scored_as_evaluation_scores_them(form: str) -> None:
         np.testing.assert_array_equal(ordered_steps.assign(rows), ordered_steps.assign(expected))
         np.testing.assert_allclose(model.localize(video, texts), expected, atol=1e-4)
         np.testing.assert_allclose(model.localize(video, texts[1]), expected[:, 1], atol=1e-4)
+        np.testing.assert_allclose(
+            model.encode_seconds(video) @ wanted_texts.T, expected, atol=1e-4
+        )
     assert model.localize([], texts) == []
 
 

@@ -48,6 +48,25 @@ def test_results_as_json(made_once: Made, monkeypatch: pytest.MonkeyPatch, capsy
     assert (found["name"], found["caption"]) == ("cake", "bake the apple cake")
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (("--longest", 1), {"short"}),
+        (("--after", "2100-01-01"), set()),
+        (("--shortest", 20), {"old"}),
+    ],
+)
+def test_filters(
+    options: tuple[Any, ...],
+    names: set[str],
+    made_once: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    assert run(monkeypatch, "search", made_once.index, TEXT, "--json", *options) == 0
+    assert {moment["name"] for moment in json.loads(capsys.readouterr().out)} == names
+
+
 def test_nothing_found(made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert run(monkeypatch, "search", made_once.index, TEXT, "--path", "nowhere") == 0
     told = capsys.readouterr()

@@ -15,7 +15,7 @@ import pytest
 from search.made import Made
 from starlette.testclient import TestClient
 
-from vtmask.search import server
+from vtmask.search import indexing, server
 from vtmask.search.index import Index, Moment
 
 TEXT = "spin the blue box"
@@ -225,6 +225,18 @@ def test_a_file_that_is_no_longer_the_indexed_one_is_not_served(own: Made) -> No
         answer = client.get(f"/{what}/{old}", params={"start": 0, "end": 2})
         assert answer.status_code == 410
         assert "no longer exists" in answer.text
+
+
+def test_a_video_that_is_also_a_page_is_no_page(own: Made) -> None:
+    page = own.videos / "cake.html"
+    (own.videos / "cake.mp4").rename(page)
+    indexing.index([str(page)], own.model, own.index)
+    index = Index(own.index)
+    client = TestClient(server.create_app(index), base_url=LOCAL)
+    (video,) = (n for n, v in index.videos.items() if v.path.endswith(".html"))
+    answer = client.get(f"/video/{video}")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_on_this_machine_only_its_own_names_lead_to_the_page(index: Index) -> None:

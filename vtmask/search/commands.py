@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import datetime
 import os
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,15 @@ def add(commands: Any) -> None:
     search.add_argument(
         "--path", default="", help="only videos with this in their path, or that match this pattern"
     )
+    for name, when in (("--after", "first"), ("--before", "last")):
+        search.add_argument(
+            name,
+            type=datetime.date.fromisoformat,
+            metavar="DAY",
+            help=f"{when} day of a file's last change: 2026-01-31",
+        )
+    for name, what in (("--shortest", "least"), ("--longest", "most")):
+        search.add_argument(name, type=float, metavar="SECONDS", help=f"length at {what}")
     search.add_argument(
         "--by", default="both", choices=("both", "pictures", "captions"), help="what to search"
     )
@@ -114,7 +124,8 @@ def _search(options: argparse.Namespace) -> int:
         from vtmask.search.index import Filter, Index, clock, to_json
 
     index = Index(options.index, options.model, options.s3d_weights)
-    moments = index.search(options.text, options.k, Filter(options.path), options.by)
+    chosen = Filter(options.path, options.after, options.before, options.shortest, options.longest)
+    moments = index.search(options.text, options.k, chosen, options.by)
     if options.json:
         print(to_json(moments))
         return 0

@@ -269,6 +269,8 @@ class Index:
         return max(rows, key=lambda row: row["second"])["jpeg"] if rows else None
 
     def _read_videos(self) -> dict[int, IndexedVideo]:
+        rows = self._tables.videos.search().to_arrow()
+        means = store.matrix(rows["mean"], self.card.size)
         unit = self.card.seconds_per_feature
         return {
             row["video"]: IndexedVideo(
@@ -278,9 +280,9 @@ class Index:
                 row["features"] * unit,
                 row["bytes"],
                 row["modified_ns"],
-                np.array(row["mean"], np.float32),
+                mean,
             )
-            for row in self._tables.videos.search().to_arrow().to_pylist()
+            for row, mean in zip(rows.drop_columns(["mean"]).to_pylist(), means, strict=True)
         }
 
     def _by_pictures(
@@ -391,8 +393,7 @@ class Index:
         if not len(rows):
             return []
         numbers, places = rows["video"].to_numpy(), rows["place"].to_numpy()
-        flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        vectors = flat.reshape(len(rows), self.card.size).astype(np.float32)
+        vectors = store.matrix(rows["vector"], self.card.size)
         order = np.lexsort((places, numbers))
         numbers, places, vectors = numbers[order], places[order], vectors[order]
         new = (np.diff(numbers) != 0) | (np.diff(places) != 1)

@@ -11,6 +11,7 @@ import datetime
 import io
 import ipaddress
 import math
+import mimetypes
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -90,7 +91,8 @@ def serve(index: Index, host: str, port: int) -> None:
     shown = f"[{name}]" if ":" in name else name
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
     print(f"{len(index.videos)} videos at {address}  (Ctrl-C stops)", flush=True)
-    uvicorn.run(create_app(index, token), host=host, port=port, log_level="warning")
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.run(create_app(index, token), host=host, port=port, log_level="warning")
 
 
 def _is_loopback(host: str) -> bool:
@@ -205,7 +207,10 @@ class _Site:
     def video(self, request: Request) -> Response:
         """The file, with HTTP ranges."""
         path = self._file(request)
-        return FileResponse(path, headers=_HEADERS | {"Cache-Control": "no-cache"})
+        guessed = mimetypes.guess_type(path)[0] or ""
+        # A file that is also a page must not run as one.
+        kind = guessed if guessed.startswith("video/") else "application/octet-stream"
+        return FileResponse(path, media_type=kind, headers=_HEADERS | {"Cache-Control": "no-cache"})
 
     def stream(self, request: Request) -> Response:
         """The video from a second on, as every browser plays it."""

@@ -20,7 +20,7 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
-from lancedb.index import FTS, BTree, IvfSq
+from lancedb.index import FTS, BTree, IvfRq
 from lancedb.table import Table
 
 from vtmask import files
@@ -204,8 +204,8 @@ class Tables:
                 table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
 
     def make_vector_index(self) -> None:
-        """See benchmarks/search.py for the choice."""
-        self.seconds.create_index("vector", config=IvfSq(distance_type="dot"))
+        """RaBitQ of 4 bits a number; benchmarks/search.py compares it with others."""
+        self.seconds.create_index("vector", config=IvfRq(distance_type="dot", num_bits=4))
         for table in (self.seconds, self.thumbnails):
             table.create_index("video", config=BTree())
 
@@ -244,3 +244,9 @@ def among(videos: Sequence[int]) -> str:
 def vectors(values: np.ndarray) -> pa.FixedSizeListArray:
     """[rows, size] as a column."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def matrix(column: pa.ChunkedArray, size: int) -> np.ndarray:
+    """A column of vectors as float32 [rows, size]."""
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, size).astype(np.float32)
