@@ -1,6 +1,8 @@
 # `make demo`: video files -> pre-training -> fine-tuning -> retrieval, in one go.
 # `make search`: a page to search the demo's videos in.
-# `make test`: tests, lint and types. Both make their own virtual environment in .venv.
+# `make test`: tests, lint and types.
+# `make docs`: the documentation site, in site/. A broken link or reference is an error.
+# Each makes its own virtual environment in .venv.
 
 PYTHON ?= python3
 DEMO ?= demo-run
@@ -13,7 +15,7 @@ COMPARED := $(DEMO)/from-scratch/test/metrics.json $(DEMO)/pre-trained/test/metr
 
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: demo search test clean
+.PHONY: demo search test docs clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -31,8 +33,11 @@ test: .venv/dev
 	$(BIN)/mypy .
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(DEMO)
+	rm -rf $(DEMO) site
 
 .venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -45,6 +50,10 @@ clean:
 
 .venv/dev: .venv/runtime
 	$(BIN)/pip install --disable-pip-version-check -q -e '.[dev]'
+	touch $@
+
+.venv/docs: .venv/runtime
+	$(BIN)/pip install --disable-pip-version-check -q -e '.[docs]'
 	touch $@
 
 $(SHARDS): | .venv/runtime
