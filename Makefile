@@ -1,6 +1,8 @@
 # `make demo`: video files -> pre-training -> fine-tuning -> retrieval, in one go.
 # `make search`: a page to search the demo's videos in.
-# `make test`: tests, lint and types. Both make their own virtual environment in .venv.
+# `make test`: tests, lint and types.
+# `make docs`: the documentation site, in site/. A broken link or reference is an error.
+# Each makes its own virtual environment in .venv.
 
 PYTHON ?= python3
 DEMO ?= demo-run
@@ -15,7 +17,7 @@ COMPARED := $(DEMO)/from-scratch/test/metrics.json $(DEMO)/pre-trained/test/metr
 
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: demo search test lint types pytest clean
+.PHONY: demo search test lint types pytest docs clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -40,8 +42,11 @@ types: .venv/dev
 pytest: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(DEMO)
+	rm -rf $(DEMO) site
 
 .venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -54,6 +59,10 @@ clean:
 
 .venv/dev: .venv/runtime
 	$(INSTALL) -q -e '.[dev]'
+	touch $@
+
+.venv/docs: .venv/runtime
+	$(BIN)/pip install --disable-pip-version-check -q -e '.[docs]'
 	touch $@
 
 $(SHARDS): | .venv/runtime

@@ -1,6 +1,6 @@
 """Builds of the published annotations, with made-up features: what they count, what they hold.
 
-Needs `--reference-dir`; benchmarks/README.md, "Builds of the published annotations", says of what.
+Needs `--reference-dir` with the published annotation files.
 """
 
 import json

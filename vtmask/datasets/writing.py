@@ -60,7 +60,7 @@ class ShardWriter(writer.ExampleWriter):
 
     TFDS by itself writes a record's fields in an order that differs from process to process, Beam's
     workers among them; and it compresses, which makes features 8 % smaller and reading take nearly
-    three times the processor's time (benchmarks/README.md).
+    three times the processor's time (benchmarks/input.md).
     """
 
     def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> None:
