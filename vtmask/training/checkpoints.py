@@ -1,14 +1,11 @@
-"""Checkpoints of a run, and the workdir they belong to."""
+"""Checkpoints of a run."""
 
 import asyncio
-import hashlib
 import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import jax
 import orbax.checkpoint as ocp
@@ -17,28 +14,26 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from orbax.checkpoint.path import atomicity
 
 from vtmask import disk
-from vtmask.compatibility import WHEN_RESUMED
 from vtmask.errors import UserError, reason
-from vtmask.training import distributed
+from vtmask.training import checksums, distributed
 from vtmask.training.step import TrainState
 
 # Metrics whose names have one of these are better the lower they are.
 LOWER_IS_BETTER = ("loss", "MedR")
 _STATE, _METRICS = "state", "metrics"  # Orbax names the second
-_CHECKSUMS = "checksums.json"
-_DAMAGED = ".damaged"
+DAMAGED = ".damaged"
 
 
 class Checkpoints:
-    """Saves a run's state in the background, keeps the last few and the best, restores them.
+    """Saves a run's state in the background, keeps the last few and the best, and restores them.
 
-    Orbax does so. What is added are checksums: the first process, which finishes what all have
-    written, writes the SHA-256 of every file before a checkpoint gets its name, or in a bucket its
-    commit_success.txt. So a kill or a full disk leaves the earlier checkpoints as they were, a
-    name belongs to a whole one, and one damaged since is noticed: it is moved out of the way, and
-    a line on stderr tells.
+    Orbax does that; this class adds checksums. All processes write a checkpoint, and the first one
+    finishes it: it writes the SHA-256 of every file before the checkpoint gets its name or, in a
+    bucket, its commit_success.txt. So a kill or a full disk leaves the earlier checkpoints as they
+    were, and a name belongs to a complete checkpoint. A checkpoint that was damaged since is moved
+    out of the way and reported on stderr.
 
-    Leaving the context waits for a save under way.
+    Leaving the context waits for a save in progress.
 
     Args:
       keep: how many of the last to keep.
@@ -108,11 +103,11 @@ class Checkpoints:
             raise self._write_error(error) from error
 
     def restore_newest(self, like: TrainState) -> TrainState | None:
-        """The newest state that is as it was written, placed as `like` is; None if none is."""
+        """Returns the newest undamaged state, placed like `like`; None if there is none."""
         return self._restore(self._newest, like)
 
     def restore_best(self, like: TrainState) -> TrainState | None:
-        """As `restore_newest`, the best kept; None if none was measured."""
+        """Returns the best state that was kept; None if `best` was never measured."""
         self._wait()
         best = 0
         if distributed.is_first():
@@ -141,7 +136,7 @@ class Checkpoints:
             ) from error
 
     def _quality(self, metrics: Mapping[str, float] | None) -> float:
-        """The higher the better; -inf where nothing was measured."""
+        """Quality by the metric `best`, higher is better; -inf if it was not measured."""
         value = (metrics or {}).get(self._best, math.nan)
         if math.isnan(value):
             return -math.inf
@@ -154,7 +149,7 @@ class Checkpoints:
             raise self._write_error(error) from error
 
     def _prepare(self) -> int:
-        """Tidies up; returns the step to go on from, 0 where there is no checkpoint."""
+        """Removes unfinished checkpoints; returns the step to resume from, 0 if there is none."""
         # Orbax's, and those of an earlier version; in a bucket, Orbax knows them by their content.
         for name in ("*.orbax-checkpoint-tmp*", "*.unfinished*"):
             for unfinished in self._folder.glob(name):
@@ -162,15 +157,16 @@ class Checkpoints:
         newest = self._first_whole(reversed(self._steps()), "training goes on from step")
         # Orbax reads them of all.
         for step in self._steps() if newest and self._best else []:
-            if damage := _damage(self._folder / str(step), lambda name: name.startswith(_METRICS)):
+            folder = self._folder / str(step)
+            if damage := checksums.damage(folder, lambda name: name.startswith(_METRICS)):
                 self._set_aside({step: damage}, f"training goes on from step {newest}")
         return newest
 
     def _first_whole(self, steps: Iterable[int], then: str) -> int:
-        """The first undamaged one, 0 where there is none at all; sets aside those before it."""
+        """Returns the first undamaged step and sets aside those before it; 0 without any step."""
         damaged: dict[int, str] = {}
         for step in steps:
-            damage = _damage(self._folder / str(step))
+            damage = checksums.damage(self._folder / str(step))
             if damage is None:
                 self._set_aside(damaged, f"{then} {step}")
                 return step
@@ -186,7 +182,7 @@ class Checkpoints:
     def _set_aside(self, damaged: Mapping[int, str], then: str) -> None:
         for step, damage in damaged.items():
             path = self._folder / str(step)
-            aside = path.with_name(path.name + _DAMAGED)
+            aside = path.with_name(path.name + DAMAGED)
             aside.rmtree(missing_ok=True)
             path.rename(aside)
             print(
@@ -195,7 +191,7 @@ class Checkpoints:
             )
 
     def _steps(self) -> list[int]:
-        return _steps(self._folder)
+        return finished_steps(self._folder)
 
     def _write_error(self, error: Exception) -> UserError:
         kept = self._steps()
@@ -208,7 +204,7 @@ class Checkpoints:
 
 
 class _OnDisk(atomicity.AtomicRenameTemporaryPath):
-    """How a checkpoint on a disk gets its name: with its checksums, by renaming its folder."""
+    """Finishes a checkpoint on a disk: writes its checksums, then renames its folder."""
 
     async def finalize(self) -> None:
         if not _is_step(self.get_final().name):  # the state's folder in it
@@ -218,7 +214,7 @@ class _OnDisk(atomicity.AtomicRenameTemporaryPath):
 
 
 class _InBucket(atomicity.CommitFileTemporaryPath):
-    """How a checkpoint in a bucket becomes one: by commit_success.txt, after its checksums."""
+    """Finishes a checkpoint in a bucket: writes its checksums, then commit_success.txt."""
 
     async def finalize(self) -> None:
         if _is_step(self.get_final().name):
@@ -231,7 +227,7 @@ def _write_checksums(checkpoint: atomicity.TemporaryPathBase) -> None:
     folder, store = checkpoint.get(), checkpoint._checkpoint_metadata_store
     if store:
         store.wait_until_finished()
-    (folder / _CHECKSUMS).write_text(json.dumps(_checksums(folder), indent=2))
+    (folder / checksums.FILE).write_text(json.dumps(checksums.checksums(folder), indent=2))
 
 
 def _wait_unless_failed(key: str, timeout_ms: int) -> None:
@@ -242,7 +238,7 @@ def _wait_unless_failed(key: str, timeout_ms: int) -> None:
 
 
 def _write_errors() -> tuple[type[Exception], ...]:
-    """A full disk, as Orbax and TensorStore say it."""
+    """Errors by which Orbax and TensorStore report, among others, a full disk."""
     return disk.errors(ValueError, RuntimeError)
 
 
@@ -250,8 +246,8 @@ def _is_step(name: str) -> bool:
     return name.isdecimal()
 
 
-def _steps(folder: epath.Path) -> list[int]:
-    """Of the checkpoints that were finished, ascending."""
+def finished_steps(folder: epath.Path) -> list[int]:
+    """Steps of the checkpoints in a folder that were finished, ascending."""
     if not folder.exists():
         return []
     kind = _InBucket if disk.in_bucket(folder) else _OnDisk
@@ -260,107 +256,3 @@ def _steps(folder: epath.Path) -> list[int]:
         for path in folder.iterdir()
         if _is_step(path.name) and ocp.path.step.is_path_finalized(path, temporary_path_cls=kind)
     )
-
-
-def _checksums(
-    folder: epath.Path, wanted: Callable[[str], bool] = lambda _: True
-) -> dict[str, str]:
-    """SHA-256 of the files in a checkpoint, by their paths there."""
-    found = {}
-    for path in _files(folder):
-        name = path.relative_to(folder).as_posix()
-        if wanted(name):
-            with path.open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return dict(sorted(found.items()))
-
-
-def _files(folder: epath.Path) -> Iterator[epath.Path]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _files(path)
-        else:
-            yield path
-
-
-def _damage(folder: epath.Path, wanted: Callable[[str], bool] = lambda _: True) -> str | None:
-    """What is wrong with a checkpoint's files, in a few words; None where nothing is."""
-    # A bucket that can't be read says nothing of what is in it.
-    unreadable = FileNotFoundError if disk.in_bucket(folder) else OSError
-    try:
-        expected = json.loads((folder / _CHECKSUMS).read_text())
-        found = _checksums(folder, wanted)
-    except ValueError:
-        return f"{_CHECKSUMS} is no JSON"
-    except unreadable as error:
-        return f"{PurePath(error.filename or folder).name}: {reason(error)}"
-    for name, digest in expected.items():
-        if not wanted(name):
-            continue
-        if name not in found:
-            return f"{name} is missing"
-        if found[name] != digest:
-            return f"{name} has changed"
-    return None
-
-
-def claim_workdir(workdir: epath.Path, run: Mapping[str, Any]) -> None:
-    """Compares `config.json` in the workdir with this run's, which replaces it before the first
-    checkpoint: a workdir belongs to a config from then on.
-
-    Args:
-      run: the config, and under "inputs" what made features and tokens.
-
-    Raises:
-      UserError: another run is there, or this process has other settings than the first, or does
-        not see its files, or they can't be written.
-    """
-    path = workdir / "config.json"
-    ours = json.dumps(run, indent=2, sort_keys=True)
-    try:
-        if distributed.is_first() and not _is_trained(workdir):
-            workdir.mkdir(parents=True, exist_ok=True)
-            (workdir / "clusters").rmtree(missing_ok=True)  # of other settings, maybe
-            disk.write_whole(path, ours)
-        distributed.wait_for_all("workdir")
-        theirs_text = path.read_text() if path.exists() else None
-    except disk.errors() as error:
-        raise UserError(f"{workdir}: can't be written ({reason(error)})") from error
-    if theirs_text is None:
-        raise UserError(
-            f"{workdir}: process {jax.process_index()} does not see the first one's files; "
-            "--workdir must be a folder that all processes share"
-        )
-    try:
-        theirs = _flatten(json.loads(theirs_text))
-    except ValueError:
-        raise UserError(f"{path}: is damaged; delete it if the workdir is this run's") from None
-    mine = _flatten(json.loads(ours))
-    others = [
-        name
-        for name in sorted(
-            theirs.keys() | mine.keys(), key=lambda name: (name != "task.name", name)
-        )
-        if not name.startswith(WHEN_RESUMED) and theirs.get(name) != mine.get(name)
-    ]
-    if others:
-        name, more = others[0], f" ({len(others) - 1} more differ)" if others[1:] else ""
-        raise UserError(
-            f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, now it is "
-            f"{mine.get(name)!r}{more}; use another --workdir or the old values"
-        )
-
-
-def _is_trained(workdir: epath.Path) -> bool:
-    """Whether a checkpoint was ever finished there."""
-    folder = workdir / "checkpoints"
-    damaged = folder.exists() and any(path.name.endswith(_DAMAGED) for path in folder.iterdir())
-    return damaged or bool(_steps(folder))
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        path = f"{prefix}{name}"
-        flat |= _flatten(value, path + ".") if isinstance(value, dict) else {path: value}
-    return flat

@@ -17,7 +17,7 @@ from vtmask import disk
 from vtmask.errors import UserError
 from vtmask.models import AnyModel
 from vtmask.training import distributed, preemption, sharding
-from vtmask.training.checkpoints import Checkpoints, claim_workdir
+from vtmask.training.checkpoints import Checkpoints
 from vtmask.training.metrics import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
 from vtmask.training.preemption import Preempted
@@ -28,6 +28,7 @@ from vtmask.training.step import (
     initial_state,
     make_train_step,
 )
+from vtmask.training.workdir import claim_workdir
 
 Validation = Callable[[Params], dict[str, float]]
 
