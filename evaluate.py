@@ -18,7 +18,7 @@ from vtmask.evaluation.base import Evaluation
 from vtmask.evaluation.by_task import EVALUATIONS
 from vtmask.export import Model
 from vtmask.inputs.dataset import Dataset
-from vtmask.training.metrics import read_metrics
+from vtmask.training.curves import read_metrics
 
 
 def main(config: ConfigDict, folder: str, out_folder: disk.AnyPath) -> None:

@@ -34,7 +34,7 @@ from tqdm import tqdm  # noqa: E402
 import train  # noqa: E402
 from configs import demo  # noqa: E402
 from vtmask import export, program  # noqa: E402
-from vtmask.training.metrics import read_metrics  # noqa: E402
+from vtmask.training.curves import read_metrics  # noqa: E402
 
 EVERY = 5  # steps to a checkpoint
 WHILE_STARTING = 0.2  # of the kills

@@ -23,7 +23,7 @@ from vtmask import cli, disk, export
 from vtmask.errors import UserError
 from vtmask.evaluation.base import Evaluation
 from vtmask.inputs.dataset import Dataset
-from vtmask.training.metrics import read_metrics
+from vtmask.training.curves import read_metrics
 
 
 @pytest.fixture(scope="module", autouse=True)

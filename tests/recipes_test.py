@@ -32,7 +32,7 @@ from vtmask.inputs import samplers
 from vtmask.inputs.dataset import Dataset
 from vtmask.models import initial_params
 from vtmask.tokenizers import CONTROL_SYMBOLS
-from vtmask.training.metrics import read_metrics
+from vtmask.training.curves import read_metrics
 from vtmask.training.optimizer import make_schedule
 
 ROOT = Path(__file__).parents[1]

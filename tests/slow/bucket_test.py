@@ -10,7 +10,7 @@ from etils import epath
 from training import launch
 
 from vtmask import disk
-from vtmask.training.metrics import read_metrics
+from vtmask.training.curves import read_metrics
 
 
 def test_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vtmask.training.metrics import read_metrics
+from vtmask.training.curves import read_metrics
 
 ROOT = Path(__file__).parents[2]
 

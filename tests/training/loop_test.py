@@ -20,7 +20,7 @@ from vtmask import tasks
 from vtmask.errors import UserError
 from vtmask.models import VLM
 from vtmask.training import train
-from vtmask.training.metrics import read_metrics
+from vtmask.training.curves import read_metrics
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from typing import Any
 from vtmask import disk
 from vtmask.errors import UserError
 from vtmask.evaluation.report import Intervals, Table
-from vtmask.training.metrics import read_metrics
+from vtmask.training.curves import read_metrics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from vtmask.errors import UserError
 from vtmask.models import AnyModel
 from vtmask.training import distributed, preemption, sharding
 from vtmask.training.checkpoints import Checkpoints
-from vtmask.training.metrics import MetricWriter
+from vtmask.training.curves import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
 from vtmask.training.preemption import Preempted
 from vtmask.training.step import (

@@ -22,18 +22,17 @@ COPY_EVERY = 60  # seconds
 class MetricWriter:
     """Appends scalars to `metrics.jsonl` and to TensorBoard events in the same folder.
 
-    What a killed run wrote of steps after `start_step`, a resumed one writes again: those lines are
-    dropped from the file, and TensorBoard is told to forget those events. A UserError where the
-    files can't be written.
+    A resumed run writes the steps after `start_step` again. So their lines are dropped from the
+    file, and TensorBoard forgets their events. A file that can't be written raises a UserError.
 
-    Nothing can be appended to files in a bucket. They are written on this machine and copied at
-    every checkpoint, every `COPY_EVERY` seconds and at the end.
+    Files in a bucket cannot be appended to. They are written on this machine and copied to the
+    bucket at every checkpoint, every `COPY_EVERY` seconds and at the end.
     """
 
     def __init__(self, folder: disk.AnyPath, start_step: int):
         self._folder = disk.resolve(folder)
         self._path = self._folder / "metrics.jsonl"
-        with self._told():
+        with self._write_errors():
             lines = read_metrics(self._path) if self._path.exists() else []
             kept = [line for line in lines if line["step"] <= start_step]
             copies = disk.in_bucket(self._folder)
@@ -51,7 +50,7 @@ class MetricWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._told():
+        with self._write_errors():
             self._lines.close()
             self._events.close()
             self._copy()
@@ -59,7 +58,7 @@ class MetricWriter:
             shutil.rmtree(self._local)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        with self._told():
+        with self._write_errors():
             self._lines.write(json.dumps({"step": step, **scalars}) + "\n")
             self._lines.flush()
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
@@ -70,8 +69,8 @@ class MetricWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Makes sure that all is where it belongs, as it must be before its step is saved."""
-        with self._told():
+        """Writes all files, as must be done before a checkpoint of their steps is saved."""
+        with self._write_errors():
             self._events.flush()
             self._copy()
 
@@ -85,7 +84,7 @@ class MetricWriter:
             self._copied = time.monotonic()
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _write_errors(self) -> Iterator[None]:
         try:
             yield
         except disk.errors() as error:
@@ -96,6 +95,6 @@ class MetricWriter:
 
 
 def read_metrics(path: Path | epath.Path) -> list[dict[str, float]]:
-    """The lines of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    """Reads the lines of a `metrics.jsonl`, without a last line that a kill cut short."""
     lines = path.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
