@@ -113,6 +113,21 @@ def test_captions_that_change_are_read_again(own: Made, update: Update) -> None:
     assert contents(own.index)["cake"]["captions"] == [("1.0", "2.0", "other words")]
 
 
+def test_captions_belong_to_the_video_of_their_name(own: Made, update: Update) -> None:
+    captions = "WEBVTT\n\n00:00.000 --> 00:01.000\n"
+    write_video(own.videos / "short.cut.mp4", 2, 8)
+    (own.videos / "short.cut.vtt").write_text(captions + "of the cut")
+    (own.videos / "old.de.vtt").write_text(captions + "auf Deutsch")
+    (own.videos / "old.vtt").write_text(captions + "of no language")
+    assert counts(update()) == (1, 1, 0, 3)
+    found = {
+        name: [c[-1] for c in parts["captions"]] for name, parts in contents(own.index).items()
+    }
+    assert found["short.cut"] == ["of the cut"]
+    assert found["short"] == []
+    assert found["old"] == ["of no language"]
+
+
 def test_a_moved_video_needs_no_extraction(
     own: Made, update: Update, monkeypatch: pytest.MonkeyPatch
 ) -> None:

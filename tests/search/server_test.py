@@ -301,6 +301,7 @@ def test_a_broken_index_is_one_line(own: Made) -> None:
     page = client.get("/", params={"q": TEXT})
     assert page.status_code == 400
     assert "index is damaged" in page.text
+    assert f'value="{TEXT}"' in page.text  # it need not be typed again
     assert json.dumps(client.get("/results.json", params={"q": TEXT}).text).count("\\n") == 0
 
 

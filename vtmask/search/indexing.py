@@ -4,8 +4,9 @@ import functools
 import hashlib
 import io
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ _THUMBNAIL = Window(frames=1, frame_rate=1, image_size=192, interpolation="area"
 _JPEG_QUALITY = 80
 _AT_ONCE = 5000  # features that are embedded before they are written
 _CAPTIONS = (".vtt", ".srt", ".json")
+_LANGUAGE = re.compile(r"(.+)\.[a-z]{2,3}(?:-[a-z0-9]+)*", re.IGNORECASE | re.DOTALL)
 _SHOWN = 20  # problems told
 _AHEAD = 64  # thumbnails that wait
 
@@ -206,7 +208,7 @@ def _changed(
             state, row = state_of(path), known.get(path)
             same_file = row is not None and row.state == state
             sha256 = row.sha256 if row and same_file else _sha256(Path(path))
-            beside = captions_beside(Path(path), in_folder)
+            beside = in_folder(Path(path).parent).get(Path(path).stem)
             told = f"{beside} {state_of(beside)}" if beside else ""
         except OSError as error:
             summary.problems.append(f"skipped: {path}: {reason(error)}")
@@ -223,18 +225,18 @@ def _changed(
             yield Source(listed, state, sha256, beside, told)
 
 
-def captions_beside(video: Path, in_folder: Callable[[Path], Mapping[str, Path]]) -> Path | None:
-    """The file of captions of a video: of its name, else with a language after it."""
-    return in_folder(video.parent).get(video.stem)
-
-
 def _captions_in(folder: Path) -> dict[str, Path]:
     """Files of captions by the name of their video: NAME.vtt before NAME.en.vtt."""
-    files_ = [path for path in folder.iterdir() if path.suffix.lower() in _CAPTIONS]
-    files_.sort(key=lambda path: (_CAPTIONS.index(path.suffix.lower()), path.name))
-    found = {path.stem: path for path in reversed(files_)}
-    tagged = {Path(path.stem).stem: path for path in reversed(files_)}
-    return tagged | found
+    beside = sorted(folder.iterdir(), reverse=True)
+    videos = {path.stem for path in beside if path.suffix.lower() in listing.VIDEO_SUFFIXES}
+    paths = [path for path in beside if path.suffix.lower() in _CAPTIONS]
+    paths.sort(key=lambda path: _CAPTIONS.index(path.suffix.lower()), reverse=True)
+    tagged = {
+        tag[1]: path
+        for path in paths
+        if path.stem not in videos and (tag := _LANGUAGE.fullmatch(path.stem))
+    }
+    return tagged | {path.stem: path for path in paths}
 
 
 def _remove_gone(

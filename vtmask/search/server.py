@@ -163,11 +163,12 @@ class _Site:
         self.index = index
 
     def page(self, request: Request) -> Response:
+        search = _EMPTY
         try:
             search = parse(request)
             results = self._results(search)
         except UserError as error:
-            return self._html(400, problem=str(error), search=_EMPTY, results={})
+            return self._html(400, problem=str(error), search=search, results={})
         return self._html(200, problem="", search=search, results=results)
 
     def json(self, request: Request) -> Response:
