@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/vtmask/vtmask"
 PICTURES = (".png", ".svg", ".jpg")
 
-_CODE = re.compile(r"^(```|~~~).*?^\1|`+[^`\n]+`+(?!\])|^ {4}[^\n]*$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"^(```|~~~).*?^\1|`+[^`\n]+`+|^ {4}[^\n]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 _NOT_A_PATH = re.compile(r"[a-z]+:|#")
 
