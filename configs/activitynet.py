@@ -2,8 +2,8 @@
 
     python train.py --config=configs/activitynet.py --config.init_from=… --workdir=…
 
-The papers of VLM and VideoCLIP do not have this data set, so these settings are not theirs. Videos
-last two minutes and paragraphs have fifty words, so the model sees more of both than elsewhere.
+The papers of VLM and VideoCLIP do not have this data set, so these settings are ours. Videos last
+two minutes and paragraphs have fifty words, so the model sees more of both than elsewhere.
 """
 
 from ml_collections import ConfigDict

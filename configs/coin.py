@@ -1,9 +1,10 @@
-"""Action segmentation on COIN as published: 8 epochs, a video a step, windows of 32 s.
+"""Action segmentation on COIN as published: 8 epochs, one video per step, windows of 32 s.
 
     python train.py --config=configs/coin.py --config.init_from=… --workdir=…
 
-Zero-shot, against the names of the classes: python evaluate.py --config=configs/coin.py
---model=PRETRAINED/export --out=…
+Zero-shot, against the names of the classes:
+
+    python evaluate.py --config=configs/coin.py --model=PRETRAINED/export --out=…
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,10 @@
-"""Step localisation on CrossTask as published: 5 epochs, a video a step, windows 32 s every 16 s.
+"""Step localisation on CrossTask as published: 5 epochs, one video per step.
 
     python train.py --config=configs/crosstask.py --config.init_from=… --workdir=…
 
-Zero-shot: python evaluate.py --config=configs/crosstask.py --model=PRETRAINED/export --out=…
+Windows have 32 s and start every 16 s. Zero-shot:
+
+    python evaluate.py --config=configs/crosstask.py --model=PRETRAINED/export --out=…
 """
 
 from ml_collections import ConfigDict

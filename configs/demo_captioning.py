@@ -1,6 +1,7 @@
-"""Captions for the steps of demo videos, as YouCook2 has them.
+r"""Captions for the steps of demo videos, like YouCook2's.
 
-train.py --config=configs/demo_captioning.py --config.init_from=PRETRAINED/export --workdir=…
+    python train.py --config=configs/demo_captioning.py --config.init_from=PRETRAINED/export \
+        --workdir=…
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,10 @@
-"""Video corpus moment retrieval on the demo data set: a step's text, put to all videos at once.
+"""Video corpus moment retrieval on the demo data set: find a step's text in all videos at once.
 
-The model may be any that tells seconds apart, such as one of configs/demo_localization.py:
+The model may be any that distinguishes seconds, such as one of configs/demo_localization.py:
 
-evaluate.py --config=configs/demo_corpus_moments.py --model=LOCALIZATION/export --out=…
+    python evaluate.py --config=configs/demo_corpus_moments.py --model=LOCALIZATION/export --out=…
 
-and configs/zeroshot.py:demo_corpus_moments takes one that is pre-trained only.
+configs/zeroshot.py:demo_corpus_moments takes a model that is only pre-trained.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
-"""What the demo's fine-tuning recipes share: data, steps, learning rate, evaluation.
+"""Settings that the demo's fine-tuning recipes share: data, steps, learning rate, evaluation.
 
-Narration is plenty, annotations are few, as between HowTo100M and the data sets of its tasks: of
-600 narrated videos 200 are described, and 20 have annotations in time.
+Narration is plentiful and annotations are few, as in HowTo100M and the data sets of its tasks: of
+600 narrated videos, 200 have a description and 20 have annotated times.
 """
 
 from ml_collections import ConfigDict

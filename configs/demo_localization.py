@@ -1,6 +1,7 @@
-"""Step localisation on the demo data set: a second for each of eight steps, as CrossTask has it.
+r"""Step localisation on the demo data set: one second for each of eight steps, like CrossTask.
 
-train.py --config=configs/demo_localization.py --config.init_from=PRETRAINED/export --workdir=…
+    python train.py --config=configs/demo_localization.py --config.init_from=PRETRAINED/export \
+        --workdir=…
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
-"""Moment retrieval on the demo data set: which 5-second segments, as DiDeMo has it.
+"""Moment retrieval on the demo data set: which 5-second segments does a text describe, like DiDeMo.
 
-train.py --config=configs/demo_moments.py --config.init_from=PRETRAINED/export --workdir=…
+python train.py --config=configs/demo_moments.py --config.init_from=PRETRAINED/export --workdir=…
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,8 @@
 """Multiple-choice questions on the demo data set: which of five descriptions is the video's?
 
-Trained as retrieval is, texts queried by videos.
+Training is that of retrieval, with videos as queries.
 
-    train.py --config=configs/demo_qa.py --config.init_from=PRETRAINED/export --workdir=…
+    python train.py --config=configs/demo_qa.py --config.init_from=PRETRAINED/export --workdir=…
 """
 
 from ml_collections import ConfigDict

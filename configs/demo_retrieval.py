@@ -1,6 +1,7 @@
-"""Text-video retrieval on the demo data set, from a pre-trained model or from scratch.
+r"""Text-video retrieval on the demo data set, from a pre-trained model or from scratch.
 
-train.py --config=configs/demo_retrieval.py --config.init_from=PRETRAINED/export --workdir=…
+    python train.py --config=configs/demo_retrieval.py --config.init_from=PRETRAINED/export \
+        --workdir=…
 """
 
 from ml_collections import ConfigDict

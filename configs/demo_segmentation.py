@@ -1,6 +1,7 @@
-"""Action segmentation on the demo data set: the action of every second, as COIN has it.
+r"""Action segmentation on the demo data set: the action of every second, like COIN.
 
-train.py --config=configs/demo_segmentation.py --config.init_from=PRETRAINED/export --workdir=…
+    python train.py --config=configs/demo_segmentation.py --config.init_from=PRETRAINED/export \
+        --workdir=…
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""VideoCLIP on the demo data set: small, minutes on two CPU cores.
+"""VideoCLIP on the demo data set: a small model that trains in minutes on two CPU cores.
 
 python train.py --config=configs/demo_videoclip.py --config.data.dir=demo-run/data --workdir=…
 """

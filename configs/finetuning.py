@@ -1,7 +1,7 @@
-"""What fine-tuning on the public data sets shares: BERT-base sizes, the published optimizer.
+"""What fine-tuning on public data sets shares: BERT-base sizes and the published optimizer.
 
-Published learning rates decay over a million updates, so they are as good as constant after the
-warm-up. Training starts from --config.init_from=PRETRAINED/export.
+The published learning rates decay over a million updates, so they are practically constant after
+the warm-up. Training starts from --config.init_from=PRETRAINED/export.
 """
 
 from ml_collections import ConfigDict, config_dict

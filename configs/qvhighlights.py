@@ -2,7 +2,8 @@
 
     python train.py --config=configs/qvhighlights.py --config.init_from=… --workdir=…
 
-A line of predictions.jsonl has `qid` and `pred_relevant_windows`, as the published scorer takes it.
+Lines of predictions.jsonl have `qid` and `pred_relevant_windows`, in the form that the published
+scorer reads.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,10 @@
-"""VideoCLIP on a recipe's task: python train.py --config=configs/videoclip_finetuning.py:RECIPE
+r"""VideoCLIP fine-tuned on the task of another recipe.
 
-    --config.init_from=VIDEOCLIP/export --workdir=…
+    python train.py --config=configs/videoclip_finetuning.py:RECIPE \
+        --config.init_from=VIDEOCLIP/export --workdir=…
 
-RECIPE is one of configs/zeroshot.py, but for segmentation. `evaluate.py` takes the same --config.
+RECIPE is one of those of configs/zeroshot.py, except for segmentation. `evaluate.py` takes the same
+--config.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,10 @@
-"""Pre-training VLM on HowTo100M as published: from BERT, 15 epochs, 32 clips a video.
+"""Pre-training VLM on HowTo100M as published: from BERT, 15 epochs, 32 clips per video.
 
     vtmask convert bert-base-uncased --out=bert
     python train.py --config=configs/vlm_howto100m.py --config.init_from=bert --workdir=…
 
-The published batch is 256 clips, of 8 videos. Activations were float16 there:
---config.model.dtype=bfloat16.
+The published batch has 256 clips of 8 videos. The published activations were float16; the nearest
+setting here is --config.model.dtype=bfloat16.
 """
 
 from ml_collections import ConfigDict, config_dict

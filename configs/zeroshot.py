@@ -1,9 +1,11 @@
-"""A recipe's task without training for it: python evaluate.py --config=configs/zeroshot.py:RECIPE
+"""The task of another recipe, without training for it.
+
+    python evaluate.py --config=configs/zeroshot.py:RECIPE --model=PRETRAINED/export --out=…
 
 RECIPE is msrvtt, youcook2, msrvtt_qa, didemo, activitynet, activitynet_moments, charades_sta,
 qvhighlights, crosstask, coin or one of the demo's. A pre-trained VLM or VideoCLIP encodes each
 modality alone, as VideoCLIP does in pre-training (VideoCLIP, section 5; the published `*_zs.yaml`).
-COIN's classes are found by their names.
+For COIN it compares seconds with the names of the classes.
 """
 
 import importlib

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/vtmask/vtmask"
 PICTURES = (".png", ".svg", ".jpg")
 
-_CODE = re.compile(r"^(```|~~~).*?^\1|`+[^`\n]+`+(?!\])|^ {4}[^\n]*$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"^(```|~~~).*?^\1|`+[^`\n]+`+|^ {4}[^\n]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 _NOT_A_PATH = re.compile(r"[a-z]+:|#")
 
@@ -54,13 +54,14 @@ def recipes() -> str:
     ]
     for path in sorted((ROOT / "configs").glob("[a-z]*.py")):
         source = path.read_text()
-        summary, _, details = (ast.get_docstring(ast.parse(source)) or "").partition("\n")
-        code = source[source.index('"""', 3) + 3 :].strip()
+        module = ast.parse(source)
+        summary, _, details = (ast.get_docstring(module) or "").partition("\n")
+        code = "\n".join(source.splitlines()[module.body[0].end_lineno :]).strip()
         indented = "\n".join(f"    {line}".rstrip() for line in code.splitlines())
         parts += [
             f"## {path.name} {{ #{path.stem} }}",
             summary,
-            details.strip(),
+            details.strip("\n"),
             f'??? note "[configs/{path.name}](../configs/{path.name})"\n\n'
             f"    ```python\n{indented}\n    ```",
         ]

@@ -107,7 +107,7 @@ def test_the_notebook_scores_localises_and_plots(tmp_path: Path) -> None:
 def test_links_between_files_become_links_between_pages(
     page: str, link: str, expected: str
 ) -> None:
-    markdown = f"See [it]({link}), not `x[0](y)`.\n\n    a[1](z)\n\n```\nb[2](z)\n```\n"
+    markdown = f"See [`it`]({link}), not `x[0](y)`.\n\n    a[1](z)\n\n```\nb[2](z)\n```\n"
     assert pages.site_links(markdown, page, pages.copied()) == (
         markdown.replace(link, expected),
         [],
