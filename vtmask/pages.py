@@ -1,4 +1,4 @@
-"""HTML pages for people: each one file that needs no network, no script and no other file."""
+"""HTML pages: each is one file that needs no network, no script and no other file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ INK = "#1d2430"  # text and axes of a plot; replaced by a light colour on dark p
 COLOURS = ("#2f7de1", "#e0700f")  # of two things that are compared, on light and dark pages
 _DARK_INK = "#e6e9ef"
 _HUE = 210  # of the first colour [degrees]
-_TURN = 137.508  # from one to the next: the golden angle, which keeps neighbours apart
-_LUMINANCE = 0.25  # has a contrast of 3.5 to white and of 4.6 to a dark card
+_TURN = 137.508  # from one hue to the next: the golden angle, which keeps neighbours apart
+_LUMINANCE = 0.25  # gives a contrast of 3.5 to white and of 4.6 to a dark card
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Plot:
     dark: str
 
     def picture(self, alt: str) -> Markup:
-        """The HTML element; `alt` says in words what the plot shows."""
+        """Returns the HTML element; `alt` describes the plot in words."""
         return Markup(
             '<picture>\n<source media="(prefers-color-scheme: dark)" srcset="{}">\n'
             '<img src="{}" alt="{}">\n</picture>'
@@ -73,12 +73,12 @@ def plot(figure: Figure) -> Plot:
 
 
 def hue(index: int) -> float:
-    """A hue in degrees for the index-th of any number of things; neighbours differ clearly."""
+    """Returns a hue in degrees for the index-th of any number of things; neighbours differ."""
     return (_HUE + _TURN * index) % 360
 
 
 def colour(index: int) -> str:
-    """A colour for the index-th thing: `hue(index)`, readable on light and dark pages alike."""
+    """Returns a colour for the index-th thing: `hue(index)`, readable on light and dark pages."""
     shades = [
         colorsys.hls_to_rgb(hue(index) / 360, percent / 100, 0.65) for percent in range(30, 80)
     ]
@@ -87,7 +87,7 @@ def colour(index: int) -> str:
 
 
 def _luminance(rgb: tuple[float, float, float]) -> float:
-    """0 for black, 1 for white (approximately as WCAG defines it)."""
+    """Approximates WCAG's relative luminance: 0 for black, 1 for white."""
     red, green, blue = (channel**2.2 for channel in rgb)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
