@@ -2,8 +2,9 @@
 
     python train.py --config=configs/activitynet.py --config.init_from=… --workdir=…
 
-The papers of VLM and VideoCLIP do not have this data set, so these settings are not theirs. Videos
-last two minutes and paragraphs have fifty words, so the model sees more of both than elsewhere.
+The VLM and VideoCLIP papers don't use this data set, so these settings are not published ones.
+Videos last two minutes and paragraphs have fifty words, so the model takes longer inputs than in
+other recipes.
 """
 
 from ml_collections import ConfigDict

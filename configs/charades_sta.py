@@ -1,9 +1,9 @@
-"""Moment retrieval on Charades-STA: which seconds of a video is a sentence about?
+"""Moment retrieval on Charades-STA: finds the seconds of a video that a sentence describes.
 
     python train.py --config=configs/charades_sta.py --config.init_from=… --workdir=…
 
-Training pairs a sentence with its own part of a video, one of a video in a batch. The papers of VLM
-and VideoCLIP do not have this data set, so these settings are not theirs. Zero-shot:
+Training pairs sentences with their own parts of videos, one pair per video in a batch. The VLM and
+VideoCLIP papers don't use this data set, so these settings are not published ones. Zero-shot:
 
     python evaluate.py --config=configs/zeroshot.py:charades_sta --model=PRETRAINED/export --out=…
 """

@@ -1,4 +1,4 @@
-"""Action segmentation on COIN as published: 8 epochs, a video a step, windows of 32 s.
+"""Action segmentation on COIN as published: 8 epochs, one video per step, windows of 32 s.
 
     python train.py --config=configs/coin.py --config.init_from=… --workdir=…
 
@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.sampler = ConfigDict()
     config.sampler.name = "labelled_windows"
-    config.sampler.clips_per_record = 16  # windows; a video of COIN's has 15 on average
+    config.sampler.clips_per_record = 16  # windows; a COIN video has 15 on average
     config.sampler.stride = config.model.get_oneway_ref("max_video_len") // 4
 
     config.batch_size = config.sampler.get_oneway_ref("clips_per_record")

@@ -1,4 +1,4 @@
-"""Step localisation on CrossTask as published: 5 epochs, a video a step, windows 32 s every 16 s.
+"""Step localisation on CrossTask as published: 5 epochs, one video per step, 32 s every 16 s.
 
     python train.py --config=configs/crosstask.py --config.init_from=… --workdir=…
 

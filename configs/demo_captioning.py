@@ -1,4 +1,4 @@
-"""Captions for the steps of demo videos, as YouCook2 has them.
+"""Captions for the steps of demo videos, as in YouCook2.
 
 train.py --config=configs/demo_captioning.py --config.init_from=PRETRAINED/export --workdir=…
 """

@@ -1,10 +1,10 @@
-"""Video corpus moment retrieval on the demo data set: a step's text, put to all videos at once.
+"""Video corpus moment retrieval on the demo data set: finds a step's text in all videos.
 
-The model may be any that tells seconds apart, such as one of configs/demo_localization.py:
+The model must distinguish seconds, such as one trained with configs/demo_localization.py:
 
 evaluate.py --config=configs/demo_corpus_moments.py --model=LOCALIZATION/export --out=…
 
-and configs/zeroshot.py:demo_corpus_moments takes one that is pre-trained only.
+For a model that is only pre-trained, use configs/zeroshot.py:demo_corpus_moments.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
-"""What the demo's fine-tuning recipes share: data, steps, learning rate, evaluation.
+"""Common settings of the demo's fine-tuning recipes: data, steps, learning rate, evaluation.
 
-Narration is plenty, annotations are few, as between HowTo100M and the data sets of its tasks: of
-600 narrated videos 200 are described, and 20 have annotations in time.
+As with HowTo100M and the data sets of its tasks, narration is plentiful and annotations are few. Of
+600 narrated videos, 200 have descriptions and 20 have annotated times.
 """
 
 from ml_collections import ConfigDict
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
 
 
 def timed_annotations() -> ConfigDict:
-    """For tasks that learn from annotated times."""
+    """Returns the settings for tasks that learn from annotated times."""
     config = get_config()
     config.data.split = "train[:20]"
     config.batch_size = 20

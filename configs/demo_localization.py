@@ -1,4 +1,4 @@
-"""Step localisation on the demo data set: a second for each of eight steps, as CrossTask has it.
+"""Step localisation on the demo data set: finds a second for each of eight steps (CrossTask).
 
 train.py --config=configs/demo_localization.py --config.init_from=PRETRAINED/export --workdir=…
 """

@@ -1,4 +1,4 @@
-"""Moment retrieval on the demo data set: which 5-second segments, as DiDeMo has it.
+"""Moment retrieval on the demo data set, in 5-second segments, as in DiDeMo.
 
 train.py --config=configs/demo_moments.py --config.init_from=PRETRAINED/export --workdir=…
 """

@@ -1,6 +1,6 @@
-"""Multiple-choice questions on the demo data set: which of five descriptions is the video's?
+"""Multiple-choice questions on the demo data set: chooses a video's description among five.
 
-Trained as retrieval is, texts queried by videos.
+Trained as V2T retrieval.
 
     train.py --config=configs/demo_qa.py --config.init_from=PRETRAINED/export --workdir=…
 """

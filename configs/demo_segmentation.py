@@ -1,4 +1,4 @@
-"""Action segmentation on the demo data set: the action of every second, as COIN has it.
+"""Action segmentation on the demo data set: predicts the action of every second, as in COIN.
 
 train.py --config=configs/demo_segmentation.py --config.init_from=PRETRAINED/export --workdir=…
 """

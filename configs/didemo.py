@@ -1,8 +1,8 @@
-"""Moment retrieval on DiDeMo, zero-shot as published: 21 moments of a video for each sentence.
+"""Moment retrieval on DiDeMo, zero-shot as published: ranks 21 moments for each sentence.
 
     python evaluate.py --config=configs/didemo.py --model=PRETRAINED/export --out=…
 
-Training, on whole videos with one of their sentences each, is an addition.
+Training is an addition: it pairs complete videos with one of their sentences each.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -1,6 +1,6 @@
-"""What fine-tuning on the public data sets shares: BERT-base sizes, the published optimizer.
+"""Common settings for fine-tuning on public data sets: BERT-base sizes, the published optimizer.
 
-Published learning rates decay over a million updates, so they are as good as constant after the
+Published learning rates decay over a million updates, so they are practically constant after the
 warm-up. Training starts from --config.init_from=PRETRAINED/export.
 """
 

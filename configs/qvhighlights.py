@@ -1,8 +1,8 @@
-"""Moment retrieval on QVHighlights: which seconds of a video does a query ask for?
+"""Moment retrieval on QVHighlights: finds the seconds of a video that a query describes.
 
     python train.py --config=configs/qvhighlights.py --config.init_from=… --workdir=…
 
-A line of predictions.jsonl has `qid` and `pred_relevant_windows`, as the published scorer takes it.
+Lines of predictions.jsonl have `qid` and `pred_relevant_windows`, as the published scorer expects.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
     --config.init_from=VIDEOCLIP/export --workdir=…
 
-RECIPE is one of configs/zeroshot.py, but for segmentation. `evaluate.py` takes the same --config.
+RECIPE is one of configs/zeroshot.py except segmentation. `evaluate.py` takes the same --config.
 """
 
 from ml_collections import ConfigDict

@@ -1,5 +1,5 @@
-"""Pre-training VideoCLIP on HowTo100M as published: from BERT, 25 epochs, batches of 32 videos
-alike with 16 clips each.
+"""Pre-training VideoCLIP on HowTo100M as published: from BERT, 25 epochs, batches of 32 similar
+videos with 16 clips each.
 
     vtmask convert bert-base-uncased --out=bert
     python train.py --config=configs/videoclip_howto100m.py --config.init_from=bert --workdir=…

@@ -1,6 +1,6 @@
 """Pre-training a VLM of one billion parameters, split over all devices.
 
-docs/scaling.md has the memory that it takes.
+docs/scaling.md lists the memory that it takes.
 """
 
 from ml_collections import ConfigDict

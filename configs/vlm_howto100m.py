@@ -3,8 +3,8 @@
     vtmask convert bert-base-uncased --out=bert
     python train.py --config=configs/vlm_howto100m.py --config.init_from=bert --workdir=…
 
-The published batch is 256 clips, of 8 videos. Activations were float16 there:
---config.model.dtype=bfloat16.
+The published batch has 256 clips of 8 videos. The published run used float16 activations; here,
+--config.model.dtype=bfloat16 comes closest.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -3,7 +3,7 @@
 RECIPE is msrvtt, youcook2, msrvtt_qa, didemo, activitynet, activitynet_moments, charades_sta,
 qvhighlights, crosstask, coin or one of the demo's. A pre-trained VLM or VideoCLIP encodes each
 modality alone, as VideoCLIP does in pre-training (VideoCLIP, section 5; the published `*_zs.yaml`).
-COIN's classes are found by their names.
+COIN's classes are predicted from their names.
 """
 
 import importlib

@@ -73,12 +73,12 @@ def plot(figure: Figure) -> Plot:
 
 
 def hue(index: int) -> float:
-    """Returns a hue in degrees for the index-th of any number of things; neighbours differ."""
+    """Returns a hue in degrees for any index; neighbouring indices differ clearly."""
     return (_HUE + _TURN * index) % 360
 
 
 def colour(index: int) -> str:
-    """Returns a colour for the index-th thing: `hue(index)`, readable on light and dark pages."""
+    """Returns a colour of `hue(index)` that is readable on light and on dark pages."""
     shades = [
         colorsys.hls_to_rgb(hue(index) / 360, percent / 100, 0.65) for percent in range(30, 80)
     ]

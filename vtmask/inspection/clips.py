@@ -101,11 +101,11 @@ def locate(features: np.ndarray, clip: np.ndarray) -> tuple[int, int] | None:
 def shown_tokens(
     tokenizer: Tokenizer, text: Sequence[int], seen: Sequence[int], masked: Sequence[bool]
 ) -> list[ShownToken]:
-    """Tokens whose parts join to the decoded text; control symbols are spelt out.
+    """Makes tokens whose parts join to the decoded text; spells out control symbols.
 
     Args:
       text: token ids.
-      seen: the ids that the model is given in their place.
+      seen: the ids that the model gets in their place.
       masked: whether the model predicts each.
     """
     names = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")

@@ -27,7 +27,7 @@ def add_masks(task: Task, batch: Batch, seed: int, step: int, model_config: VLMC
 
     Returns:
       The batch with three more arrays: `text_masked` [B, T] and `video_masked` [B, V] are True
-      where the model predicts, `seen` [B, T] has the token ids that the model is given.
+      where the model predicts, `seen` [B, T] has the token ids that the model gets.
     """
     inputs = {name: batch[name] for name in ("text", "text_mask", "video_mask")}
     if isinstance(task, Pretrain):

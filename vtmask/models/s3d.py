@@ -170,7 +170,7 @@ class S3D(nn.Module):
         return self.embed_video(frames)[0], self.embed_text(words)
 
     def embed_video(self, frames: Array) -> tuple[Array, Array]:
-        """Embeds videos, [B, 512]; also returns `mixed_5c` [B, 1024], which a linear layer embeds.
+        """Embeds videos, [B, 512]; also returns the layer before, `mixed_5c` [B, 1024].
 
         Args:
           frames: uint8 [B, T, H, W, 3]; T, H and W are even. Trained on T = 32, H = W = 224.

@@ -92,8 +92,8 @@ class Isolated(Encoding):
     """Modalities don't attend to each other, nor to [CLS], in the first layers.
 
     Attributes:
-      num_layers: how many layers are isolated. States are taken after the last of them, or after
-        the last layer if there are none.
+      num_layers: number of isolated layers. Hidden states are taken after the last of them, or
+        after the model's last layer if there are none.
     """
 
     num_layers: int

@@ -148,8 +148,9 @@ class Pretrain(Task):
         the negatives and the vocabulary. The softmax of a masked word is over the vocabulary, the
         negatives and, as published, one constant score of 0 (VLM, section 3.2, equation 1).
 
-        MFM+MLM is the sum of two means. For masked frames, the softmax is over their own tokens and
-        the negatives. For masked words, it is over the vocabulary, with its bias.
+        MFM+MLM is the sum of the means over masked frames and over masked words. The softmax of a
+        frame is over its own token and the negatives, that of a word over the vocabulary with its
+        bias.
         """
         scored = self.score(model, batch, masked, deterministic, budget)
         hidden, is_frame, is_word = scored.hidden, scored.is_frame, scored.is_word

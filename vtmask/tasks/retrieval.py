@@ -17,8 +17,8 @@ class Retrieval(Comparison):
     """The retrieval task of VLM (section 4.1).
 
     Attributes:
-      direction: of the queries in the loss: "t2v", "v2t" or "both". "both" is the sum of these
-        losses, as in VideoCLIP's pre-training (VideoCLIP, section 3.2, equation 1).
+      direction: of the loss: "t2v", in which texts query videos, "v2t" or "both". "both" is the sum
+        of the two, as in VideoCLIP's pre-training (VideoCLIP, section 3.2, equation 1).
       negatives: "global" takes all others of the batch, "device" those in the device's own part.
         "device" gives fewer negatives, so the loss depends on the number of devices, but needs no
         communication.
