@@ -17,7 +17,7 @@ from vtmask.training.warm_start import start_params
 
 
 def main(config: ConfigDict, workdir: disk.AnyPath) -> None:
-    """Trains as the recipe says and exports to `workdir`/export."""
+    """Trains a recipe's model and exports it to `workdir`/export."""
     checks.check(config)
     folder = disk.resolve(workdir)
     datasets = recipe.open_datasets(config)

@@ -1,4 +1,6 @@
-"""Step localisation on CrossTask as published: 5 epochs, one video per step, 32 s every 16 s.
+"""Step localisation on CrossTask as published: 5 epochs, one video per step.
+
+Windows are 32 s long and start every 16 s.
 
     python train.py --config=configs/crosstask.py --config.init_from=… --workdir=…
 

@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.task.direction = "t2v"
     config.task.negatives = "global"  # or "device"
 
-    config.sampler = ConfigDict({"name": "descriptions"})  # one clip per record, from its start
+    config.sampler = ConfigDict({"name": "descriptions"})  # one clip per record, the complete video
 
     config.model.max_len = 84
 

@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config.init_from = ""  # an exported model to start from; "" starts fresh
 
     config.data = ConfigDict()
-    config.data.name = "demo/default"  # or several, "howto100m,folder", mixed by their weights
+    config.data.name = "demo/default"  # or several, "howto100m,folder", mixed by weight
     config.data.weights = ()  # relative frequency of each one's videos; () is equal
     config.data.dir = ""  # "" is TFDS's own default
     config.data.split = "train"
@@ -67,5 +67,5 @@ def get_config() -> ConfigDict:
     config.eval_every = 0  # steps between validations; 0 is never
     config.eval_split = "validation"
     config.checkpoint = ConfigDict({"every": 1000, "keep": 3})
-    config.checkpoint.best = ""  # a figure of validation whose best checkpoint is kept and exported
+    config.checkpoint.best = ""  # validation figure; its best checkpoint is kept and exported
     return config

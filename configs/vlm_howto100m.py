@@ -1,4 +1,4 @@
-"""Pre-training VLM on HowTo100M as published: from BERT, 15 epochs, 32 clips a video.
+"""Pre-training VLM on HowTo100M as published: from BERT, 15 epochs, 32 clips per video.
 
     vtmask convert bert-base-uncased --out=bert
     python train.py --config=configs/vlm_howto100m.py --config.init_from=bert --workdir=…

@@ -234,7 +234,7 @@ class VideoTextModel:
         return files.read_array(path)
 
     def _extract(self, path: Path) -> np.ndarray:
-        from vtmask.features import extractors  # only here, as it needs PyAV
+        from vtmask.features import extractors  # imported here, as it needs PyAV
 
         return extractors.extract(path, self.extractor)
 

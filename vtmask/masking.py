@@ -38,8 +38,8 @@ class MaskingScheme:
     """Probabilities of the schemes.
 
     Attributes:
-      mm_prob: probability that a sample has a masked modality: all its text or, equally often, all
-        its video.
+      mm_prob: probability that a sample has a masked modality: all its text or, with the same
+        probability, all its video.
       mask_prob: probability that a token or frame of the other samples is masked.
     """
 

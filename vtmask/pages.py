@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#1d2430"  # text and axes of a plot; replaced by a light colour on dark pages
-COLOURS = ("#2f7de1", "#e0700f")  # of two things that are compared, on light and dark pages
+COLOURS = ("#2f7de1", "#e0700f")  # for comparing two things, on light and dark pages
 _DARK_INK = "#e6e9ef"
 _HUE = 210  # of the first colour [degrees]
 _TURN = 137.508  # from one hue to the next: the golden angle, which keeps neighbours apart
@@ -57,7 +57,7 @@ def render(template: str, **values: Any) -> str:
 
 def plot(figure: Figure) -> Plot:
     """Draws a figure, with axes in `INK`; equal figures give equal bytes."""
-    import matplotlib  # only here, as pages without plots do without it
+    import matplotlib  # imported here, as only pages with plots need it
 
     for axes in figure.axes:
         axes.tick_params(which="both", colors=INK)

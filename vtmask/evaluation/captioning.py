@@ -1,4 +1,4 @@
-"""Evaluates captioning: a sentence for each annotated part of a video."""
+"""Evaluates captioning: generates a sentence for each annotated part of a video."""
 
 import dataclasses
 from collections.abc import Iterator

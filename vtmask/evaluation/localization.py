@@ -1,4 +1,4 @@
-"""Evaluates step localisation: the second in which a video shows each step of its task."""
+"""Evaluates step localisation: finds the second in which a video shows each step of its task."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Assigns the steps of a task to seconds of a video, in order; in NumPy."""
+"""Assigns the steps of a task to seconds of a video in order, in NumPy."""
 
 import numpy as np
 

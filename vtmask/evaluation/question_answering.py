@@ -1,4 +1,4 @@
-"""Evaluates multiple-choice question answering: the answer with the highest score."""
+"""Evaluates multiple-choice question answering: chooses the answer with the highest score."""
 
 from collections.abc import Iterator
 

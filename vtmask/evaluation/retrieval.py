@@ -1,4 +1,4 @@
-"""Evaluates text-video retrieval: every text against every video, and the reverse."""
+"""Evaluates text-video retrieval: ranks all videos for every text, and the reverse."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple

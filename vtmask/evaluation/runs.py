@@ -30,7 +30,7 @@ class SavedEvaluation:
 
     @property
     def subject(self) -> tuple[Any, ...]:
-        """Equal for evaluations whose figures can be compared."""
+        """The task and data. Evaluations with equal subjects can be compared."""
         return tuple(self.facts[name] for name in ("task", "data set", "split", "videos"))
 
 

@@ -1,4 +1,4 @@
-"""Evaluates action segmentation: the class of every feature of a video."""
+"""Evaluates action segmentation: predicts the class of every feature of a video."""
 
 import functools
 from collections.abc import Iterator, Sequence

@@ -29,7 +29,7 @@ from vtmask.tasks.encoding import Encoding, Separate
 from vtmask.training.step import step_keys
 
 CLIPS = 512  # for pre-training's loss
-PAIRS = 256  # clips that are matched with their texts
+PAIRS = 256  # clips to match with their texts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,8 @@ from vtmask.inputs.pipeline import Batch, TrainingBatches
 from vtmask.inspection import masks, page, terminal
 from vtmask.inspection.clips import shown_clips
 
-_BATCHES = 32  # summarised
-_WARM_UP = 8  # batches before the clock starts, as some are read ahead
+_BATCHES = 32  # to summarise
+_WARM_UP = 8  # batches before timing starts, as some are read ahead
 
 
 def inspect(config: ConfigDict, step: int, num_clips: int, out: Path | None) -> None:

@@ -1,7 +1,7 @@
 """VideoCLIP: an encoder for video and one for text (Xu et al., 2021, EMNLP, section 3).
 
-Each modality has an encoder of its own. Their pooled states (`vtmask.tasks.encoding`) are compared
-by dot products. Batches are those of `vtmask.models.vlm`.
+Each modality has its own encoder. Dot products compare their pooled hidden states
+(`vtmask.tasks.encoding`). `vtmask.models.vlm` describes batches.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from vtmask.models.vlm import VideoTextEncoder, VLMConfig
 
 @dataclasses.dataclass(frozen=True)
 class VideoCLIPConfig(VLMConfig):
-    """Configuration of a VideoCLIP; `num_layers` is that of the text encoder.
+    """Configuration of a VideoCLIP; `num_layers` belongs to the text encoder.
 
     Attributes:
       num_video_layers: layers of the video encoder.

@@ -30,7 +30,7 @@ class VLMConfig(EncoderConfig):
     Attributes:
       max_video_len: V, frames (seconds) of a clip.
       max_len: L, positions of a sequence; `max_text_len` of them are text.
-      num_classes: outputs of the classifier; 0 is a model without a classifier.
+      num_classes: outputs of the classifier; 0 omits the classifier.
       pad_id, cls_id, sep_id, mask_id: special tokens.
     """
 
@@ -63,7 +63,7 @@ class VLMConfig(EncoderConfig):
 
     @property
     def max_text_len(self) -> int:
-        """T: text tokens of a sequence, the closing [SEP] included."""
+        """T: text tokens of a sequence, including the closing [SEP]."""
         return sequence.max_text_len(self.max_len, self.max_video_len)
 
 
@@ -83,7 +83,7 @@ class VideoMLP(nn.Module):
 
 
 class PredictionHead(nn.Module):
-    """BERT's prediction head up to the decoder, which is a product with embeddings."""
+    """BERT's prediction head up to the decoder, which is a matmul with embeddings."""
 
     config: VLMConfig
 

@@ -1,7 +1,7 @@
 """Forms of encoding: ways to run the model in tasks that compare videos with texts.
 
-`Separate` is the form of pre-training and of VideoCLIP. Each modality runs alone, with a [CLS] of
-its own (`MMFusionShare` and `MMFusionSeparate` of the published code).
+`Separate` is the form of pre-training and of VideoCLIP. Each modality runs alone, with its own
+[CLS] (`MMFusionShare` and `MMFusionSeparate` of the published code).
 
 `Isolated` is the form of a fine-tuned VLM (section 3.3; `MMFusionJoint`). In training one joint
 forward pass encodes both modalities, and in its isolated layers they don't attend to each other. In
@@ -73,7 +73,7 @@ class Encoding:
 
 @dataclasses.dataclass(frozen=True)
 class Separate(Encoding):
-    """Each modality runs alone in training and evaluation, and attends to a [CLS] of its own."""
+    """Each modality runs alone in training and evaluation, and attends to its own [CLS]."""
 
     def encode_video(
         self, model: AnyModel, video: Array, video_mask: Array, deterministic: bool = True

@@ -1,4 +1,4 @@
-"""Multiple-choice question answering: which of the given texts describes a video?"""
+"""Multiple-choice question answering: chooses the text that describes a video."""
 
 import dataclasses
 

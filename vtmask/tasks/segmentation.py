@@ -1,4 +1,4 @@
-"""Action segmentation: a class for every frame, from a linear classifier on its hidden state."""
+"""Action segmentation: classifies every frame by a linear layer on its hidden state."""
 
 import dataclasses
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The training loop: steps, curves, checkpoints, resume."""
+"""The training loop: steps, curves, validation, checkpoints and resuming."""
 
 import contextlib
 import sys

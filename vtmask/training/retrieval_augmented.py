@@ -259,14 +259,14 @@ def _faiss_nearest(videos: np.ndarray, centers: np.ndarray, count: int) -> np.nd
     """Approximates `nearest` with an inverted index."""
     import faiss  # an extra
 
-    lists = max(1, min(int(4 * math.sqrt(len(videos))), len(videos) // 39))  # 39 points a list
+    lists = max(1, min(int(4 * math.sqrt(len(videos))), len(videos) // 39))  # 39 points per list
     searched = max(8, lists // 16)
     inverted = faiss.index_factory(videos.shape[1], f"IVF{lists},Flat")
     inverted.train(videos)
     inverted.add(videos)
     faiss.ParameterSpace().set_index_parameter(inverted, "nprobe", searched)
     neighbours = inverted.search(videos[centers], count)[1]
-    short = neighbours[:, -1] < 0  # the lists searched had fewer
+    short = neighbours[:, -1] < 0  # the searched lists had fewer
     if short.any():
         neighbours[short] = nearest(videos, centers[short], count)
     return neighbours

@@ -35,7 +35,7 @@ class Task(Protocol):
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything a run resumes from. `step` is the number of updates made."""
+    """Everything that a run resumes from. `step` is the number of updates so far."""
 
     step: Array
     params: Params
