@@ -75,7 +75,13 @@ class _Beams(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """The state of sampling after `position` tokens: `tokens` [B, N], the other arrays [B]."""
+    """The state of sampling after `position` tokens.
+
+    Attributes:
+      tokens: so far, [B, N].
+      last, sums, lengths, done: of each sequence, [B].
+      cache: of the model.
+    """
 
     position: Array
     tokens: Array

@@ -197,7 +197,7 @@ class Validator:
 class Feed:
     """Transfers batches to the devices while earlier steps run.
 
-    Devices queue both steps and transfers, and neither call blocks, so one thread is enough.
+    Steps and transfers are queued for the devices without blocking, so one thread is enough.
     """
 
     def __init__(self, batches: Batches, steps: range, mesh: Mesh, params: Callable[[], Params]):

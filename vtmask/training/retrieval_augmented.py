@@ -1,8 +1,8 @@
 """Retrieval-augmented batches (VideoCLIP, section 3.4): each batch has similar videos.
 
 At the start of an epoch all videos are embedded, each as the mean of some of its clips. Every batch
-of the epoch becomes a cluster: its videos are drawn from the nearest neighbours of one video, which
-are twice as many. This gives the contrastive loss hard negatives.
+of the epoch becomes a cluster: its n videos are drawn from the 2 n nearest neighbours of one video.
+This gives the contrastive loss hard negatives.
 
 The clusters of an epoch are kept in the workdir, so that a run can resume within the epoch.
 """
