@@ -54,7 +54,7 @@ def main(config: ConfigDict, folder: str, out_folder: disk.AnyPath) -> None:
 
 
 def require_same_task(model: Model, folder: str, task: dict[str, Any]) -> None:
-    """UserError where a fine-tuned model is to be evaluated otherwise than it was trained."""
+    """Raises a UserError if a fine-tuned model was trained with other settings of this task."""
     trained = model.config["task"]
     for name, value in task.items():
         known = trained["name"] == task["name"] and name in trained
@@ -66,7 +66,7 @@ def require_same_task(model: Model, folder: str, task: dict[str, Any]) -> None:
 
 
 def write_numbers(out: epath.Path, found: Evaluation, facts: dict[str, Any]) -> None:
-    """Writes metrics.json, with facts of the run, and predictions.jsonl."""
+    """Writes metrics.json, which includes the facts, and predictions.jsonl."""
     numbers = {"metrics": found.metrics, "intervals": found.intervals, "baselines": found.baselines}
     (out / "metrics.json").write_text(json.dumps(facts | numbers, indent=2) + "\n")
     lines = (json.dumps(prediction) + "\n" for prediction in found.predictions)
@@ -76,7 +76,7 @@ def write_numbers(out: epath.Path, found: Evaluation, facts: dict[str, Any]) -> 
 def write_report(
     path: epath.Path, found: Evaluation, facts: dict[str, Any], model: epath.Path
 ) -> None:
-    """Writes the page, with the curves of training where the model lies in its workdir."""
+    """Writes report.html, with the curves of training if the model lies in its workdir."""
     curves = model.parent / "metrics.jsonl"
     training = [figures.training_curves(read_metrics(curves))] if curves.exists() else []
     title = f"{facts['task'].capitalize()} on {facts['data set']}"
@@ -97,7 +97,7 @@ def write_report(
 
 
 if __name__ == "__main__":
-    # Not above: a program that imports this file has a --config of its own.
+    # Defined here, as a program that imports this file may have its own --config.
     CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe of the task and its data.")
     MODEL = flags.DEFINE_string("model", None, "Folder or gs:// of an export.", required=True)
     OUT = flags.DEFINE_string("out", None, "Folder or gs:// of the report.", required=True)

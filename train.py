@@ -3,8 +3,8 @@
     python train.py --config=configs/demo.py --workdir=runs/pretrain
     python train.py --config=configs/demo.py --config.optim.lr=1e-4 --workdir=runs/lower_lr
 
-A workdir that holds a checkpoint of the same config is resumed. The finished model is exported to
-WORKDIR/export.
+If the workdir has a checkpoint of the same config, training resumes from it. The final model is
+exported to WORKDIR/export.
 """
 
 from absl import flags
@@ -17,7 +17,7 @@ from vtmask.training.warm_start import start_params
 
 
 def main(config: ConfigDict, workdir: disk.AnyPath) -> None:
-    """Trains as the recipe says and exports to `workdir`/export."""
+    """Trains a recipe's model and exports it to `workdir`/export."""
     checks.check(config)
     folder = disk.resolve(workdir)
     datasets = recipe.open_datasets(config)
@@ -49,7 +49,7 @@ def main(config: ConfigDict, workdir: disk.AnyPath) -> None:
 
 
 if __name__ == "__main__":
-    # Not above: a program that imports this file has a --config of its own.
+    # Defined here, as a program that imports this file may have its own --config.
     CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: configs/demo.py, …")
     WORKDIR = flags.DEFINE_string(
         "workdir", None, "Folder of the run, or gs://BUCKET/…", required=True

@@ -1,4 +1,4 @@
-"""Moment retrieval on ActivityNet Captions: which part of a video is a sentence about?
+"""Moment retrieval on ActivityNet Captions: finds the part of a video that a sentence describes.
 
 python train.py --config=configs/activitynet_moments.py --config.init_from=… --workdir=…
 """

@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config = finetuning.get_config()
     config.sampler = ConfigDict()
     config.sampler.name = "labelled_windows"
-    config.sampler.clips_per_record = 16  # windows; a video of COIN's has 15 on average
+    config.sampler.clips_per_record = 16  # windows; a COIN video has 15 on average
     config.sampler.stride = config.model.get_oneway_ref("max_video_len") // 4
 
     config.batch_size = config.sampler.get_oneway_ref("clips_per_record")

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.task.direction = "t2v"
     config.task.negatives = "global"  # or "device"
 
-    config.sampler = ConfigDict({"name": "descriptions"})  # one clip a record, the whole video
+    config.sampler = ConfigDict({"name": "descriptions"})  # one clip per record, the complete video
 
     config.model.max_len = 84
 

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.sampler.name = "overlapped_clips"
     config.sampler.clips_per_record = 4
     config.sampler.min_frames = 3
-    config.sampler.max_frames = 5  # a step of the demo's lasts 3.5 to 6 seconds
+    config.sampler.max_frames = 5  # a step in the demo lasts 3.5 to 6 seconds
 
     config.model.name = "videoclip"
     config.model.num_video_layers = 2

@@ -14,8 +14,8 @@ def get_config() -> ConfigDict:
     config.init_from = ""  # an exported model to start from; "" starts fresh
 
     config.data = ConfigDict()
-    config.data.name = "demo/default"  # or several, "howto100m,folder", mixed by their weights
-    config.data.weights = ()  # how often a video of each comes; () is equally often
+    config.data.name = "demo/default"  # or several, "howto100m,folder", mixed by weight
+    config.data.weights = ()  # relative frequency of each one's videos; () is equal
     config.data.dir = ""  # "" is TFDS's own default
     config.data.split = "train"
 
@@ -60,12 +60,12 @@ def get_config() -> ConfigDict:
 
     config.sharding = ConfigDict()
     config.sharding.model = 1  # devices that share a layer; the others share the batch
-    config.sharding.fsdp = False  # split parameters and moments over the latter
-    config.microbatches = 1  # a batch's gradients are found part by part
+    config.sharding.fsdp = False  # True splits parameters and moments over the latter
+    config.microbatches = 1  # parts of a batch whose gradients are computed in turn
 
     config.log_every = 100
-    config.eval_every = 0  # steps from one validation to the next; 0 is never
+    config.eval_every = 0  # steps between validations; 0 is never
     config.eval_split = "validation"
     config.checkpoint = ConfigDict({"every": 1000, "keep": 3})
-    config.checkpoint.best = ""  # a figure of validation whose best checkpoint is kept and exported
+    config.checkpoint.best = ""  # validation figure; its best checkpoint is kept and exported
     return config

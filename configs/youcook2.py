@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.task.direction = "t2v"
     config.task.negatives = "global"  # or "device"
 
-    # One clip of a video in a batch, so that no negative shows the same dish.
+    # One clip per video in a batch, so that no negative comes from the same video.
     config.sampler = ConfigDict()
     config.sampler.name = "timed_texts"
     config.sampler.field = "clips"

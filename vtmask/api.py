@@ -1,16 +1,16 @@
-"""A trained model for Python programs: embeddings, scores, seconds and captions of videos.
+"""A trained model for Python programs: embeds, scores, localises and captions videos.
 
-A video is any of
+A video can be
 
-- features, an array [seconds, feature_size], NumPy's or JAX's, from the extractor that the model
-  was trained on;
-- the path of a `.npy` file of such;
-- the path of a video file, whose features are then extracted;
+- features from the extractor that the model was trained on, a NumPy or JAX array
+  [seconds, feature_size];
+- the path of a `.npy` file of such features;
+- the path of a video file, from which features are extracted.
 
-and a list of videos gives a result for each. "Second" stands for the stretch of video that a
-feature is of, `exported.seconds_per_feature`.
+A list of videos gives a list of results. "Second" stands for the time that one feature covers,
+`exported.seconds_per_feature`.
 
-The model is compiled once for each shape that `batch_shape` gives, whatever comes.
+Inputs are padded to the shapes of `batch_shape`; the model is compiled once for each of them.
 """
 
 import functools
@@ -43,13 +43,13 @@ SHORTEST = 8
 
 
 class VideoTextModel:
-    """A VLM or a VideoCLIP; `vtmask.load` makes it.
+    """A VLM or a VideoCLIP; `vtmask.load` returns it.
 
     Each modality runs alone, in the form of encoding that the model was trained for; see
     `encoding`.
 
     Attributes:
-      exported: module, parameters, tokenizer, config, and what the features are.
+      exported: module, parameters, tokenizer, config, and the kind of features.
     """
 
     def __init__(self, exported: export.Model, s3d_weights: str | Path | None = None):
@@ -62,11 +62,11 @@ class VideoTextModel:
         self._generate = _compiled(exported, _generate, task=captioning(exported))
 
     def embed_video(self, video: Videos) -> np.ndarray:
-        """Embeddings of whole videos, float32 [H], or [videos, H] of a list.
+        """Embeds complete videos: float32 [H], or [videos, H] for a list.
 
         A video of up to max_video_len seconds runs in one window. A longer one runs in consecutive
-        windows of max_video_len, of which the last may be shorter; the embedding is the mean over
-        all seconds and the [SEP] of each window.
+        windows of max_video_len; the last may be shorter. The embedding is the mean over all
+        seconds and the [SEP] of each window.
 
         Raises:
           UserError: a video can't be read, or its features are not what the model was trained on.
@@ -82,12 +82,12 @@ class VideoTextModel:
         return _like(video, embeddings)
 
     def embed_text(self, text: str | Sequence[str]) -> np.ndarray:
-        """Embeddings of texts, float32 [H], or [texts, H] of a list.
+        """Embeds texts: float32 [H], or [texts, H] for a list.
 
-        A text is cut to max_text_len - 1 tokens, as in training.
+        Texts are cut to max_text_len - 1 tokens, as in training.
 
         Raises:
-          UserError: it is no str.
+          UserError: a text is not a str.
         """
         alone = isinstance(text, str) or not isinstance(text, Iterable)
         texts: list[Any] = [text] if alone else list(text)
@@ -104,49 +104,54 @@ class VideoTextModel:
         return embeddings[0] if isinstance(text, str) else embeddings
 
     def score(self, video: Videos, texts: str | Sequence[str]) -> np.ndarray:
-        """Dot products of embeddings, higher for what fits better: [texts], or [videos, texts] of a
-        list of videos; without the last axis for a str.
+        """Scores videos against texts by the dot products of their embeddings; higher is better.
+
+        Returns:
+          [texts], or [videos, texts] for a list of videos; without the last axis if `texts` is a
+          str.
 
         Raises:
-          UserError: as `embed_video` and `embed_text`.
+          UserError: as in `embed_video` and `embed_text`.
         """
         return self.embed_video(video) @ self.embed_text(texts).T
 
     def localize(self, video: Videos, text: str | Sequence[str]) -> Any:
-        """Scores of every second: [seconds], or [seconds, texts] of a list of texts.
+        """Scores every second of a video: [seconds], or [seconds, texts] for a list of texts.
 
         A score is the dot product of the second's hidden state and the text's embedding, as in step
-        localisation (VLM, section 4.1): a logit, not a probability. Videos longer than
-        max_video_len go through in windows that start every half of it; where they overlap, hidden
-        states are averaged.
+        localisation (VLM, section 4.1). It is a logit, not a probability. Videos longer than
+        max_video_len run in windows that start every max_video_len / 2 seconds; hidden states are
+        averaged where windows overlap.
 
         Returns:
-          float32 array; a list of such for a list of videos.
+          float32 array, or a list of arrays for a list of videos.
 
         Raises:
-          UserError: as `embed_video` and `embed_text`.
+          UserError: as in `embed_video` and `embed_text`.
         """
         texts = self.embed_text(text)
         return _like(video, [hidden @ texts.T for hidden in self._seconds(self._read(video))])
 
     def encode_seconds(self, video: Videos) -> Any:
-        """Hidden states of every second, which `localize` scores: float32 [seconds, H], or a list
-        of such for a list of videos.
+        """Returns the hidden state of every second, which `localize` scores.
+
+        Returns:
+          float32 [seconds, H], or a list of such arrays for a list of videos.
 
         Raises:
-          UserError: as `embed_video`.
+          UserError: as in `embed_video`.
         """
         return _like(video, list(self._seconds(self._read(video))))
 
     def caption(self, video: Videos) -> Any:
-        """Captions, a str, or a list of such for a list of videos.
+        """Captions a video: a str, or a list of str for a list of videos.
 
-        They are searched for as the export's config says if it was fine-tuned for captioning, and
-        with the defaults of `vtmask.tasks.captioning.Captioning` if not.
+        The search uses the settings of the export's config if the model was fine-tuned for
+        captioning, otherwise the defaults of `vtmask.tasks.captioning.Captioning`.
 
         Raises:
-          UserError: as `embed_video`; the model is a VideoCLIP or has no prediction head; a video
-            is longer than max_video_len, as a caption is of one clip.
+          UserError: as in `embed_video`; or the model is a VideoCLIP or has no prediction head, or
+            a video is longer than max_video_len, as a caption describes one clip.
         """
         require_vlm(type(self._model_config), "captions are asked for", "load a VLM")
         require_head(self.exported.params)
@@ -169,7 +174,7 @@ class VideoTextModel:
         return self.exported.module.config
 
     def _seconds(self, videos: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """Hidden states of each video's seconds, [seconds, H]."""
+        """Yields the hidden states of each video's seconds, [seconds, H]."""
         size = self._model_config.max_video_len
         over = self._over_windows(self._encode_frames, videos, max(size // 2, 1))
         for starts, lengths, hidden in over:
@@ -180,7 +185,7 @@ class VideoTextModel:
     def _over_windows(
         self, function: Callable[..., Array], videos: Sequence[np.ndarray], stride: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
-        """Starts and lengths of each video's windows, and what the function gives for them."""
+        """Yields the starts and lengths of each video's windows, and the function's outputs."""
         size = self._model_config.max_video_len
         starts = [windows.starts(len(features), size, stride) for features in videos]
         clips = [
@@ -194,7 +199,7 @@ class VideoTextModel:
             yield places, lengths, list(islice(outputs, len(places)))
 
     def _read(self, video: Videos) -> list[np.ndarray]:
-        """Features of the videos, float32 [seconds, feature_size] each."""
+        """Reads the features of the videos, float32 [seconds, feature_size] each."""
         return [self._features(name, one) for name, one in _named(video)]
 
     def _features(self, name: str, video: Video) -> np.ndarray:
@@ -213,7 +218,11 @@ class VideoTextModel:
         return features
 
     def _read_file(self, path: Path) -> np.ndarray:
-        """An array; a UserError where `vtmask extract` tells that it is not of the model's kind."""
+        """Reads an array of features.
+
+        Raises:
+          UserError: the card that `vtmask extract` wrote beside it says that it is of another kind.
+        """
         if card := files.card_of(path):
             for field in ("feature_extractor", "seconds_per_feature"):
                 theirs, ours = getattr(card, field), getattr(self.exported, field)
@@ -225,16 +234,16 @@ class VideoTextModel:
         return files.read_array(path)
 
     def _extract(self, path: Path) -> np.ndarray:
-        from vtmask.features import extractors  # only here, as it needs PyAV
+        from vtmask.features import extractors  # imported here, as it needs PyAV
 
         return extractors.extract(path, self.extractor)
 
     @functools.cached_property
     def extractor(self) -> Any:
-        """The `vtmask.features.extractors.FeatureExtractor` of the features it was trained on.
+        """The `vtmask.features.extractors.FeatureExtractor` of the model's features.
 
         Raises:
-          UserError: it can't be made here, or needs weights that were not given.
+          UserError: it can't be created here, or needs weights that were not given.
         """
         from vtmask.features import extractors
         from vtmask.features.s3d import S3DFeatures
@@ -256,10 +265,10 @@ def load(folder: str | Path, s3d_weights: str | Path | None = None) -> VideoText
 
 
 def encoding(exported: export.Model) -> Encoding:
-    """The form of encoding that the model was trained for.
+    """Returns the form of encoding that the model was trained for, by the task of its config.
 
-    It is that of the config's task. A classifier for segmentation is trained with all layers
-    isolated. A task that does not say has the form of pre-training.
+    Segmentation trains its classifier with all layers isolated. A task without `isolated_layers`
+    has the form of pre-training.
     """
     task = exported.config.get("task", {})
     if task.get("name") == "segmentation":
@@ -268,7 +277,7 @@ def encoding(exported: export.Model) -> Encoding:
 
 
 def captioning(exported: export.Model) -> Captioning:
-    """The captioning task as the model was fine-tuned for it, else by default."""
+    """Returns the captioning task that the model was fine-tuned for, or the default one."""
     task = exported.config.get("task", {})
     if task.get("name") == "captioning":
         return tasks.create(ConfigDict(task))
@@ -277,8 +286,11 @@ def captioning(exported: export.Model) -> Captioning:
 
 
 def batch_shape(rows: int, length: int, max_length: int) -> tuple[int, int]:
-    """The shape that a batch is padded to: powers of two, from 1 to `MAX_BATCH` rows, from
-    `SHORTEST` to `max_length` positions, of which `max_length` may be none."""
+    """Returns the rows and positions that a batch is padded to, powers of two.
+
+    There are 1 to `MAX_BATCH` rows and `SHORTEST` to `max_length` positions. `max_length` itself
+    need not be a power of two.
+    """
     return min(_power_of_two(rows), MAX_BATCH), min(
         max(_power_of_two(length), SHORTEST), max_length
     )
@@ -291,7 +303,7 @@ def _power_of_two(least: int) -> int:
 def _compiled(
     exported: export.Model, function: Callable[..., Array], **settings: Any
 ) -> Callable[..., Array]:
-    """`function(module, values, mask, **settings)` as a function of values and mask."""
+    """Jits `function(module, values, mask, **settings)` as a function of values and mask."""
     apply = jax.jit(nn.apply(functools.partial(function, **settings), exported.module))
     return functools.partial(apply, {"params": exported.params})
 
@@ -303,7 +315,7 @@ def _generate(model: VLM, video: Array, video_mask: Array, task: Captioning) -> 
 def _run(
     function: Callable[..., Array], rows: Sequence[np.ndarray], max_length: int
 ) -> Iterator[np.ndarray]:
-    """What the function of values and mask gives for each row [length, …], in order."""
+    """Yields the output of the function of values and mask for each row [length, …], in order."""
     for first in range(0, len(rows), MAX_BATCH):
         chunk = rows[first : first + MAX_BATCH]
         lengths = [len(row) for row in chunk]
@@ -315,12 +327,12 @@ def _run(
 
 
 def _pad(row: np.ndarray, length: int) -> np.ndarray:
-    """[n, …] to [length, …], zeros after it."""
+    """Pads [n, …] with zeros at the end: [length, …]."""
     return np.pad(row, [(0, length - len(row)), *[(0, 0)] * (row.ndim - 1)])
 
 
 def _named(video: Videos) -> list[tuple[str, Any]]:
-    """Each video with what errors call it: its file, or its place."""
+    """Pairs each video with its name in errors: its file or its place in the list."""
     listed = isinstance(video, (list, tuple))
     videos: Sequence[Any] = video if listed else [video]  # type: ignore[assignment]
     places = [f"videos[{i}]" if listed else "video" for i in range(len(videos))]
@@ -331,5 +343,5 @@ def _named(video: Videos) -> list[tuple[str, Any]]:
 
 
 def _like(video: Videos, results: Any) -> Any:
-    """The results for a list of videos, the only one for a video."""
+    """Returns all results for a list of videos, the only result for a single video."""
     return results if isinstance(video, (list, tuple)) else results[0]

@@ -1,17 +1,17 @@
 """Sequences from a model that scores the next token: beam search and sampling.
 
-Neither knows the model. They take the first token's scores, and for later ones call `step`, a
-function of
+Neither depends on the model. They take the scores of the first token. For later tokens they call
+`step`, a function of
 
 - `tokens`: int [B, K], the last token of each of K beams;
 - `position`: int [], 0 for the first token;
-- `paths`: bool [B, K, N - 1, K], True at [b, k, t, j] where the token that beam j had at position t
-  is on the way to beam k's last, this one included;
-- `cache`: arrays of the model's own, whatever it keeps of earlier calls;
+- `paths`: bool [B, K, N - 1, K], True at [b, k, t, j] if the token that beam j had at position t is
+  part of beam k, up to and including its last token;
+- `cache`: arrays that the model keeps from earlier calls.
 
-which returns scores float32 [B, K, vocab_size] of the token after them (logits, up to a constant)
-and the cache. What a model keeps of a token stays where it is when beams change places: `paths`
-alone is reordered, and tells a model with attention which tokens of all beams a beam sees.
+It returns the scores of the next token, float32 [B, K, vocab_size] (logits, up to a constant), and
+the cache. When beams change places, the cache is not reordered, only `paths` is. From `paths`, a
+model with attention knows which tokens of all beams belong to a beam.
 """
 
 import dataclasses
@@ -29,14 +29,14 @@ UNUSED = -1e9  # the sum of a beam that does not exist yet; finite, as in the pu
 
 @dataclasses.dataclass(frozen=True)
 class Sequences:
-    """What is looked for.
+    """The form and the score of sequences to generate.
 
     Attributes:
-      end_id, pad_id: the token that ends a sequence, and what follows it.
-      max_tokens: N, tokens a sequence at most, `end_id` included where it comes.
-      length_penalty: a sequence's score is the sum of its tokens' log-probabilities, that of
-        `end_id` included, divided by length ** length_penalty.
-      prompt_length: what a length counts besides the tokens before `end_id`, at least 1.
+      end_id, pad_id: the token that ends a sequence, and the token that pads it.
+      max_tokens: N, the most tokens of a sequence, counting `end_id` if there is one.
+      length_penalty: a sequence's score is the sum of its tokens' log-probabilities, including that
+        of `end_id`, divided by length ** length_penalty.
+      prompt_length: added to the number of tokens before `end_id` to give the length; at least 1.
     """
 
     end_id: int
@@ -46,21 +46,21 @@ class Sequences:
     prompt_length: int = 1
 
     def score(self, sums: Array, num_tokens: Array | int) -> Array:
-        """Scores from sums of log-probabilities and the number of tokens before `end_id`."""
+        """Computes scores from sums of log-probabilities and numbers of tokens before `end_id`."""
         length = jnp.asarray(self.prompt_length + num_tokens, jnp.float32)
         return sums / length**self.length_penalty
 
 
 class _Beams(NamedTuple):
-    """A beam search that has `position` tokens.
+    """The state of beam searches after `position` tokens.
 
     Attributes:
       tokens, sums, paths: of open beams, best first; [B, K, N], [B, K] and [B, K, N - 1, K].
-      last: the last token of each, [B, K].
-      finished, scores: the best finished sequences and their scores, best first; [B, K, N], [B, K],
-        -inf where there is none.
-      done: where no continuation counts any more, [B].
-      cache: the model's.
+      last: the last token of each open beam, [B, K].
+      finished, scores: the best finished sequences and their scores, best first; [B, K, N] and
+        [B, K], -inf for a missing one.
+      done: True if continuations no longer count, [B].
+      cache: of the model.
     """
 
     position: Array
@@ -75,7 +75,13 @@ class _Beams(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """Samples of `position` tokens: [B, N]; the other fields are [B]."""
+    """The state of sampling after `position` tokens.
+
+    Attributes:
+      tokens: so far, [B, N].
+      last, sums, lengths, done: of each sequence, [B].
+      cache: of the model.
+    """
 
     position: Array
     tokens: Array
@@ -89,13 +95,13 @@ class _Drawn(NamedTuple):
 def beam_search(
     step: Step, logits: Array, cache: Any, target: Sequences, num_beams: int
 ) -> tuple[Array, Array]:
-    """The best sequences a beam search finds; with one beam, the greedy ones.
+    """Finds the best sequences by beam search; with one beam, the greedy ones.
 
     Follows the published model's search (`generate` of Hugging Face transformers 3.4 without early
-    stopping). Of the 2K best continuations of K beams, those that end among the first K are
-    finished, and the best K others stay open. A search is done when it has K finished sequences
-    and the score of the best continuation, at the length it has, is not above the worst of them.
-    After `max_tokens`, open beams compete with finished ones as they are.
+    stopping). It takes the 2K best continuations of K beams. Those among the first K that end are
+    finished; the best K that don't end stay open. A search is done when it has K finished sequences
+    and the best continuation, scored at its current length, is not better than the worst of them.
+    After `max_tokens`, open beams compete with finished sequences as they are.
 
     Args:
       step, cache: see the module.
@@ -171,15 +177,16 @@ def sample(
     temperature: float = 1.0,
     top_p: float = 1.0,
 ) -> tuple[Array, Array]:
-    """Sequences drawn token by token.
+    """Samples sequences token by token.
 
     Args:
       step, logits, cache: as in `beam_search`, with one beam.
-      temperature: logits are divided by it.
-      top_p: tokens are drawn from the likeliest that together have at least this probability.
+      temperature: divides the logits.
+      top_p: tokens are drawn from the most likely ones that together have at least this
+        probability.
 
     Returns:
-      ids int32 [B, max_tokens], padded, and scores [B], of the model's own probabilities.
+      ids int32 [B, max_tokens], padded, and scores [B] under the model's unmodified probabilities.
     """
     size, length = len(logits), target.max_tokens
 
@@ -216,8 +223,11 @@ def sample(
 
 
 def _continuations(sums: Array, logits: Array, count: int) -> tuple[Array, Array, Array]:
-    """The `count` best next tokens of all beams together, best first: [B, K], [B, K, vocab_size] ->
-    sums of log-probabilities, parent beams and tokens, [B, count] each."""
+    """Finds the `count` best next tokens of all beams together, best first.
+
+    Returns:
+      sums of log-probabilities, parent beams and tokens, [B, count] each.
+    """
     top, tokens = jax.lax.top_k(logits, min(count, logits.shape[-1]))
     top = top - jax.nn.logsumexp(logits, axis=-1, keepdims=True) + sums[..., None]
     sums, index = jax.lax.top_k(top.reshape(len(top), -1), count)
@@ -225,18 +235,18 @@ def _continuations(sums: Array, logits: Array, count: int) -> tuple[Array, Array
 
 
 def _best(sequences: list[Array], scores: list[Array], count: int) -> tuple[Array, Array]:
-    """The `count` sequences [B, S, N] of the highest scores [B, S], best first, and these."""
+    """Returns the `count` sequences [B, S, N] with the highest scores [B, S], and these scores."""
     best, index = jax.lax.top_k(jnp.concatenate(scores, axis=1), count)
     return _take(jnp.concatenate(sequences, axis=1), index), best
 
 
 def _take(values: Array, index: Array) -> Array:
-    """Entries of axis 1 by row: [B, K, ...], [B, S] -> [B, S, ...]."""
+    """Takes entries of axis 1, row by row: [B, K, ...], [B, S] -> [B, S, ...]."""
     return jax.vmap(lambda row, i: row[i])(values, index)
 
 
 def _likeliest(logits: Array, top_p: float) -> Array:
-    """Logits [B, vocab_size], -inf but for the likeliest that together have probability `top_p`."""
+    """Sets logits [B, vocab_size] to -inf but for the most likely, which together reach `top_p`."""
     if top_p == 1.0:
         return logits
     ordered = jnp.sort(logits, axis=-1, descending=True)

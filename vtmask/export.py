@@ -1,14 +1,14 @@
-"""Exported models: parameters and all that is needed to use them, in one folder or bucket.
+"""Exported models: parameters and everything needed to use them, in one folder or bucket.
 
 params/          Orbax checkpoint
 model.json       model ("vlm" or "videoclip") and its sizes, name and rate of the features, file and
                  hash of the tokenizer, the config, names of the classifier's classes
 tokenizer.model  SentencePiece model, or vocab.txt or tokenizer.json, of WordPiece
-unused.npz       only where `vtmask convert` made the export: the published parameters that feed no
+unused.npz       only if `vtmask convert` made the export: the published parameters that affect no
                  output, by their published names, for converting back
 
-Converted weights can also be a "bert", which knows no video and has none of the features' fields,
-or an "s3d", which has no tokenizer either.
+Converted weights can also be a "bert", which takes no video and so has no fields of features, or an
+"s3d", which has no tokenizer either.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ _UNUSED = "unused.npz"
 
 
 class Data(Protocol):
-    """What a model has to know of data; see `vtmask.inputs.dataset.Dataset`."""
+    """The part of a data set that a model checks; see `vtmask.inputs.dataset.Dataset`."""
 
     path: Path
     tokenizer: Tokenizer
@@ -61,11 +61,11 @@ class Model:
     Attributes:
       module: the Flax module; `module.config` has its sizes.
       params: its parameters, a pytree.
-      tokenizer: what text goes through.
-      feature_extractor: name of what video goes through.
-      seconds_per_feature: how much of a video a feature is of.
+      tokenizer: of its texts.
+      feature_extractor: name of the extractor of its features.
+      seconds_per_feature: seconds of video that one feature covers.
       config: of the training run that made it.
-      class_names: of its classifier's outputs; () where it has none.
+      class_names: of the classifier's outputs; () if there is no classifier.
     """
 
     module: AnyModel
@@ -77,7 +77,7 @@ class Model:
     class_names: tuple[str, ...] = ()
 
     def require_same_inputs(self, data: Data) -> None:
-        """UserError unless the data's features and tokens were made as those of training."""
+        """Raises a UserError unless features and tokens are of the same kind as in training."""
         if data.feature_extractor != self.feature_extractor:
             raise UserError(
                 f"{data.path}: its features are from {data.feature_extractor!r}, the model was "
@@ -112,7 +112,7 @@ class BertModel:
     config: dict[str, Any]
 
     def require_same_inputs(self, data: Data) -> None:
-        """UserError unless the data's tokens are the model's."""
+        """Raises a UserError unless the data has the model's tokenizer."""
         _require_same_tokenizer(self.tokenizer, data)
 
 
@@ -140,14 +140,17 @@ def _require_same_tokenizer(tokenizer: Tokenizer, data: Data) -> None:
 def save(
     folder: disk.AnyPath, model: AnyExport, unused: Mapping[str, np.ndarray] | None = None
 ) -> None:
-    """Writes a model; an older one there is replaced when the new one is complete.
+    """Writes a model. It replaces an older one in the folder only once it is complete.
 
-    In a bucket, where no folder can be renamed, the older one is deleted first, and the new one is
-    none until its model.json is there, which comes last. Where several processes train, one of
-    them calls this.
+    Folders in a bucket can't be renamed. There, the older model is deleted first, and the new one
+    becomes loadable with its model.json, which is written last. If several processes train, only
+    one of them calls this.
 
     Args:
-      unused: what goes to unused.npz, if anything.
+      unused: content of unused.npz, if any.
+
+    Raises:
+      UserError: the model can't be written.
     """
     place = disk.resolve(folder)
     renamed = not disk.in_bucket(place)
@@ -176,7 +179,7 @@ def save(
 
 
 def _card(model: AnyExport) -> dict[str, Any]:
-    """What model.json says."""
+    """Makes the content of model.json."""
     card: dict[str, Any] = {"model": type(model.module).__name__.lower()}
     if isinstance(model, S3DModel):
         return card | {"sizes": {"vocab_size": model.module.vocab_size}, "config": model.config}
@@ -193,7 +196,11 @@ def _card(model: AnyExport) -> dict[str, Any]:
 
 
 def load(folder: disk.AnyPath) -> Model:
-    """Reads a model on any device; a UserError where the folder holds none."""
+    """Reads a VLM or a VideoCLIP; its parameters are placed on this process's first device.
+
+    Raises:
+      UserError: the folder holds no such model, or a damaged one.
+    """
     model = load_any(folder)
     if not isinstance(model, Model):
         raise UserError(
@@ -204,7 +211,7 @@ def load(folder: disk.AnyPath) -> Model:
 
 
 def load_any(folder: disk.AnyPath) -> AnyExport:
-    """As `load`, of all that can be exported."""
+    """Reads an export of any kind; otherwise like `load`."""
     place = disk.resolve(folder)
     try:
         card = json.loads((place / "model.json").read_text())
@@ -254,7 +261,11 @@ def load_any(folder: disk.AnyPath) -> AnyExport:
 
 
 def load_unused(folder: disk.AnyPath) -> dict[str, np.ndarray]:
-    """Published parameters that feed no output, by their names; {} where the export has none."""
+    """Reads unused.npz: published name → parameter, or {} if the export has none.
+
+    Raises:
+      UserError: the file is damaged.
+    """
     path = disk.resolve(folder) / _UNUSED
     try:
         with np.load(io.BytesIO(path.read_bytes())) as found:
@@ -266,7 +277,7 @@ def load_unused(folder: disk.AnyPath) -> dict[str, np.ndarray]:
 
 
 def _read_params(folder: epath.Path) -> Any:
-    """Parameters on this process's first device, wherever they were saved from."""
+    """Reads parameters onto this process's first device, whatever devices saved them."""
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with ocp.StandardCheckpointer() as checkpointer:
         try:

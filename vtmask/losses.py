@@ -1,7 +1,8 @@
 """Objectives of pre-training and fine-tuning, in float32.
 
 Every objective is a softmax. Queries score candidates by dot products, and each query has a label,
-its right candidate. The joint softmax never materialises all scores: it takes queries in blocks.
+the index of its right candidate. The joint softmax never materialises all scores: it processes
+queries in blocks.
 
 Arrays have the groups of `vtmask.unpadding`, so each part of a mesh scores its own queries.
 """
@@ -19,20 +20,19 @@ from vtmask import mesh
 CLOSED = -1e9  # finite, so that the difference of two closed scores is not NaN
 BLOCK_SCORES = 2**26  # scores of a group in memory at a time: 256 MiB
 
-# Negatives across devices: embeddings of the whole batch, or of the device's own part of it.
+# Negatives are embeddings of the complete batch or only of the device's own part.
 Negatives = Literal["global", "device"]
 NEGATIVES = get_args(Negatives)
 
 
 class Queries(NamedTuple):
-    """What scores candidates.
+    """Queries, which score candidates.
 
     Attributes:
       hidden: [groups, M, H].
       label: index of the right candidate, int [groups, M].
       weight: of the query's cross-entropy in the loss, [groups, M].
-      constant: one more score in the query's softmax, beside those of the candidates; -inf for
-        none: [groups, M].
+      constant: an additional score in the query's softmax, or -inf for none: [groups, M].
     """
 
     hidden: Array
@@ -42,7 +42,7 @@ class Queries(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What queries score.
+    """Candidates, which queries score.
 
     Attributes:
       embeddings: [groups, C, H].
@@ -56,12 +56,13 @@ class Candidates(NamedTuple):
 
 
 def cross_entropy(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
-    """The weighted sum of the queries' cross-entropies, and each of them, without a gradient.
+    """Computes the weighted sum of the queries' cross-entropies.
 
-    The gradient comes from the same pass, as the weights are known: no score is computed twice.
+    As the weights are known, the same pass computes the gradient: no score is computed twice.
 
     Returns:
-      float32 [] and [groups, M].
+      the sum, float32 [], and the cross-entropy of each query, float32 [groups, M], without a
+      gradient.
     """
     if queries.hidden.dtype != jnp.float32:
         candidates = _aligned(candidates)
@@ -70,10 +71,10 @@ def cross_entropy(queries: Queries, candidates: Candidates) -> tuple[Array, Arra
 
 
 def contrastive(queries: Array, candidates: Array, negatives: Negatives = "global") -> Array:
-    """Mean cross-entropy of each query [B, H] over the candidates [B, H] of the batch: [].
+    """Computes the mean cross-entropy of queries [B, H] over the batch's candidates [B, H]: [].
 
-    Query i's right candidate is i. Scores are plain dot products, without temperature, as
-    published. Text queries with video candidates are T2V, the reverse V2T.
+    Candidate i is right for query i. As published, scores are plain dot products without a
+    temperature. T2V has text queries and video candidates, V2T the reverse.
     """
     groups = mesh.num_groups()
     grouped = queries.reshape(groups, -1, queries.shape[-1])
@@ -94,14 +95,15 @@ def contrastive(queries: Array, candidates: Array, negatives: Negatives = "globa
 
 
 def candidates_of(embeddings: Array, negatives: Negatives) -> tuple[Array, Array]:
-    """The candidates of each group's queries: the embeddings of all groups, or of its own.
+    """Returns the candidates of each group's queries: embeddings of all groups or of its own.
 
     Args:
       embeddings: of each group, [groups, F, ...].
-      negatives: "global" for all groups, "device" for its own.
+      negatives: "global" for all groups, "device" for the group's own.
 
     Returns:
-      The index of the group's first embedding, [groups, 1], and candidates, [groups, C, ...].
+      the index of the group's first embedding among the candidates, [groups, 1], and the
+      candidates, [groups, C, ...].
     """
     groups, size, *rest = embeddings.shape
     if negatives == "device":
@@ -112,7 +114,7 @@ def candidates_of(embeddings: Array, negatives: Negatives) -> tuple[Array, Array
 
 
 def scores(hidden: Array, candidates: Array) -> Array:
-    """Dot products in float32: [..., H], [candidates, H] -> [..., candidates]."""
+    """Computes dot products in float32: [..., H], [candidates, H] -> [..., candidates]."""
     return _product("...h,ch->...c", hidden, candidates.astype(hidden.dtype))
 
 
@@ -179,12 +181,15 @@ _cross_entropy.defvjp(_forward, _backward)
 
 
 def _rounded(candidates: Candidates, queries: Queries) -> Candidates:
-    """Embeddings in the queries' precision, cast once for all blocks."""
+    """Casts embeddings to the queries' precision, once for all blocks."""
     return candidates._replace(embeddings=candidates.embeddings.astype(queries.hidden.dtype))
 
 
 def _scored(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
-    """Cross-entropies [groups, M], and probabilities less the labels' one-hot [groups, M, C]."""
+    """Returns cross-entropies [groups, M], and probabilities minus one-hot labels [groups, M, C].
+
+    The latter are the gradients of the cross-entropies by score.
+    """
     scores = _product("gmh,gch->gmc", queries.hidden, candidates.embeddings) + candidates.bias
     right = jnp.arange(scores.shape[-1]) == queries.label[..., None]
     scores = jnp.where(candidates.open[:, None] | right, scores, CLOSED)
@@ -199,7 +204,7 @@ def _over_blocks(
     queries: Queries,
     candidates: Candidates,
 ) -> tuple[Any, Any]:
-    """Scans `block` over blocks of queries whose scores take `BLOCK_SCORES` at most."""
+    """Scans `block` over blocks of queries, each with about `BLOCK_SCORES` scores at most."""
     groups, size = queries.label.shape
     blocks = math.ceil(size * candidates.open.shape[1] / BLOCK_SCORES)
     model_parts = mesh.num_parts("model")

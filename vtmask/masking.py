@@ -15,7 +15,7 @@ REPLACE_BY_RANDOM = 0.1  # the remaining tenth keeps its token (BERT, section 3.
 
 
 class Vocabulary(Protocol):
-    """The tokens that masking must know; see `vtmask.models.VLMConfig`."""
+    """The vocabulary's size and special tokens; see `vtmask.models.VLMConfig`."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -38,8 +38,8 @@ class MaskingScheme:
     """Probabilities of the schemes.
 
     Attributes:
-      mm_prob: probability that a sample has a masked modality: all its text or, equally often, all
-        its video.
+      mm_prob: probability that a sample has a masked modality: all its text or, with the same
+        probability, all its video.
       mask_prob: probability that a token or frame of the other samples is masked.
     """
 
@@ -66,8 +66,8 @@ def mask(
 ) -> Masked:
     """Draws masks for a batch. Special tokens and padding are never masked.
 
-    Masked frames are always replaced. Of masked tokens, 80 % become [MASK], 10 % a random token,
-    and 10 % stay. As published, this holds for a masked modality, too.
+    Masked frames are always replaced. 80 % of masked tokens become [MASK], 10 % become a random
+    token, and 10 % stay. As published, this also holds for a masked modality.
 
     Args:
       batch: `text` and `text_mask`, [B, T], and `video_mask`, [B, V].

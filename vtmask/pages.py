@@ -1,4 +1,4 @@
-"""HTML pages for people: each one file that needs no network, no script and no other file."""
+"""HTML pages: each is one file that needs no network, no script and no other file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#1d2430"  # text and axes of a plot; replaced by a light colour on dark pages
-COLOURS = ("#2f7de1", "#e0700f")  # of two things that are compared, on light and dark pages
+COLOURS = ("#2f7de1", "#e0700f")  # for comparing two things, on light and dark pages
 _DARK_INK = "#e6e9ef"
 _HUE = 210  # of the first colour [degrees]
-_TURN = 137.508  # from one to the next: the golden angle, which keeps neighbours apart
-_LUMINANCE = 0.25  # has a contrast of 3.5 to white and of 4.6 to a dark card
+_TURN = 137.508  # from one hue to the next: the golden angle, which keeps neighbours apart
+_LUMINANCE = 0.25  # gives a contrast of 3.5 to white and of 4.6 to a dark card
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Plot:
     dark: str
 
     def picture(self, alt: str) -> Markup:
-        """The HTML element; `alt` says in words what the plot shows."""
+        """Returns the HTML element; `alt` describes the plot in words."""
         return Markup(
             '<picture>\n<source media="(prefers-color-scheme: dark)" srcset="{}">\n'
             '<img src="{}" alt="{}">\n</picture>'
@@ -57,7 +57,7 @@ def render(template: str, **values: Any) -> str:
 
 def plot(figure: Figure) -> Plot:
     """Draws a figure, with axes in `INK`; equal figures give equal bytes."""
-    import matplotlib  # only here, as pages without plots do without it
+    import matplotlib  # imported here, as only pages with plots need it
 
     for axes in figure.axes:
         axes.tick_params(which="both", colors=INK)
@@ -73,12 +73,12 @@ def plot(figure: Figure) -> Plot:
 
 
 def hue(index: int) -> float:
-    """A hue in degrees for the index-th of any number of things; neighbours differ clearly."""
+    """Returns a hue in degrees for any index; neighbouring indices differ clearly."""
     return (_HUE + _TURN * index) % 360
 
 
 def colour(index: int) -> str:
-    """A colour for the index-th thing: `hue(index)`, readable on light and dark pages alike."""
+    """Returns a colour of `hue(index)` that is readable on light and on dark pages."""
     shades = [
         colorsys.hls_to_rgb(hue(index) / 360, percent / 100, 0.65) for percent in range(30, 80)
     ]
@@ -87,7 +87,7 @@ def colour(index: int) -> str:
 
 
 def _luminance(rgb: tuple[float, float, float]) -> float:
-    """0 for black, 1 for white (approximately as WCAG defines it)."""
+    """Approximates WCAG's relative luminance: 0 for black, 1 for white."""
     red, green, blue = (channel**2.2 for channel in rgb)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 

@@ -1,4 +1,4 @@
-"""Ranks right candidates among millions, a block of scores at a time, in JAX."""
+"""Ranks right candidates among millions, one block of scores at a time, in JAX."""
 
 import math
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from vtmask.errors import UserError
 
-_CHUNK = 128  # candidates that are looked through together
+_CHUNK = 128  # candidates that share a maximum; see `_update`
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Ranking:
 
     Attributes:
       ranks: of the right candidate, 1 is best; float64 [Q].
-      top_indices: the candidates with the highest scores, best first, int [Q, top]. Of equal scores
-        the lower index comes first. There are fewer than `top` where there are fewer candidates.
+      top_indices: the candidates with the highest scores, best first, int [Q, top]. Among equal
+        scores, the lower index comes first. Fewer than `top` if there are fewer candidates.
       top_scores: their scores, float32 [Q, top].
       right_scores: of the right candidate, or of the best of several, float32 [Q].
     """
@@ -38,9 +38,9 @@ class _State(NamedTuple):
     """The state of ranking for a block of queries.
 
     Attributes:
-      ahead: twice the candidates with a higher score than the right one, and those with an equal
-        score, the right one included; int32 [queries].
-      scores, indices: of the best, [queries, top]; -inf where there are fewer yet.
+      ahead: twice the number of candidates with a higher score than the right one, plus the number
+        with an equal score, the right one included; int32 [queries].
+      scores, indices: of the best candidates so far, [queries, top]; -inf for missing ones.
     """
 
     ahead: Array
@@ -59,25 +59,26 @@ def rank(
     """Ranks candidates by their dot products with each query.
 
     A rank is as in `vtmask.evaluation.metrics.ranks`: 1 + the number of candidates with a higher
-    score + half the number of others with an equal one. Where a query has several right candidates,
-    as a video has sentences, its rank is that of the best of them, and the others don't count.
+    score + half the number of others with an equal one. If a query has several right candidates,
+    such as the sentences of a video, its rank is that of the best of them, and the others don't
+    count.
 
-    Scores are float32 products at the highest precision. One compiled program of one shape gives
-    them all, so that equal candidates tie in whichever block they are, and a right candidate's
-    score is the same bits wherever it is needed.
+    Scores are float32 products at the highest precision. A single compiled program of one shape
+    computes them all. So equal candidates tie even across blocks, and a right candidate's score is
+    bitwise the same wherever it is computed.
 
-    Candidates are read a block at a time and may be a memory-mapped file. Beside the arguments,
-    memory is O(Q (H + R + top)) and, of a few blocks, `query_block` x `candidate_block` scores and
-    `candidate_block` x H numbers. Blocks in which right candidates are get read and scored twice,
-    the first time against few queries.
+    Candidates are read one block at a time and may be a memory-mapped file. Besides the arguments,
+    memory is O(Q (H + R + top)) plus, for a few blocks, `query_block` x `candidate_block` scores
+    and `candidate_block` x H numbers. Blocks with right candidates are read and scored twice, the
+    first time against few queries.
 
     Args:
       queries: [Q, H], floating-point.
       candidates: [N, H], floating-point.
-      right: the index of each query's right candidate, int [Q]; or of several, int [Q, R], with -1
-        where a query has fewer than R. Queries may share candidates, and a candidate may be no
-        query's.
-      top: how many of the best candidates to return.
+      right: the index of each query's right candidate, int [Q]; or of several, int [Q, R], filled
+        up with -1. Queries may share right candidates, and a candidate need not be right for any
+        query.
+      top: number of best candidates to return.
       query_block, candidate_block: queries and candidates at a time; the latter a multiple of 128.
 
     Raises:
@@ -97,7 +98,7 @@ def rank(
     candidate_block = min(candidate_block, math.ceil(len(candidates) / _CHUNK) * _CHUNK)
     starts = range(0, len(candidates), candidate_block)
 
-    # Sorted by their right candidates, queries have these in few blocks.
+    # Queries sorted by their right candidates find them in few blocks.
     order = np.argsort(right.max(axis=1), kind="stable")
     blocks = [
         jax.device_put(_padded(queries[order[start : start + query_block]], query_block))
@@ -111,7 +112,7 @@ def rank(
     bests = np.split(best, len(blocks))
     state = [_empty_state(query_block, top)] * len(blocks)
     for start in _progress(starts, "rank"):
-        block = _read(candidates, start, candidate_block)  # while the last one is worked on
+        block = _read(candidates, start, candidate_block)  # while the last one is being scored
         jax.block_until_ready(state)
         for number, queries_there in enumerate(blocks):
             scores = _scores(queries_there, block)
@@ -131,7 +132,7 @@ def rank(
 
 
 def _as_lists(queries: np.ndarray, candidates: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The right candidates as [Q, R], after checks."""
+    """Checks the arguments; returns the right candidates as [Q, R]."""
     if queries.ndim != 2 or candidates.ndim != 2 or queries.shape[1] != candidates.shape[1]:
         raise ValueError(
             f"expected queries [Q, H] and candidates [N, H], got {queries.shape}, "
@@ -153,7 +154,7 @@ def _as_lists(queries: np.ndarray, candidates: np.ndarray, right: np.ndarray) ->
 def _right_scores(
     blocks: list[Array], candidates: np.ndarray, starts: range, rights: np.ndarray
 ) -> list[np.ndarray]:
-    """Scores of the right candidates of each block of queries, [block, R]; -inf for index -1."""
+    """Scores each block of queries against its right candidates: [block, R]; -inf for index -1."""
     rights_of = np.split(rights, len(blocks))
     scores = [np.full(right.shape, -np.inf, np.float32) for right in rights_of]
     homes = [set(np.unique(right[right >= 0] // starts.step)) for right in rights_of]
@@ -176,7 +177,11 @@ def _read(candidates: np.ndarray, start: int, size: int) -> Array:
 
 
 def _float32(name: str, rows: np.ndarray, start: int) -> np.ndarray:
-    """UserError unless all dot products of such rows are finite; `start` is the first one's."""
+    """Casts rows to float32; `start` is the index of the first.
+
+    Raises:
+      UserError: a dot product of such rows might not be finite.
+    """
     rows = rows.astype(np.float32)
     limit = np.float32(math.sqrt(np.finfo(np.float32).max / rows.shape[1]))
     good = (np.abs(rows) <= limit).all(axis=1)
@@ -189,7 +194,7 @@ def _float32(name: str, rows: np.ndarray, start: int) -> np.ndarray:
 
 
 def _padded(rows: np.ndarray, size: int) -> np.ndarray:
-    """With rows of zeros up to `size`."""
+    """Adds rows of zeros up to `size`."""
     return np.concatenate([rows, np.zeros((size - len(rows), rows.shape[1]), rows.dtype)])
 
 
@@ -203,13 +208,13 @@ def _empty_state(queries: int, top: int) -> _State:
 
 @jax.jit
 def _scores(queries: Array, candidates: Array) -> Array:
-    """[Q, H], [N, H] -> [Q, N]. Not part of `_update`, lest XLA make other programs of it."""
+    """[Q, H], [N, H] -> [Q, N]; apart from `_update`, so that XLA compiles it only one way."""
     return jnp.einsum("qh,nh->qn", queries, candidates, precision=lax.Precision.HIGHEST)
 
 
 @jax.jit
 def _pick(scores: Array, columns: Array) -> Array:
-    """Scores [Q, N] at columns [Q, R]; -inf for columns outside."""
+    """Picks scores [Q, N] at columns [Q, R]; -inf for columns outside."""
     inside = (columns >= 0) & (columns < scores.shape[1])
     picked = jnp.take_along_axis(scores, jnp.where(inside, columns, 0), axis=1)
     return jnp.where(inside, picked, -jnp.inf)
@@ -224,8 +229,8 @@ def _hide_after(scores: Array, count: Array) -> Array:
 def _update(state: _State, scores: Array, best: Array, start: Array) -> _State:
     """Adds the scores [Q, N] of candidates from index `start` on.
 
-    The highest scores are looked for in those chunks alone that have the highest maxima: sorting
-    all takes longer than the products.
+    It looks for the highest scores only in the chunks with the highest maxima, as sorting all
+    scores takes longer than the matmul.
     """
     chunks = scores.reshape(len(scores), -1, _CHUNK)
     right = best[:, None, None]
@@ -235,7 +240,7 @@ def _update(state: _State, scores: Array, best: Array, start: Array) -> _State:
 
     top = state.scores.shape[1]
     _, chosen = lax.top_k(chunks.max(axis=2), min(top, chunks.shape[1]))
-    chosen = jnp.sort(chosen, axis=1)[..., None]  # so that of equals the lower index comes first
+    chosen = jnp.sort(chosen, axis=1)[..., None]  # so that the lower index wins a tie
     new_scores = jnp.take_along_axis(chunks, chosen, axis=1).reshape(len(scores), -1)
     new_indices = (start + chosen * _CHUNK + jnp.arange(_CHUNK)).reshape(len(scores), -1)
     merged, places = lax.top_k(jnp.concatenate([state.scores, new_scores], axis=1), top)

@@ -1,4 +1,4 @@
-"""A recipe's config to data sets, model and batches: the only place that knows them all."""
+"""Makes data sets, model and batches from a recipe's config; no other module knows them all."""
 
 from ml_collections import ConfigDict
 
@@ -17,13 +17,13 @@ from vtmask.training.retrieval_augmented import RetrievalAugmented
 
 
 def open_datasets(config: ConfigDict) -> list[Dataset]:
-    """The data sets that `config.data.name` names, separated by commas."""
+    """Opens the data sets that `config.data.name` names, separated by commas."""
     data = config.data
     return [Dataset(name.strip(), data.split, data.dir or None) for name in data.name.split(",")]
 
 
 def make_model(config: ConfigDict, dataset: Dataset) -> AnyModel:
-    """The recipe's model; features, tokenizer and classes of the data set complete its sizes.
+    """Makes the recipe's model; the data set's features, tokenizer and classes set some sizes.
 
     Raises:
       UserError: there is no such model, its configuration is wrong, or it cannot do the task.
@@ -48,7 +48,7 @@ def make_model(config: ConfigDict, dataset: Dataset) -> AnyModel:
 
 
 def class_names(config: ConfigDict, dataset: Dataset) -> tuple[str, ...]:
-    """Names of the classes that the recipe's task classifies; () if it has no classifier.
+    """Returns the names of the task's classes; () if the task has no classifier.
 
     Raises:
       UserError: the data set has no classes, though the task needs them.
@@ -67,7 +67,12 @@ def make_batches(
     part: int = 0,
     num_parts: int = 1,
 ) -> TrainingBatches:
-    """The recipe's batches, or a part of each; see `vtmask.training.sharding.part_of_batch`."""
+    """Makes the recipe's batches, or a part of each; see `vtmask.training.sharding.part_of_batch`.
+
+    Raises:
+      UserError: the data sets have different classes, or a setting of the sampler or the batches is
+        wrong.
+    """
     for dataset in datasets[1:]:
         if model_config.num_classes and dataset.class_names != datasets[0].class_names:
             raise UserError(
@@ -89,10 +94,10 @@ def make_batches(
 def make_validation(
     config: ConfigDict, model: AnyModel, task: Task, trained_on: Dataset
 ) -> Validation | None:
-    """What is measured every `config.eval_every` steps on `config.eval_split`, if anything.
+    """Makes the validation on `config.eval_split`; None if `config.eval_every` is 0.
 
-    A recipe with `config.eval` is validated by its task's evaluation. Others pre-train: their loss
-    is measured, and what it hides.
+    A recipe with `config.eval` is validated by its task's evaluation, any other by
+    `PretrainingValidation`.
     """
     if not config.eval_every:
         return None
@@ -117,9 +122,9 @@ def make_validation(
 
 
 def resolve_num_steps(config: ConfigDict, batches: TrainingBatches) -> None:
-    """Sets `config.num_steps`, unless it is set, to the steps of `config.num_epochs`.
+    """Sets `config.num_steps`, if it is None, to the steps of `config.num_epochs`.
 
-    `TrainingBatches.epoch_size` says what an epoch is. A resolved config has no `num_epochs`.
+    `TrainingBatches.epoch_size` defines an epoch. `num_epochs` is then None.
     """
     if config.num_steps is None:
         config.num_steps = max(int(config.num_epochs * batches.epoch_size) // config.batch_size, 1)
@@ -139,7 +144,11 @@ def retrieval_augmented(
     task: Task,
     workdir: disk.AnyPath,
 ) -> TrainingBatches | RetrievalAugmented:
-    """The batches as they are, or retrieval-augmented ones if the recipe says so."""
+    """Returns retrieval-augmented batches if the recipe enables them, otherwise `batches`.
+
+    Raises:
+      UserError: the recipe's task, sampler or settings don't fit retrieval-augmented batches.
+    """
     if not is_retrieval_augmented(config):
         return batches
     if not isinstance(task, Retrieval):

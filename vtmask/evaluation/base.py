@@ -1,4 +1,4 @@
-"""What evaluations share: running a model on examples, and the result, `Evaluation`."""
+"""The common parts of evaluations: running a model on examples, and the result, `Evaluation`."""
 
 import contextlib
 import dataclasses
@@ -35,7 +35,7 @@ class Evaluation:
       intervals: 95 % bootstrap intervals over the split's examples, for some figures of `metrics`.
       baselines: rows of the same figures for predictions that ignore the video.
       headline: (row, column) of the figures to show first.
-      explanation: what the figures mean.
+      explanation: the meaning of the figures.
       figures, groups: plots and examples for the report.
       predictions: a JSON object for each example, for other scorers.
     """
@@ -51,10 +51,10 @@ class Evaluation:
 
 
 def records(dataset: Dataset, *fields: str) -> Iterator[Record]:
-    """All records of a split, in order.
+    """Yields all records of a split, in order.
 
     Args:
-      fields: that every record must have, besides "video_id" and "features", [features, size].
+      fields: required in every record, besides "video_id" and "features", [features, size].
 
     Raises:
       UserError: the data set lacks one of the fields, or a video has no features or features that
@@ -76,7 +76,7 @@ def records(dataset: Dataset, *fields: str) -> Iterator[Record]:
 
 
 def videos(dataset: Dataset) -> Callable[[str], Path | None]:
-    """A function from a video's id to its file, or to None if the data set has no file of it."""
+    """Makes a function from a video's id to its file, or to None if the data set has no file."""
     files = {record["video_id"]: record["video"] for record in records(dataset)}
     return lambda video_id: dataset.path / files[video_id] if files[video_id] else None
 
@@ -96,7 +96,7 @@ def apply(
         arrays [B, …].
       inputs: examples of equal shapes, arrays without the batch axis.
       batch_size: B; the last batch is filled up.
-      what: the examples are, for the progress bar.
+      what: name of the examples, for the progress bar.
       options: arrays that all batches share.
 
     Yields:
@@ -125,7 +125,7 @@ def _forward(method: Callable[..., Any], module: AnyModel) -> Callable[..., Any]
 
 @contextlib.contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Keeps `apply` from showing its progress."""
+    """Hides the progress bars of `apply`."""
     token = _PROGRESS_BARS.set(False)
     try:
         yield
@@ -143,7 +143,7 @@ def embed_texts(
 
     Args:
       method: as in `apply`, of `text` [B, T] and `text_mask` [B, T]; returns [B, H].
-      texts: token ids of each.
+      texts: token ids of each text.
 
     Returns:
       float [texts, H].
@@ -169,7 +169,7 @@ def over_windows(
     Args:
       method: as in `apply`, of `video` [B, V, size] and `video_mask` [B, V]; returns [B, V, C].
       batch_size: windows per call.
-      stride: features from the start of a window to the next; a window has V.
+      stride: features from the start of one window to the next; a window has V features.
 
     Yields:
       [features, C] for each video in order, merged by `vtmask.evaluation.windows.merge`.

@@ -26,12 +26,12 @@ class CaptionScores:
 
     Attributes:
       rouge, cider: of each caption, float [N]; the corpus has their means.
-      matches, guesses: for n from 1 to 4, the number of a caption's n-grams that a reference has,
-        and of all its n-grams, int [N, 4].
+      matches, guesses: for n from 1 to 4, the number of a caption's n-grams that are in a
+        reference, and the number of all its n-grams, int [N, 4].
       lengths, reference_lengths: words of each caption, and of its reference closest in length,
         int [N].
       meteor: of the corpus, or None if it could not be computed.
-      missing: a sentence that says why METEOR is missing, or empty.
+      missing: a sentence with the reason why METEOR is missing, or "".
     """
 
     rouge: np.ndarray
@@ -51,9 +51,9 @@ class CaptionScores:
         return figures if self.meteor is None else figures | {"METEOR": self.meteor}
 
     def statistic(self, indices: np.ndarray) -> dict[str, float]:
-        """Scores, without METEOR, of a corpus of some captions.
+        """Computes the scores, without METEOR, of a corpus of some of the captions.
 
-        The weights of n-grams in CIDEr remain those of all captions.
+        CIDEr keeps the n-gram weights of all captions.
 
         Args:
           indices: of the captions, int [M]; they may repeat.
@@ -71,11 +71,11 @@ class CaptionScores:
 
 
 def score(generated: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
-    """BLEU, ROUGE-L, CIDEr and, if `java` is on the PATH, METEOR.
+    """Computes BLEU, ROUGE-L, CIDEr and, if `java` is on the PATH, METEOR.
 
     Args:
       generated: N captions, which may be empty strings.
-      references: for each caption, one or more texts that people wrote.
+      references: one or more human-written texts for each caption.
 
     Raises:
       UserError: pycocoevalcap is not installed.
@@ -112,7 +112,7 @@ def score(generated: Sequence[str], references: Sequence[Sequence[str]]) -> Capt
 
 
 def scorers() -> tuple[ModuleType, ModuleType, ModuleType, ModuleType]:
-    """pycocoevalcap's modules of BLEU, CIDEr, METEOR and ROUGE.
+    """Imports pycocoevalcap's modules for BLEU, CIDEr, METEOR and ROUGE.
 
     Raises:
       UserError: pycocoevalcap is not installed.
@@ -131,14 +131,14 @@ def scorers() -> tuple[ModuleType, ModuleType, ModuleType, ModuleType]:
 
 
 def _normalized(text: str) -> str:
-    """Lower case, single spaces, and without the separator of fields in METEOR's protocol."""
+    """Lower-cases, removes METEOR's field separator and collapses whitespace."""
     return " ".join(text.lower().replace("|||", " ").split())
 
 
 def _meteor(
     jar: Path, captions: list[str], references: list[list[str]]
 ) -> tuple[float | None, str]:
-    """METEOR of the corpus, or None and the reason."""
+    """Returns METEOR of the corpus, or None and the reason."""
     java = shutil.which("java")
     if java is None:
         return None, "METEOR is missing: it needs java on the PATH."

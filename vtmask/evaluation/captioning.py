@@ -1,4 +1,4 @@
-"""Evaluates captioning: a sentence for each annotated part of a video."""
+"""Evaluates captioning: generates a sentence for each annotated part of a video."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from vtmask.tasks.captioning import Captioning, require_head
 
 @dataclasses.dataclass(frozen=True)
 class _Generate:
-    """Generates the ids of captions. Equal tasks are equal, so that they are compiled once."""
+    """Generates the ids of captions. Instances with equal tasks are equal and compile once."""
 
     task: Captioning
 
@@ -34,7 +34,7 @@ class _Generate:
 def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigDict) -> Evaluation:
     """Generates a caption for each clip and scores it.
 
-    As published, references go through the tokenizer and back.
+    As published, references are tokenised and decoded again.
 
     Args:
       settings: `batch_size`, clips per call; `field`, the timed texts that are the references;
@@ -66,7 +66,7 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
     ]
     references = [clip["references"] for clip in clips]
     scores = caption_metrics.score(generated, references)
-    # Fluent captions of other clips show what fluency alone is worth.
+    # Fluent captions of other clips show how much fluency alone scores.
     others = caption_metrics.score(
         [texts[0] for texts in references[1:] + references[:1]], references
     )

@@ -20,7 +20,7 @@ def best_and_worst(
     order: Callable[[Prediction], Any],
     card: Callable[[Prediction], Card],
 ) -> list[Group]:
-    """The best and the worst predictions, never the same one twice; empty groups are left out."""
+    """Groups the best and the worst predictions, none twice; leaves out empty groups."""
     ordered = sorted(predictions, key=order, reverse=True)
     best, worst = ordered[:SHOWN], ordered[SHOWN:][: -SHOWN - 1 : -1]
     cards = [card(prediction) for prediction in best]

@@ -1,6 +1,6 @@
 """Best and worst examples of an evaluation, as cards of a report.
 
-A prediction is the JSON object that `evaluate.py` saves of an example; each function lists the
+A prediction is the JSON object that `evaluate.py` saves for an example; each function lists the
 fields that it reads. `videos` returns a video's file by its id, or None if there is none.
 """
 
@@ -27,7 +27,7 @@ def retrieval(
     candidates: int,
     places: Mapping[str, tuple[float, float]] | None = None,
 ) -> list[Group]:
-    """Queries of text-to-video retrieval, without those of the other direction.
+    """Makes cards of text-to-video queries; leaves out the other direction.
 
     Args:
       predictions: "direction"; "query", a text; "right", the id of its video, with its "rank" and
@@ -74,7 +74,7 @@ def retrieval(
 
 
 def question_answering(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Videos with their right and wrong descriptions.
+    """Makes cards of videos with their right and wrong descriptions.
 
     Args:
       predictions: "video_id"; "answers", texts, with their "scores"; "correct" and "predicted",
@@ -113,7 +113,7 @@ def question_answering(predictions: Sequence[Prediction], videos: Videos) -> lis
 
 
 def captions(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Generated captions with references, which people wrote.
+    """Makes cards of generated captions with their human-written references.
 
     Args:
       predictions: "video_id", "start" and "end" [seconds], "caption", "references", "CIDEr".
@@ -137,12 +137,12 @@ def captions(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
 
 
 def steps(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Videos with the second that each step of their task is assigned.
+    """Makes cards of videos with the second that each step of their task is assigned.
 
     Args:
       predictions: "video_id", "task", "seconds"; "steps", texts in order; "predicted", the second
-        of each step, -1 for none; "true", for each step the [start, end] in seconds of all times
-        that it is done; "recall", None if no step is done, in which case the video is left out.
+        of each step, -1 for none; "true", for each step the [start, end] in seconds of each time it
+        is done; "recall", None if no step is done, in which case the video is left out.
     """
 
     def card(prediction: Prediction) -> Card:
@@ -192,7 +192,7 @@ def segments(
     class_names: Sequence[str],
     videos: Videos,
 ) -> list[Group]:
-    """Videos with the class of each feature.
+    """Makes cards of videos with the class of each feature.
 
     Args:
       predictions: "video_id"; "true" and each of `shown`, class indices of the features;

@@ -1,4 +1,4 @@
-"""Compares runs on a page: what differs in their configs, their curves, their evaluations."""
+"""Compares runs on a page: the differences in their configs, their curves, their evaluations."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from vtmask.evaluation import figures, runs
 from vtmask.evaluation.report import Figure, interval, number
 from vtmask.evaluation.runs import Comparison, Run
 
-_VALIDATION = "validation/"  # starts the names of curves of validation
-_NOT_COMPARED = ("seconds", "alignment/chance")  # that validation records, too
+_VALIDATION = "validation/"  # prefix of validation curves' names
+_NOT_COMPARED = ("seconds", "alignment/chance")  # other values that validation records
 
 
 def compare(folders: Sequence[disk.AnyPath], out: disk.AnyPath) -> None:
@@ -35,7 +35,7 @@ def compare(folders: Sequence[disk.AnyPath], out: disk.AnyPath) -> None:
 
 
 def table(comparison: Comparison) -> str:
-    """Baselines and runs as aligned text."""
+    """Formats baselines and runs as aligned text."""
     rows = {**comparison.baselines, **{row.label: row.figures for row in comparison.rows}}
     columns = comparison.columns
     widths = [max(8, len(column) + 2) for column in columns]
@@ -54,7 +54,7 @@ def table(comparison: Comparison) -> str:
 
 
 def page(compared: Mapping[str, Run], comparisons: Sequence[Comparison], folder: Path) -> str:
-    """The page as HTML; `folder` is where it will be, from which it links to reports."""
+    """Renders the page as HTML; its links to reports are relative to `folder`, its location."""
     colours = {name: pages.colour(i) for i, name in enumerate(compared)}
     steps = [f"{int(run.lines[-1]['step']):,}" if run.lines else "–" for run in compared.values()]
     return pages.render(
@@ -74,9 +74,9 @@ def page(compared: Mapping[str, Run], comparisons: Sequence[Comparison], folder:
 
 
 def curves(compared: Mapping[str, Run], colours: Mapping[str, str]) -> list[Figure]:
-    """The loss, then everything that validation measures, run over run.
+    """Plots the loss, then each measure of validation, with the curves of all runs in one plot.
 
-    A measure's curve in training is drawn, too, if training records it under the same name.
+    If training records a measure under the same name, its training curve is drawn, too.
     """
     names = dict.fromkeys(name for run in compared.values() for line in run.lines for name in line)
     validated = [name.removeprefix(_VALIDATION) for name in names if name.startswith(_VALIDATION)]

@@ -1,6 +1,6 @@
-"""Evaluates video corpus moment retrieval: in which second of which video is a text shown?
+"""Evaluates video corpus moment retrieval: finds a text's moments in all videos of a split.
 
-Lei et al., TVR, ECCV 2020, section 3: a text is put to all videos of a split at once.
+The task is that of Lei et al. (TVR, ECCV 2020, section 3).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,16 +20,16 @@ from vtmask.tasks.moments import MomentRetrieval
 
 DEPTHS = (1, 5, 10, 100)
 IOUS = (0.3, 0.5, 0.7)
-_SAVED = 10  # moments of a text in predictions
+_SAVED = 10  # moments per text in predictions
 
 
 class Queries(NamedTuple):
     """Texts, and all moments that each describes.
 
     Attributes:
-      texts, tokens: a text each, none twice.
-      videos: of a text's moments, int [moments] each.
-      times: start and end of them in seconds, [moments, 2] each.
+      texts, tokens: distinct texts, and the token ids of each.
+      videos: indices of the videos of each text's moments, int [moments] each.
+      times: start and end of these moments in seconds, [moments, 2] each.
     """
 
     texts: list[str]
@@ -39,7 +39,7 @@ class Queries(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Moments of a text, best first: int [moments], float [moments, 2] and [moments]."""
+    """Moments retrieved for a text, best first: int [moments], float [moments, 2] and [moments]."""
 
     videos: np.ndarray
     times: np.ndarray
@@ -49,15 +49,15 @@ class Found(NamedTuple):
 def evaluate(
     model: Model, task: MomentRetrieval, dataset: Dataset, settings: ConfigDict
 ) -> Evaluation:
-    """R@K at an IoU: how many texts have a right moment among their first K.
+    """Measures R@K at an IoU: the share of texts with a right moment among their first K.
 
-    A moment is right if it is of the right video and its intersection with the annotated one is
-    that part of their union or more. Moments are those of `vtmask.peaks`, of the dot products of
-    the text and every second, as `vtmask search` finds them.
+    A moment is right if it is in a right video and its IoU with an annotated moment there is at
+    least this high. `vtmask.peaks` finds the moments in the dot products of the text and every
+    second, as in `vtmask search`.
 
     Args:
-      settings: `batch_size`, windows or texts a call; `stride`, features from a window to the next;
-        `field`, of timed texts.
+      settings: `batch_size`, windows or texts per call; `stride`, features from the start of one
+        window to the next; `field`, a field of timed texts.
 
     Raises:
       UserError: the split has no timed texts.
@@ -106,11 +106,11 @@ def evaluate(
 
 
 def retrieve(scores: np.ndarray, lengths: np.ndarray, seconds_per_feature: float) -> Found:
-    """The moments of all videos that a text is about.
+    """Retrieves a text's moments from all videos.
 
     Args:
       scores: of the features of all videos, one video after another: [sum of lengths].
-      lengths: features of each video, int [videos].
+      lengths: number of features of each video, int [videos].
     """
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     means = np.add.reduceat(scores, bounds[:-1]) / lengths
@@ -121,10 +121,10 @@ def retrieve(scores: np.ndarray, lengths: np.ndarray, seconds_per_feature: float
 
 
 def first_right(found: Found, videos: np.ndarray, times: np.ndarray, iou: float) -> float:
-    """The rank of the first moment that is right, from 1; infinite if none is.
+    """Returns the rank of the first right moment, from 1; infinite if none is right.
 
     Args:
-      videos, times: of all moments that are right, as in `Queries`.
+      videos, times: of all annotated moments of the text, as in `Queries`.
     """
     right = (found.videos[:, None] == videos) & (overlaps(found.times, times) >= iou)
     hits = right.any(axis=1)
@@ -132,22 +132,22 @@ def first_right(found: Found, videos: np.ndarray, times: np.ndarray, iou: float)
 
 
 def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of each pair of stretches: [N, 2], [M, 2] to [N, M]."""
+    """Computes the IoU of each pair of time spans: [N, 2], [M, 2] -> [N, M]."""
     (a, b), (c, d) = first.T[:, :, None], second.T[:, None]
     both = np.clip(np.minimum(b, d) - np.maximum(a, c), 0, None)
     return both / np.maximum((b - a) + (d - c) - both, np.finfo(float).tiny)
 
 
 def recalls(ranks: np.ndarray) -> dict[str, float]:
-    """R@K of texts with these ranks."""
+    """Computes R@K of texts with these ranks."""
     return {f"R@{depth}": float((ranks <= depth).mean()) for depth in DEPTHS}
 
 
 def chance(queries: Queries, seconds: np.ndarray, iou: float) -> dict[str, float]:
-    """`recalls` that are expected of moments drawn anywhere.
+    """Computes the expected `recalls` of moments drawn at random.
 
-    A draw has the length of one of the annotated moments, rounded to seconds, and starts at any
-    second of any video; it ends with its video.
+    A draw has the length of one of the annotated moments, rounded to seconds. It starts at any
+    second of any video and is cut off at the video's end.
 
     Args:
       seconds: lengths of the videos.
@@ -170,7 +170,7 @@ def chance(queries: Queries, seconds: np.ndarray, iou: float) -> dict[str, float
 
 
 def _scores(texts: np.ndarray, seconds: np.ndarray, block: int) -> Iterator[np.ndarray]:
-    """Scores of all seconds for each text, in blocks of texts."""
+    """Yields the scores of all seconds for each text, computed in blocks of texts."""
     for first in range(0, len(texts), block):
         yield from texts[first : first + block] @ seconds.T
 

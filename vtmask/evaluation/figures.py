@@ -1,4 +1,4 @@
-"""Plots of evaluations and of training, with captions: each a `report.Figure`."""
+"""Plots of evaluations and of training, with captions, as `report.Figure`s."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from vtmask.evaluation.report import Figure
 
 Curve = Sequence[tuple[float, float]]  # (step, value), by step
 
-# The most that a plot shows:
+# Limits of what a plot shows:
 _CELLS = 256  # rows and columns of a heat map
 _DEPTHS = 400  # points of a recall curve
 _CLASSES = 30  # of a confusion matrix
@@ -23,12 +23,12 @@ _NAME = 28  # characters of a name on an axis
 
 
 def evenly_spaced(count: int) -> np.ndarray:
-    """Indices of the pairs that a heat map shows, all of them if they fit: int [at most 256]."""
+    """Returns the indices of the pairs that a heat map shows, all if they fit: int [up to 256]."""
     return np.linspace(0, count - 1, min(count, _CELLS)).round().astype(int)
 
 
 def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
-    """Scores of texts against videos.
+    """Plots the scores of texts against videos.
 
     Args:
       scores: [N, N], higher is more similar; text i describes video i.
@@ -42,7 +42,7 @@ def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
         interpolation="none",
         extent=(0.5, size + 0.5, size + 0.5, 0.5),
     )
-    # Two strokes outside the corners show where the diagonal is, even if the scores don't.
+    # Two strokes outside the corners mark the diagonal, even if the scores don't show it.
     for begin, end in ((-0.05, 0), (1, 1.05)):
         axes.plot(
             (begin, end),
@@ -71,11 +71,11 @@ def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
 
 
 def recall_curve(ranks: Mapping[str, np.ndarray], candidates: int) -> Figure:
-    """Recall at every K: the fraction of queries whose right candidate is among the first K.
+    """Plots recall at every K: the fraction of queries with the right candidate in the first K.
 
     Args:
-      ranks: by direction, one or two: the rank of each query's right candidate, [queries]; 1 is
-        best.
+      ranks: by direction, of which there are one or two: the rank of each query's right candidate,
+        [queries]; 1 is best.
       candidates: number of candidates.
     """
     depths = np.unique(np.geomspace(1, candidates, _DEPTHS).round())
@@ -105,7 +105,7 @@ def recall_curve(ranks: Mapping[str, np.ndarray], candidates: int) -> Figure:
 def confusion_matrix(
     counts: np.ndarray, names: Sequence[str], predicted: str = "predicted"
 ) -> Figure:
-    """How often each true class was predicted as each class, for the most frequent classes.
+    """Plots how often each true class was predicted as each class, for the most frequent classes.
 
     Args:
       counts: int [C, C], by true and predicted class.
@@ -149,7 +149,7 @@ def confusion_matrix(
 
 
 def _confused(counts: np.ndarray, names: Sequence[str]) -> str:
-    """The most frequent confusion of two classes, in words."""
+    """Describes the most frequent confusion of two classes."""
     wrong = counts - np.diag(np.diagonal(counts))
     true, predicted = divmod(int(wrong.argmax()), len(names))
     if not wrong[true, predicted]:
@@ -161,11 +161,11 @@ def _confused(counts: np.ndarray, names: Sequence[str]) -> str:
 
 
 def training_curves(lines: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss and learning rate by step, and the validation loss if there is one.
+    """Plots loss and learning rate by step, and the validation loss if there is one.
 
     Args:
-      lines: of a run's `metrics.jsonl`. Each has "step"; those of training, one at least, have
-        "loss" and "learning_rate", those of validation may have "validation/loss".
+      lines: of a run's `metrics.jsonl`. Each has "step". Training lines, of which there is at least
+        one, have "loss" and "learning_rate". Validation lines may have "validation/loss".
     """
     training = [line for line in lines if "loss" in line]
     validation = [line for line in lines if "validation/loss" in line]
@@ -220,12 +220,12 @@ def compared_curves(
     validation: Mapping[str, Curve],
     colours: Mapping[str, str],
 ) -> Figure:
-    """Curves of the same measure over each other, for several runs.
+    """Plots the curves of several runs for the same measure.
 
     Args:
       measure: label of the axis, such as "loss".
-      training, validation: by run, one or more; a run that lacks the curve is missing or has an
-        empty one.
+      training, validation: by run, at least one; a run without the curve is missing or has an empty
+        one.
       colours: by run.
     """
     kinds = {"training": training, "validation": validation}
@@ -255,10 +255,10 @@ def bars(
     intervals: Mapping[str, tuple[float, float]],
     measure: str = "recall",
 ) -> Figure:
-    """Horizontal bars of fractions by name, highest first; of many, the highest and the lowest.
+    """Plots horizontal bars of fractions, highest first; if there are many, only both ends.
 
     Args:
-      values: one or more, from 0 to 1.
+      values: by name, one or more, from 0 to 1.
       intervals: (low, high) of some of them, or of none.
       measure: label of the axis.
     """
@@ -302,7 +302,7 @@ def _axes(
 def _curve(
     axes: Axes, steps: Sequence[float], values: Sequence[float], colour: str, **style: Any
 ) -> None:
-    """A line, with a dot if it has a single point."""
+    """Draws a line, with a dot if it has a single point."""
     axes.plot(steps, values, color=colour, marker="o" if len(steps) == 1 else "", **style)
 
 
@@ -311,6 +311,6 @@ def _grid(axes: Axes) -> None:
 
 
 def _short(name: str) -> str:
-    """A name short enough for an axis; "$" is escaped, which matplotlib reads as mathematics."""
+    """Shortens a name for an axis; escapes "$", which matplotlib would read as mathematics."""
     cut = name if len(name) <= _NAME else name[: _NAME - 1] + "…"
     return cut.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Evaluates step localisation: the second in which a video shows each step of its task."""
+"""Evaluates step localisation: finds the second in which a video shows each step of its task."""
 
 from collections.abc import Iterator
 
@@ -85,14 +85,14 @@ def _records(dataset: Dataset) -> Iterator[Record]:
 
 
 def _task(record: Record) -> str:
-    """The title of the record's task; in data sets without tasks, one title for all."""
+    """Returns the title of the record's task; in data sets without tasks, one title for all."""
     if "task" not in record:
         return "Steps of the video"
     return f"{record['title']} ({record['task']})"
 
 
 def _shown(record: Record, seconds_per_feature: float) -> np.ndarray:
-    """True if a feature shows a step: bool [features, steps]."""
+    """Returns True where a feature shows a step: bool [features, steps]."""
     shown = np.zeros((len(record["features"]), len(record["step_texts"]["text"])), bool)
     places = examples.clips(record["steps"], seconds_per_feature, len(shown))
     for (start, stop), label in zip(places, record["steps"]["label"], strict=True):
@@ -101,14 +101,14 @@ def _shown(record: Record, seconds_per_feature: float) -> np.ndarray:
 
 
 def _evenly_spaced(features: int, steps: int) -> np.ndarray:
-    """The middle features of as many equal parts of a video as there are steps: int [steps]."""
+    """Splits a video into equal parts, one per step; returns their middle features: int [steps]."""
     return ((np.arange(steps) + 0.5) * features / steps).astype(int)
 
 
 def _prediction(
     record: Record, assigned: np.ndarray, shown: np.ndarray, seconds_per_feature: float
 ) -> Record:
-    """A video's JSON object; `assigned` [steps] is as in `step_recall`, `shown` as in `_shown`."""
+    """Makes a video's JSON object; `assigned` is as in `step_recall`, `shown` as in `_shown`."""
     done = record["steps"]
     spans: list[list[list[float]]] = [[] for _ in assigned]
     for start, end, label in zip(done["start"], done["end"], done["label"], strict=True):

@@ -1,7 +1,7 @@
 """Metrics of predictions, in NumPy.
 
 Scores and predictions are arrays. Metrics of the published tasks agree with the published
-implementation (MMPT), see `tests/golden/metrics.json`.
+implementation (MMPT); see `tests/golden/metrics.json`.
 """
 
 from collections import defaultdict
@@ -13,15 +13,15 @@ from vtmask.errors import UserError
 
 _DEPTHS = (1, 5, 10)
 _MOMENT_DEPTHS = (1, 5)
-_AGREEING = 3  # annotators' times of a DiDeMo sentence that count
+_AGREEING = 3  # annotations of a DiDeMo sentence that count
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:
-    """The rank of each query's right candidate; 1 is best.
+    """Ranks each query's right candidate; 1 is best.
 
     A rank is 1 + the number of candidates with a higher score + half the number of others with an
-    equal score: the mean over all orders of tied candidates. So a model that gives every candidate
-    the same score ranks as chance does, whatever the order of candidates.
+    equal score, which is the mean over all orders of tied candidates. So a model that gives every
+    candidate the same score has the ranks of chance, whatever the order of candidates.
 
     Args:
       scores: [queries, candidates], higher is better; candidate i is right for query i, so there
@@ -50,19 +50,19 @@ def ranks(scores: np.ndarray) -> np.ndarray:
 
 
 def retrieval(scores: np.ndarray) -> dict[str, float]:
-    """Recall and median rank of scores: `retrieval_of_ranks` of their `ranks`.
+    """Computes recall and median rank of scores: `retrieval_of_ranks` of their `ranks`.
 
     Args:
       scores: [queries, candidates], as in `ranks`.
 
     Raises:
-      UserError, ValueError: as `ranks` does.
+      UserError, ValueError: as in `ranks`.
     """
     return retrieval_of_ranks(ranks(scores))
 
 
 def retrieval_of_ranks(ranks: np.ndarray) -> dict[str, float]:
-    """Recall and median rank.
+    """Computes recall and median rank.
 
     Args:
       ranks: of each query's right candidate, [queries]; 1 is best. They come from the function
@@ -82,13 +82,13 @@ def retrieval_of_ranks(ranks: np.ndarray) -> dict[str, float]:
 
 
 def chance(candidates: int) -> dict[str, float]:
-    """The expected `retrieval` if `candidates` are in random order."""
+    """Returns the expected `retrieval` if `candidates` are in random order."""
     recalls = {f"R@{depth}": min(depth / candidates, 1.0) for depth in _DEPTHS}
     return recalls | {"MedR": (candidates + 1) / 2}
 
 
 def accuracy(predicted: np.ndarray, right: np.ndarray) -> float:
-    """The fraction of predictions that are right, such as answers in MSR-VTT QA.
+    """Computes the fraction of predictions that are right, such as answers in MSR-VTT QA.
 
     Args:
       predicted, right: classes, two arrays of equal shape.
@@ -104,17 +104,17 @@ def accuracy(predicted: np.ndarray, right: np.ndarray) -> float:
 
 
 def chance_accuracy(answers: int) -> float:
-    """The expected `accuracy` if one of `answers` is drawn for each question."""
+    """Returns the expected `accuracy` if one of `answers` is drawn for each question."""
     return 1 / answers
 
 
 def frame_accuracy(predicted: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> float:
-    """The fraction of features with the right class, over all videos: COIN's frame accuracy.
+    """Computes COIN's frame accuracy: the fraction of all features with the right class.
 
-    Features of long and short videos have equal weight, and so have background (class 0) and steps.
+    Features of long and short videos have equal weight, and so do background (class 0) and steps.
 
     Args:
-      predicted, right: for each video the classes of its features, int [features].
+      predicted, right: for each video, the classes of its features, int [features].
 
     Raises:
       ValueError: a video's two arrays differ in shape, or there are no features.
@@ -127,25 +127,25 @@ def frame_accuracy(predicted: Sequence[np.ndarray], right: Sequence[np.ndarray])
 def step_recall(
     tasks: Sequence[str], assigned: Sequence[np.ndarray], right: Sequence[np.ndarray]
 ) -> dict[str, float]:
-    """CrossTask's recall: the share of steps whose assigned second shows them.
+    """Computes CrossTask's recall: the share of steps whose assigned second shows them.
 
-    The recall of a task is the number of steps with a right second over the number of steps that
-    are done, both summed over its videos. A step that isn't done in a video doesn't count there,
-    whatever second it was assigned. The mean over tasks gives all tasks equal weight, regardless of
-    their number of videos.
+    The recall of a task is the number of steps with a right second divided by the number of steps
+    that are done, both summed over its videos. A step that isn't done in a video doesn't count
+    there, whatever second it was assigned. The mean over tasks gives all tasks equal weight,
+    regardless of their number of videos.
 
     Args:
-      tasks: for each video its task.
-      assigned: for each video the second of each step, int [steps], or -1 for none; see
+      tasks: the task of each video.
+      assigned: for each video, the second of each step, int [steps], or -1 for none; see
         `vtmask.evaluation.ordered_steps`.
       right: for each video, bool [seconds, steps], True where a step is done.
 
     Returns:
-      The recall of each task, and "recall", their mean. Tasks without a step that is done in any
-      video are left out; if no task is left, so is the mean.
+      The recall of each task, and "recall", their mean. Tasks none of whose steps is done in any
+      video are left out. If no task is left, there is no mean.
 
     Raises:
-      ValueError: the videos or a video's steps differ in number.
+      ValueError: the arguments differ in the number of videos or of a video's steps.
     """
     hits, done = defaultdict[str, int](int), defaultdict[str, int](int)
     for task, seconds, truth in zip(tasks, assigned, right, strict=True):
@@ -161,7 +161,7 @@ def step_recall(
 
 
 def moments(ranked: np.ndarray, times: Sequence[np.ndarray]) -> dict[str, float]:
-    """DiDeMo's figures of moment retrieval (Hendricks et al., ICCV 2017, section 5.1).
+    """Computes DiDeMo's figures of moment retrieval (Hendricks et al., ICCV 2017, section 5.1).
 
     Args:
       ranked: int [sentences, moments, 2], as in `moment_ranks`.
@@ -172,7 +172,7 @@ def moments(ranked: np.ndarray, times: Sequence[np.ndarray]) -> dict[str, float]
       and "mIoU", the mean of `moment_ious`.
 
     Raises:
-      ValueError: as `moment_ranks` does.
+      ValueError: as in `moment_ranks`.
     """
     ranks = moment_ranks(ranked, times)
     recalls = {f"rank@{depth}": float((ranks <= depth).mean()) for depth in _MOMENT_DEPTHS}
@@ -180,12 +180,12 @@ def moments(ranked: np.ndarray, times: Sequence[np.ndarray]) -> dict[str, float]
 
 
 def moment_ranks(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
-    """Each sentence's rank: the mean of the three best ranks of its annotators' moments.
+    """Ranks each sentence: the mean of the three best ranks of its annotators' moments.
 
     Args:
       ranked: moments as first and last segment, best first, int [sentences, moments, 2]; see
         `vtmask.evaluation.moments`.
-      times: for each sentence its annotators' moments, int [annotators, 2]. If there are fewer
+      times: for each sentence, its annotators' moments, int [annotators, 2]. If there are fewer
         than three, the mean is over all of them.
 
     Returns:
@@ -202,10 +202,12 @@ def moment_ranks(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def moment_ious(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
-    """IoU of each sentence's first moment: the mean of the three highest with its annotators'.
+    """Computes the IoU of each sentence's first moment with those of its annotators.
+
+    It is the mean of the three highest.
 
     Args:
-      ranked, times: as in `moment_ranks`. IoUs are counted in segments, not in seconds.
+      ranked, times: as in `moment_ranks`. IoUs are measured in segments, not in seconds.
 
     Returns:
       float64 [sentences], 0 to 1.
@@ -222,7 +224,7 @@ def moment_ious(ranked: np.ndarray, times: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _joined(ranked: np.ndarray, times: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The times of all sentences, int [times, 2], and the number of each sentence's."""
+    """Joins the times of all sentences, int [times, 2], and counts those of each sentence."""
     counts = np.array([len(of_sentence) for of_sentence in times])
     if not len(counts) == len(ranked) > 0 or not counts.all():
         raise ValueError(f"expected times for each of {len(ranked)} sentences, one or more")
@@ -230,7 +232,7 @@ def _joined(ranked: np.ndarray, times: Sequence[np.ndarray]) -> tuple[np.ndarray
 
 
 def _mean_of_least(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Means of the three least of the first counts[0] values, of the next counts[1], and so on."""
+    """Averages the three least of the first counts[0] values, of the next counts[1], and so on."""
     group = np.repeat(np.arange(len(counts)), counts)
     position = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
     least = values[np.lexsort((values, group))] * (position < _AGREEING)
@@ -244,21 +246,21 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals (Efron 1979) of figures over examples.
+    """Computes percentile bootstrap intervals (Efron 1979) of figures over examples.
 
         bootstrap(lambda drawn: retrieval_of_ranks(ranks[drawn]), len(ranks))
 
     Args:
-      statistic: computes figures by name of the examples at the given indices, int [count], which
-        are drawn with replacement.
+      statistic: computes figures, by name, of the examples at the given indices, int [count]. The
+        indices are drawn with replacement.
       count: number of examples.
       samples: number of draws.
-      level: of the intervals: 0.95 leaves out 2.5 % on either side.
+      level: of the intervals; 0.95 leaves out 2.5 % on either side.
       seed: of the draws.
 
     Returns:
-      (low, high) for each figure. If some draws lack a figure, as when no video of a task was
-      drawn, its interval is over the other draws.
+      (low, high) for each figure. If some draws lack a figure, for example because no video of a
+      task was drawn, its interval is over the other draws.
 
     Raises:
       ValueError: `count` or `samples` is less than 1, or `level` not between 0 and 1.

@@ -1,6 +1,6 @@
 """Best and worst examples of moment retrieval, as cards of a report.
 
-`vtmask.evaluation.cards` says what a prediction and `videos` are.
+`vtmask.evaluation.cards` defines predictions and `videos`.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SEGMENT = 5  # seconds of a segment of DiDeMo's moments
 
 
 def moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Sentences with the ranked moments of their video.
+    """Makes cards of sentences with the ranked moments of their video.
 
     Args:
       predictions: "video_id", "text"; "ranked", moments, best first, and "times", each annotator's
@@ -62,11 +62,11 @@ def moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
 
 
 def moment_windows(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Sentences with the window that was found for each, and the annotated ones.
+    """Makes cards of sentences with their best window and the annotated ones.
 
     Args:
       predictions: "video_id", "text", "IoU", "AP"; "seconds" of the video; in seconds, too,
-        "pred_relevant_windows" (start, end and score, from the best) and "relevant_windows".
+        "pred_relevant_windows" (start, end and score, best first) and "relevant_windows".
     """
 
     def card(prediction: Prediction) -> Card:
@@ -90,16 +90,16 @@ def moment_windows(predictions: Sequence[Prediction], videos: Videos) -> list[Gr
 
 
 def corpus_moments(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
-    """Texts with the moments of all videos that were found for them.
+    """Makes cards of texts with the moments that were retrieved for them from all videos.
 
     Args:
-      predictions: "text"; "right" and "retrieved", moments, the best first, each with "video_id"
-        and "time", [start, end] in seconds, those retrieved with "score"; "ranks" of the first
-        right moment by IoU, the loosest first, None where there is none.
+      predictions: "text"; "right" and "retrieved", moments, each with "video_id" and "time",
+        [start, end] in seconds, those retrieved with "score", best first; "ranks" of the first
+        right moment by IoU, the lowest IoU first, None if there is no right moment.
     """
 
     def rank(prediction: Prediction) -> float:
-        """At the loosest IoU."""
+        """Returns the rank at the lowest IoU."""
         found = next(iter(prediction["ranks"].values()))
         return inf if found is None else found
 
@@ -141,6 +141,6 @@ def corpus_moments(predictions: Sequence[Prediction], videos: Videos) -> list[Gr
 
 
 def _place(moment: Sequence[int]) -> tuple[float, float]:
-    """Start and end of a moment in seconds."""
+    """Converts a moment to its start and end in seconds."""
     first, last = moment
     return first * _SEGMENT, (last + 1) * _SEGMENT

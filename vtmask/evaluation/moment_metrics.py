@@ -1,8 +1,8 @@
 """Metrics of moment retrieval with times in seconds, in NumPy.
 
-As Charades-STA (Gao et al., ICCV 2017, section 5.1) and QVHighlights (Lei, Berg and Bansal, NeurIPS
-2021, section 5; `standalone_eval` of moment_detr) define them. Those of DiDeMo are in
-`vtmask.evaluation.metrics`.
+They follow Charades-STA (Gao et al., ICCV 2017, section 5.1) and QVHighlights (Lei, Berg and
+Bansal, NeurIPS 2021, section 5; `standalone_eval` of moment_detr). `vtmask.evaluation.metrics` has
+DiDeMo's metrics.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ _RECALLED = (0.5, 0.7)
 
 
 def ious(windows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of windows with others, 0 where both are empty.
+    """Computes the IoU of windows with others; 0 if both are empty.
 
     Args:
       windows: start and end, [..., P, 2].
@@ -29,15 +29,15 @@ def ious(windows: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def average_precision(ranked: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The interpolated average precision of a query's windows, at each of `THRESHOLDS`.
+    """Computes the interpolated average precision of a query's windows at each of `THRESHOLDS`.
 
-    From the best on, a window is right if its IoU with a right one reaches the threshold that no
-    better window has taken; it takes that with the highest IoU. Precision at a recall is the
-    highest at this or a higher recall (VOC 2011).
+    Ranked windows are matched to annotated ones, best first. A window is a hit if its IoU reaches
+    the threshold with an annotated window that no better window has taken; it takes the one with
+    the highest IoU. Precision at a recall is the highest at this or a higher recall (VOC 2011).
 
     Args:
-      ranked: windows from the best, [P, 2]; QVHighlights counts ten.
-      right: windows that the query asks for, in any order, [G, 2], one or more.
+      ranked: windows, best first, [P, 2]; QVHighlights counts ten.
+      right: annotated windows, in any order, [G, 2], one or more.
 
     Returns:
       float64 [10], 0 to 1.
@@ -58,16 +58,16 @@ def average_precision(ranked: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def windows(first_ious: np.ndarray, precisions: np.ndarray) -> dict[str, float]:
-    """How well queries find their windows.
+    """Computes the figures of a split from those of its queries.
 
     Args:
-      first_ious: of each query's first window, the highest IoU with a right one, [queries].
-      precisions: of each query, `average_precision`, [queries, 10].
+      first_ious: the highest IoU of each query's first window with an annotated one, [queries].
+      precisions: `average_precision` of each query, [queries, 10].
 
     Returns:
-      "R@1, IoU 0.5" and "R@1, IoU 0.7", the fraction of queries whose first window reaches this
+      "R@1, IoU 0.5" and "R@1, IoU 0.7", the fractions of queries whose first window reaches this
       IoU; "mAP", the mean over queries and thresholds 0.5, 0.55, …, 0.95; "mIoU", the mean IoU of
-      the first window.
+      first windows.
     """
     recalls = {f"R@1, IoU {least}": float((first_ious >= least).mean()) for least in _RECALLED}
     return recalls | {"mAP": float(precisions.mean()), "mIoU": float(first_ious.mean())}

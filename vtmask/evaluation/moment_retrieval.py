@@ -1,6 +1,7 @@
-"""Evaluates moment retrieval: which part of a video is a sentence about?
+"""Evaluates moment retrieval: finds the part of a video that a sentence describes.
 
-In segments of 5 seconds here (DiDeMo), in seconds in `vtmask.evaluation.moment_windows`.
+Moments here are in segments of 5 seconds (DiDeMo). `vtmask.evaluation.moment_windows` evaluates
+moments with times in seconds.
 """
 
 from collections.abc import Iterator
@@ -18,22 +19,22 @@ from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Clip, Example
 from vtmask.tasks.moments import MomentRetrieval
 
-_RANDOM_ORDERS = 100  # that chance is the mean of
+_RANDOM_ORDERS = 100  # whose mean is chance
 
 
 def evaluate(
     model: Model, task: MomentRetrieval, dataset: Dataset, settings: ConfigDict
 ) -> Evaluation:
-    """rank@1, rank@5 and mIoU over all sentences, as `metrics.moments` defines them.
+    """Measures rank@1, rank@5 and mIoU over all sentences, as `metrics.moments` defines them.
 
-    Moments with times in seconds are evaluated by `moment_windows.evaluate`.
+    Calls `moment_windows.evaluate` if moments have times in seconds.
 
     Args:
-      settings: `batch_size`, videos or sentences a call.
+      settings: `batch_size`, videos or sentences per call.
 
     Raises:
-      UserError: features are not of a second each, a video has no moments, or the model sees less
-        of a video than its moments are in.
+      UserError: features don't cover one second each, a video has no moments, or the model's input
+        is shorter than the part of a video that has moments.
     """
     if "windows" in dataset[0].get("moments", {}):
         return moment_windows.evaluate(model, task, dataset, settings)
@@ -105,10 +106,10 @@ def _records(dataset: Dataset) -> Iterator[Record]:
 
 
 def _of(record: Record, video: int) -> Iterator[Record]:
-    """The sentences of a record."""
+    """Yields the sentences of a record."""
     moments = record["moments"]
     times = np.split(moments["times"], np.cumsum(moments["num_times"])[:-1])
-    # One for the video, as in the demo, or one for each sentence, as in DiDeMo.
+    # One number for the video, as in the demo, or one for each sentence, as in DiDeMo.
     num_segments = np.broadcast_to(moments["num_segments"], len(times))
     for text, tokens, chosen, segments in zip(
         moments["text"], examples.tokens(moments), times, num_segments, strict=True
@@ -132,7 +133,7 @@ def _videos(model: Model, dataset: Dataset) -> Iterator[Example]:
 def _chance(
     ranked: np.ndarray, times: list[np.ndarray], num_segments: np.ndarray
 ) -> dict[str, float]:
-    """The mean of figures when the moments that are there come in random order."""
+    """Averages the figures over random orders of the moments that exist in each video."""
     rng = np.random.default_rng(0)
     found = []
     for _ in range(_RANDOM_ORDERS):

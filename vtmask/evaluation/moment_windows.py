@@ -13,23 +13,23 @@ from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.tasks.moments import MomentRetrieval
 
-CELLS = 80  # that a video is cut into at most: of 2 s in 150 s, as QVHighlights is annotated
-_KEPT = 10  # windows of a query, as QVHighlights counts them
-_OVERLAP = 0.5  # IoU of two windows that are kept, at most
-_RANDOM_ORDERS = 10  # that chance is the mean of
+CELLS = 80  # of a video, at most; 2 s each in 150 s, as in QVHighlights' annotations
+_KEPT = 10  # windows per query, as QVHighlights counts them
+_OVERLAP = 0.5  # highest IoU of two windows that are kept
+_RANDOM_ORDERS = 10  # whose mean is chance
 
 
 def evaluate(
     model: Model, task: MomentRetrieval, dataset: Dataset, settings: ConfigDict
 ) -> Evaluation:
-    """R@1 at an IoU of 0.5 and 0.7, mAP and mIoU over all sentences; `moment_metrics.windows`.
+    """Measures the figures of `moment_metrics.windows` over all sentences.
 
-    A frame's score is the dot product of its hidden state with the pooled sentence; videos longer
-    than the model sees go through in windows of `max_video_len` frames.
+    A frame's score is the dot product of its hidden state with the pooled sentence. Videos longer
+    than `max_video_len` frames run in windows of this length.
 
     Args:
-      settings: `batch_size`, windows or sentences a call, and `stride`, frames from one window of
-        the model to the next.
+      settings: `batch_size`, windows or sentences per call, and `stride`, frames from the start of
+        one of the model's windows to the next.
 
     Raises:
       UserError: no video has moments, or one has a sentence without a window.
@@ -102,12 +102,12 @@ def evaluate(
 
 
 def candidates(features: int) -> np.ndarray:
-    """All windows of a video that are whole cells: first feature and that behind the last.
+    """Lists all windows of a video that consist of complete cells.
 
-    A cell is a feature, or several where a video has more than `CELLS`; the last may be shorter.
+    A cell is one feature, or several if the video has more than `CELLS`. The last may be shorter.
 
     Returns:
-      int [n * (n + 1) / 2, 2] of n cells.
+      the first feature and the end of each window, int [n * (n + 1) / 2, 2] for n cells.
     """
     cell = -(-features // CELLS)
     edges = np.append(np.arange(0, features, cell), features)
@@ -116,17 +116,18 @@ def candidates(features: int) -> np.ndarray:
 
 
 def contrast(scores: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """How far the mean score inside a window stands above that outside, in standard errors.
+    """Computes how far the mean score inside a window is above that outside, in standard errors.
 
-    The scan statistic of a stretch with another mean (Olshen et al., Biostatistics 2004), up to the
-    scores' deviation. The mean inside alone would always prefer the single best frame.
+    This is the scan statistic for a segment with a different mean (Olshen et al., Biostatistics
+    2004), up to the scores' standard deviation. The mean inside alone would always prefer the
+    single best frame.
 
     Args:
       scores: of frames, [S, F].
-      windows: first frame and that behind the last, int [C, 2].
+      windows: first frame and end of each window, int [C, 2].
 
     Returns:
-      [S, C]; 0 for the whole video.
+      [S, C]; 0 for the complete video.
     """
     frames = scores.shape[1]
     centred = scores - scores.mean(axis=1, keepdims=True)
@@ -139,14 +140,14 @@ def contrast(scores: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 
 def suppress(windows: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The first ten windows that overlap none before them by an IoU above 0.5.
+    """Keeps the first ten windows, skipping any with an IoU above 0.5 with one kept before.
 
     Args:
       windows: start and end, [C, 2].
-      order: which come first, int [C].
+      order: indices of windows, best first, int [C].
 
     Returns:
-      int [at most 10], in order.
+      indices of the kept windows, in order, int [at most 10].
     """
     kept: list[int] = []
     while len(order) and len(kept) < _KEPT:
@@ -157,7 +158,7 @@ def suppress(windows: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _of(dataset: Dataset, record: Record) -> Iterator[Record]:
-    """The sentences of a record: `names` for predictions, `tokens` and `windows`."""
+    """Yields the sentences of a record: `names` for predictions, `tokens` and `windows`."""
     moments = record["moments"]
     ends = np.cumsum(moments["num_windows"])
     for index, (text, tokens) in enumerate(
@@ -178,6 +179,6 @@ def _of(dataset: Dataset, record: Record) -> Iterator[Record]:
 def _figures(
     seconds: np.ndarray, kept: np.ndarray, right: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """IoU of the first window, and average precision."""
+    """Returns the IoU of the first window, and the average precision."""
     first = moment_metrics.ious(seconds[kept[:1]], right).max()
     return first, moment_metrics.average_precision(seconds[kept], right)

@@ -1,17 +1,17 @@
-"""Which moment of a video a sentence is about (DiDeMo); in NumPy."""
+"""Ranks the moments of a video for a sentence (DiDeMo), in NumPy."""
 
 import numpy as np
 
 from vtmask.errors import UserError
 
 SEGMENTS = 6  # of a video, at most
-SECONDS = 5  # of a segment; there is a feature a second
+SECONDS = 5  # of a segment; there is one feature per second
 
 
 def all_moments(segments: int) -> np.ndarray:
-    """All moments of a video as first and last segment, from 0: int [n * (n + 1) / 2, 2].
+    """Lists all moments of a video as first and last segment, from 0: int [n * (n + 1) / 2, 2].
 
-    First those of one segment, then the runs of two or more from `[0, 1]` on, as published.
+    As published, moments of one segment come first, then the longer ones from `[0, 1]` on.
     """
     first, last = np.triu_indices(segments)
     order = np.argsort(first != last, kind="stable")
@@ -24,21 +24,23 @@ def rank(
     video_mask: np.ndarray,
     num_segments: np.ndarray | None = None,
 ) -> np.ndarray:
-    """All 21 moments of each sentence's video, those that match the sentence best first.
+    """Ranks all 21 moments of each sentence's video, best match first.
 
-    As published, a moment is scored by the dot product of the pooled text with the mean of the
-    hidden states of its seconds. It is there if the video has a feature of its first second; of
-    seconds that the video lacks, the hidden states at padding count in the mean. Moments that are
-    not there come last, in the order of `all_moments`; published rankings end before them.
+    As published, the score of a moment is the dot product of the pooled text and the mean of the
+    hidden states of its seconds. If the video lacks some of these seconds, the mean includes the
+    hidden states at padding. A moment exists if the video has a feature of its first second.
+    Moments that don't exist come last, in the order of `all_moments`; published rankings leave them
+    out.
 
     Args:
       frames: hidden states of the frames of each sentence's video, without `[CLS]` and `[SEP]`,
         [B, V, H]; V is 30 or more.
       pooled_text: [B, H].
       video_mask: True where the video has a feature, [B, V].
-      num_segments: int [B], segments that the annotators saw, 5 or 6 (`moments/num_segments` of
-        `data/didemo`); moments that reach beyond are not there, either. None, as published, goes
-        by features alone: a video of 25 still has the moments that end with segment 5.
+      num_segments: number of segments that the annotators saw, 5 or 6, int [B]
+        (`moments/num_segments` of `data/didemo`). Moments that reach beyond don't exist, either.
+        None, as published, considers features only: a video with 25 still has moments that end with
+        segment 5.
 
     Returns:
       int [B, 21, 2]: first and last segment, best first. Equal scores are in the order of

@@ -1,4 +1,4 @@
-"""Assigns the steps of a task to seconds of a video, in order; in NumPy."""
+"""Assigns the steps of a task to seconds of a video in order, in NumPy."""
 
 import numpy as np
 
@@ -6,16 +6,17 @@ from vtmask.errors import UserError
 
 
 def assign(logits: np.ndarray) -> np.ndarray:
-    """The most probable seconds of a task's steps, which are done in order (CrossTask).
+    """Finds the most probable seconds of a task's steps, which are done in order (CrossTask).
 
-    Every step gets one second, later than the second of the step before it, such that the sum of
-    the steps' log-probabilities is highest. As published, probabilities are a softmax over the
-    steps in each second. With a single step they would all be 1, so its logits are compared
-    instead. Among equal sums, the one whose last step is earliest wins, then the last but one, and
-    so on.
+    Every step gets one second, later than that of the step before it, so that the sum of the steps'
+    log-probabilities is highest. As published, probabilities are a softmax over the steps in each
+    second. With a single step they would all be 1, so its logits are compared instead. Among equal
+    sums, the assignment with the earliest last step wins, then the one with the earliest step
+    before it, and so on.
 
     If there are more steps than seconds, every second gets a step, again in order and with the
-    highest sum, and the remaining steps get none. The published figures have no such video.
+    highest sum, and the remaining steps get none. No video of the published evaluation has so many
+    steps.
 
     Args:
       logits: of every step in every second, [seconds, steps], as `vtmask.evaluation.windows.merge`
@@ -47,7 +48,7 @@ def assign(logits: np.ndarray) -> np.ndarray:
 
 
 def _increasing(scores: np.ndarray) -> np.ndarray:
-    """Strictly increasing rows, one for each column, with the highest sum of scores.
+    """Finds strictly increasing rows, one for each column, with the highest sum of scores.
 
     Args:
       scores: [rows, columns], at least as many rows as columns.

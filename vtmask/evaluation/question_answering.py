@@ -1,4 +1,4 @@
-"""Evaluates multiple-choice question answering: the answer with the highest score."""
+"""Evaluates multiple-choice question answering: chooses the answer with the highest score."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def evaluate(
       One row, "questions", with "accuracy".
 
     Raises:
-      UserError: a video has no question, or not as many answers as the task.
+      UserError: a video has no question, or its number of answers is not that of the task.
     """
     inputs = _questions(model, task, dataset)
     scores = list(base.apply(model, task.scores, inputs, settings.batch_size, "questions"))

@@ -1,6 +1,6 @@
 """The report of an evaluation: one self-contained HTML file with numbers, plots and examples.
 
-Every task composes its page from the parts defined here: `cards` makes examples from predictions,
+Every task composes its page of the parts defined here. `cards` makes examples from predictions,
 `figures` makes plots.
 """
 
@@ -26,7 +26,7 @@ _FRAME_HEIGHT = 96  # pixels
 _TICKS = 6  # of a timeline, at most
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # between ticks [seconds]
 
-# By column; all others have two decimals.
+# By column; other columns have two decimals.
 _FORMATS = {
     "MedR": "{:.1f}",
     **dict.fromkeys(("R@1", "R@5", "R@10", "R@100", "rank@1", "rank@5", "mIoU"), "{:.1%}"),
@@ -37,11 +37,11 @@ _FORMATS = {
 
 @dataclass(frozen=True)
 class Strip:
-    """Evenly spaced frames of a stretch of a video.
+    """Evenly spaced frames of a part of a video.
 
     Attributes:
-      video: its file. If it is None or can't be read, the page says so.
-      start, end: of the stretch in seconds; None is the beginning or the end of the video.
+      video: the file. If it is None or can't be read, the page says so.
+      start, end: of the part in seconds; None is the beginning or the end of the video.
     """
 
     video: Path | None
@@ -51,7 +51,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Span:
-    """A labelled stretch of a timeline.
+    """A labelled part of a timeline.
 
     Attributes:
       start, end: in seconds; even very short spans are visible.
@@ -124,7 +124,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot; `alt` says in words what it shows, `caption` explains how to read it."""
+    """A plot; `alt` describes it in words, `caption` explains how to read it."""
 
     plot: pages.Plot
     alt: str
@@ -140,7 +140,7 @@ class Report:
       metrics: rows of figures, such as {"text to video": {"R@1": 0.465}}.
       intervals: 95 % bootstrap intervals of some of `metrics`, or of none.
       baselines: more rows, such as {"chance": {"R@1": 0.005}}; they may lack columns.
-      explanation: what the columns mean.
+      explanation: the meaning of the columns.
       headline: (row, column) of the `metrics` at the top of the page, in large type.
       facts: about the run: checkpoint, data set, split, ….
       figures, groups: shown in this order.
@@ -178,20 +178,20 @@ def write(path: str | os.PathLike[str], report: Report) -> None:
 
 
 def number(column: str, value: float) -> str:
-    """A value formatted for its column, such as in percent; "–" for NaN."""
+    """Formats a value for its column, such as in percent; "–" for NaN."""
     if isnan(value):
         return "–"
     return _FORMATS.get(column, "{:.2f}").format(value).replace("%", " %").removesuffix(".0")
 
 
 def interval(column: str, low: float, high: float) -> str:
-    """An interval formatted for its column, with the unit once."""
+    """Formats an interval for its column, with the unit once."""
     return f"{number(column, low).removesuffix(' %')}–{number(column, high)}"
 
 
 @dataclass(frozen=True)
 class _DrawnStrip:
-    """Frames, or the reason why there are none."""
+    """Frames, or the reason for their absence."""
 
     name: str
     frames: Sequence[Thumbnail] = ()
@@ -232,13 +232,13 @@ class _DrawnLine:
 
 
 def _hues(timelines: Iterable[Timeline]) -> dict[str, float]:
-    """A hue in degrees for each label of the page."""
+    """Chooses a hue in degrees for each label of the page."""
     labels = (span.label for line in timelines for row in line.rows.values() for span in row)
     return {label: pages.hue(i) for i, label in enumerate(dict.fromkeys(labels))}
 
 
 def _draw(part: Part, hues: Mapping[str, float]) -> tuple[str, Any]:
-    """The name of the template's macro for the part, and its argument."""
+    """Returns the name of the template's macro for the part, and its argument."""
     match part:
         case Strip():
             return "strip", _draw_strip(part)
@@ -290,7 +290,7 @@ def _draw_timeline(timeline: Timeline, hues: Mapping[str, float]) -> _DrawnTimel
 
 
 def _lanes(spans: Sequence[Span]) -> list[int]:
-    """For each span the first lane, from 0, in which no earlier span overlaps with it."""
+    """Assigns each span the first lane, from 0, in which no earlier span overlaps with it."""
     lanes: list[list[Span]] = []
     lane_of = []
     for span in spans:

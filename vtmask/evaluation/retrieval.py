@@ -1,4 +1,4 @@
-"""Evaluates text-video retrieval: every text against every video, and the reverse."""
+"""Evaluates text-video retrieval: ranks all videos for every text, and the reverse."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from vtmask.ranking import Ranking, rank
 from vtmask.tasks.retrieval import Retrieval
 
 TEXT_TO_VIDEO, VIDEO_TO_TEXT = "text to video", "video to text"
-_SHOWN = 10  # candidates of a query that are saved
+_SHOWN = 10  # candidates saved per query
 
 
 class Pairs(NamedTuple):
@@ -25,7 +25,7 @@ class Pairs(NamedTuple):
 
     Attributes:
       videos: a name for each video or clip.
-      ids: the id of each one's video.
+      ids: the id of the video of each entry of `videos`.
       places: start and end in seconds of clips, by name.
       texts: ordered by video.
       video_of: for each text, the index in `videos` of what it describes, int [texts].
@@ -108,7 +108,7 @@ def _records(dataset: Dataset, field: str) -> Iterator[Record]:
 
 
 def _pairs(dataset: Dataset, field: str) -> tuple[Pairs, list[np.ndarray]]:
-    """The pairs of a data set, and the token ids of each text."""
+    """Reads the pairs of a data set, and the token ids of each text."""
     videos: list[str] = []
     ids: list[str] = []
     places: dict[str, tuple[float, float]] = {}
@@ -143,7 +143,7 @@ def _clips(model: Model, dataset: Dataset, field: str) -> Iterator[Example]:
 
 
 def _texts_of(pairs: Pairs) -> np.ndarray:
-    """Indices of the texts of each video: int [videos, K], filled up with -1."""
+    """Returns the indices of each video's texts: int [videos, K], filled up with -1."""
     counts = np.bincount(pairs.video_of, minlength=len(pairs.videos))
     first = np.cumsum(counts) - counts  # texts come in the order of their videos
     offset = np.arange(counts.max())

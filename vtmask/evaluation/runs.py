@@ -1,4 +1,4 @@
-"""Runs on disk: their configs, curves and evaluations, to compare with each other."""
+"""Runs on disk, for comparison: their configs, curves and evaluations."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from vtmask.training.curves import read_metrics
 
 @dataclasses.dataclass(frozen=True)
 class SavedEvaluation:
-    """What `evaluate.py` saved in a folder.
+    """The results that `evaluate.py` saved in a folder.
 
     Attributes:
       folder: has metrics.json, and report.html beside it.
@@ -30,13 +30,13 @@ class SavedEvaluation:
 
     @property
     def subject(self) -> tuple[Any, ...]:
-        """Equal for evaluations whose figures can be compared."""
+        """The task and data. Evaluations with equal subjects can be compared."""
         return tuple(self.facts[name] for name in ("task", "data set", "split", "videos"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a workdir or an evaluation's folder holds.
+    """The content of a workdir or of an evaluation's folder.
 
     Attributes:
       config: values of the config by field, such as "optim.lr"; empty if the folder has no config.
@@ -51,7 +51,7 @@ class Run:
     evaluations: Sequence[SavedEvaluation]
 
     def curve(self, name: str) -> list[tuple[float, float]]:
-        """(step, value) of each line that has this curve."""
+        """Returns (step, value) of each line that has this curve."""
         return [(line["step"], line[name]) for line in self.lines if name in line]
 
 
@@ -60,11 +60,11 @@ class Row:
     """A run's figures in a comparison.
 
     Attributes:
-      run: its name.
-      label: the same, with the evaluation's folder if the run has several.
+      run: the run's name.
+      label: the run's name, with the evaluation's folder if the run has several.
       folder: of the evaluation.
       figures: by column, such as {"R@1": 0.2}.
-      intervals: of some of them, or of none.
+      intervals: of some or none of the figures.
     """
 
     run: str
@@ -79,7 +79,7 @@ class Comparison:
     """The same figures of several runs.
 
     Attributes:
-      title: what was evaluated on what.
+      title: the figures' row and the data.
       baselines: rows of figures, which may lack columns.
       rows: of runs.
     """
@@ -119,9 +119,9 @@ def read(folder: Path) -> Run:
 
 
 def names(folders: Sequence[disk.AnyPath]) -> list[str]:
-    """Names of runs: the parts of their folders' paths in which they differ.
+    """Names runs by the parts of their folders' paths in which they differ.
 
-    They share the parts before and after: a/seed-0/qa and a/seed-1/qa are seed-0 and seed-1.
+    Common parts before and after are left out: a/seed-0/qa and a/seed-1/qa are seed-0 and seed-1.
     """
     paths = [disk.resolve(folder).parts for folder in folders]
     if len(set(paths)) == 1:
@@ -135,13 +135,13 @@ def names(folders: Sequence[disk.AnyPath]) -> list[str]:
 
 
 def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The fields in which configs differ.
+    """Returns the fields in which configs differ.
 
     Args:
-      configs: values by field; an empty one is unknown and differs from none.
+      configs: values by field. An empty config is unknown and differs from none.
 
     Returns:
-      By field, its value in each config as text; "–" if a config lacks the field.
+      field → its value in each config as text, "–" if a config lacks the field.
     """
     fields = dict.fromkeys(field for config in configs for field in config)
     values = {field: [_text(config.get(field)) for config in configs] for field in fields}
@@ -153,9 +153,12 @@ def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[s
 
 
 def comparisons(runs: Mapping[str, Run]) -> list[Comparison]:
-    """The evaluations of runs by name, those of the same task and data side by side.
+    """Puts evaluations on the same task and data side by side.
 
     A run that was evaluated twice on the same data has two rows.
+
+    Args:
+      runs: by name.
     """
     by_subject: dict[tuple[Any, ...], list[tuple[str, str, SavedEvaluation]]] = {}
     for name, run in runs.items():

@@ -1,4 +1,4 @@
-"""Evaluates action segmentation: the class of every feature of a video."""
+"""Evaluates action segmentation: predicts the class of every feature of a video."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -34,8 +34,8 @@ def evaluate(
         next.
 
     Returns:
-      A row, "features", with "frame accuracy". Zero-shot there is a second one, "best name": the
-      best name for each feature, never the background.
+      A row, "features", with "frame accuracy". A zero-shot evaluation has a second row, "best
+      name", which takes the best name for each feature and never the background.
 
     Raises:
       UserError: the data set has no classes, or a class that the model was not trained on.
@@ -109,14 +109,14 @@ def confusion(predictions: Sequence[base.Record], key: str, num_classes: int) ->
 def _classify(
     model: Model, task: Segmentation, dataset: Dataset, batch_size: int, stride: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Classes `predicted` by the classifier, as the data set numbers them: int [features]."""
+    """Yields the classes `predicted` by the classifier, in the data set's order: int [features]."""
     unseen = [name for name in dataset.class_names if name not in model.class_names]
     if unseen:
         raise UserError(
             f"{dataset.path}/metadata.json: {len(unseen)} of its classes were not in the model's "
             f"training, such as {unseen[0]!r}; train on a data set that has them"
         )
-    # Classes of the model that the data set lacks don't compete.
+    # Classes that the data set lacks don't compete.
     places = [model.class_names.index(name) for name in dataset.class_names]
     for scores in base.over_windows(model, task.scores, dataset, batch_size, stride):
         yield {"predicted": scores[:, places].argmax(axis=1)}
@@ -125,7 +125,7 @@ def _classify(
 def _match_names(
     model: Model, task: Segmentation, dataset: Dataset, batch_size: int, stride: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Classes `predicted` by the published rule, and each feature's `best_name`: int [features]."""
+    """Yields classes `predicted` by the published rule, and each `best_name`: int [features]."""
     del task
     labels = TextLabels()
     tokens = model.tokenizer.encode(dataset.class_names[1:])

@@ -1,7 +1,7 @@
-"""Validation while training: figures of the model on videos that it is not trained on.
+"""Validation during training: figures of the model on videos that it is not trained on.
 
-A validation is a function of the parameters, on one device. It draws nothing from the run's random
-numbers, so it changes no bit of the training.
+A validation is a function of the parameters, on one device. It uses none of the run's random
+numbers, so training with and without validation is bitwise the same.
 """
 
 import dataclasses
@@ -28,8 +28,8 @@ from vtmask.tasks.base import Task
 from vtmask.tasks.encoding import Encoding, Separate
 from vtmask.training.step import step_keys
 
-CLIPS = 512  # of pre-training's loss
-PAIRS = 256  # clips that are matched with their texts
+CLIPS = 512  # for pre-training's loss
+PAIRS = 256  # clips to match with their texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TaskValidation:
     settings: ConfigDict
 
     def __call__(self, params: Any) -> dict[str, float]:
-        """The figures, named ROW/COLUMN, such as "text_to_video/R@1"."""
+        """Computes the figures, named ROW/COLUMN, such as "text_to_video/R@1"."""
         model = dataclasses.replace(self.model, params=params)
         with base.without_progress_bars():
             evaluation = EVALUATIONS[self.task_name](model, self.task, self.dataset, self.settings)
@@ -60,15 +60,15 @@ class TaskValidation:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingValidation:
-    """Figures of pre-training: the loss, and what the loss hides.
+    """Figures of pre-training: the loss, and problems that the loss does not show.
 
-    - The loss and its parts, without dropout, on the first `CLIPS` clips of `batches` or a little
-      more. Clips and masks are the same at every call.
-    - `frame_spread`: how far apart frame embeddings are, as the mean distance of a frame's hidden
-      state from the mean of all, divided by the norm of that mean. It falls towards 0 if all frames
-      are embedded alike, which the loss does not show.
-    - `alignment/R@1`: among `PAIRS` clips of different videos, the share of texts whose own clip
-      scores highest; `alignment/chance` is that of chance. Each modality runs alone.
+    - The loss and its parts, without dropout, on the first batches, `CLIPS` clips or slightly more.
+      Clips and masks are the same at every call.
+    - `frame_spread`: the mean distance of a frame's hidden state from the mean of all, divided by
+      the norm of that mean. It falls towards 0 if all frames are embedded alike, which the loss
+      does not show.
+    - `alignment/R@1`: the share of texts whose own clip scores highest among `PAIRS` clips of
+      different videos, and `alignment/chance`, its value by chance. Each modality runs alone.
 
     Attributes:
       batches: of the split to validate on.
@@ -105,7 +105,7 @@ class PretrainingValidation:
             stream.close()
 
     def _embedded_pairs(self, params: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Hidden states of frames [frames, H], pooled videos [N, H] and pooled texts [N, H]."""
+        """Encodes clips: hidden states of frames [frames, H], pooled videos and texts [N, H]."""
         per_record = self.batches.sampler.clips_per_record
         count = min(PAIRS, sum(dataset.num_records for dataset in self.batches.datasets))
         needed = -(-count // self.batches.records_per_batch)

@@ -1,15 +1,15 @@
 """Overlapping windows over videos longer than the model's input, in NumPy.
 
-As published for COIN and CrossTask, whose windows have 32 features and start every 16.
+As published for COIN and CrossTask, whose windows have 32 features and start every 16 features.
 """
 
 import numpy as np
 
 
 def starts(length: int, size: int, stride: int) -> np.ndarray:
-    """Starts of the windows over a video: at 0 and every `stride`, until a window reaches the end.
+    """Returns the starts of a video's windows, one every `stride` until one reaches the end.
 
-    A window has `min(size, length - start)` features: the last may be shorter.
+    A window has `min(size, length - start)` features, so the last may be shorter.
 
     Args:
       length: features of the video.
@@ -20,7 +20,7 @@ def starts(length: int, size: int, stride: int) -> np.ndarray:
       int [windows]; a single window if the video fits into it.
 
     Raises:
-      ValueError: there are no features, or windows would leave some out.
+      ValueError: there are no features, or the windows would leave some out.
     """
     if length < 1 or not 1 <= stride <= size:
         raise ValueError(
@@ -30,7 +30,7 @@ def starts(length: int, size: int, stride: int) -> np.ndarray:
 
 
 def merge(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Merges values of windows into values of the video: their mean in overlaps.
+    """Merges values of windows into values of the video; takes the mean where windows overlap.
 
     As published, logits are averaged before any softmax, and all windows have equal weight.
 

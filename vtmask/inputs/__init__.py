@@ -1,1 +1,1 @@
-"""Shards to clips to batches: here alone, TensorFlow computes."""
+"""Shards to clips to batches, the only computation that TensorFlow does."""

@@ -1,4 +1,4 @@
-"""A prepared data set on disk: where its shards are, and what made its features and tokens."""
+"""A prepared data set on disk: its shards, and the origin of its features and tokens."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from vtmask.errors import UserError, reason
 from vtmask.inputs import parsing
 
 _RECORDS_AT_A_TIME = 64
-_OTHER_FILES = 256  # that a process has open beside its shards
-_PARTS = ("tokens", "num_tokens", "start", "end", "label")  # of texts, what samplers read
+_OTHER_FILES = 256  # that a process has open besides its shards
+_PARTS = ("tokens", "num_tokens", "start", "end", "label")  # of texts, as samplers read them
 _INPUTS = ("feature_extractor", "feature_size", "seconds_per_feature", "tokenizer_sha256")
 
 
@@ -31,23 +31,27 @@ class Dataset:
     """One split of a data set that `tfds build` wrote, read by index.
 
     Attributes:
-      name: as TFDS has it, "demo/default".
-      split: "train", or a part of a split as in TFDS, "train[:10%]".
+      name: in TFDS's form, such as "demo/default".
+      split: "train", or a part of a split in TFDS's form, such as "train[:10%]".
       path: folder of the prepared data set.
-      tokenizer: the one its captions were tokenised with.
-      feature_extractor: name of what made its features.
-      feature_size: their width.
-      seconds_per_feature: how much of a video each is of.
-      class_names: what the classes of `labels` are called; () where there are none.
+      tokenizer: the tokenizer of its captions.
+      feature_extractor: name of the extractor that made its features.
+      feature_size: width of the features.
+      seconds_per_feature: seconds of video that one feature covers.
+      class_names: names of the classes of `labels`; () if there are none.
       num_records: videos in the split.
     """
 
     def __init__(self, name: str, split: str, data_dir: str | None = None):
-        """Opens and checks all shards; a UserError names one that is missing or damaged."""
+        """Opens and checks all shards.
+
+        Raises:
+          UserError: the data set or its split doesn't exist, or a file is missing or damaged.
+        """
         tensorflow.quiet()
         folder = data_dir or str(tfds.core.constants.DATA_DIR)
         if disk.in_bucket(folder):
-            disk.resolve(folder)  # or ArrayRecord waits for ever for one that can't be reached
+            disk.resolve(folder)  # ArrayRecord waits forever for a bucket it can't reach
         self.name, self.split = name, split
         try:
             shards = self._read_info(folder)
@@ -58,7 +62,7 @@ class Dataset:
                 f"data set {name} is not in {folder}; build it with "
                 f"`python -m data.build {name.replace('/', ' --config=')} --data_dir={folder}`"
             ) from None
-        except Exception as error:  # TFDS raises whatever a damaged file leads it to
+        except Exception as error:  # TFDS can raise anything on a damaged file
             raise UserError(
                 f"{folder}/{name}: dataset_info.json, features.json or metadata.json is damaged "
                 f"({reason(error)}); build the data set again"
@@ -70,7 +74,7 @@ class Dataset:
         self._starts = np.cumsum([0] + [shard.take for shard in shards[:-1]])
 
     def _read_info(self, folder: str) -> Sequence[Any]:
-        """Sets what the data set says of itself; returns the split's shards."""
+        """Sets the attributes from the data set's own files; returns the split's shards."""
         builder = tfds.core.read_only_builder.builder_from_files(self.name, data_dir=folder)
         self.path: Path = epath.Path(builder.data_path)  # has Path's methods
         known = builder.info.splits
@@ -108,7 +112,11 @@ class Dataset:
         return info.file_instructions
 
     def read(self, indices: Sequence[int]) -> list[bytes]:
-        """Serialised records; a UserError where a shard is damaged. Safe to call from threads."""
+        """Reads serialised records. Safe to call from threads.
+
+        Raises:
+          UserError: a shard is damaged.
+        """
         records = np.asarray(indices)
         shard = np.searchsorted(self._starts, records, side="right") - 1
         position = records - self._starts[shard] + self._skips[shard]
@@ -129,11 +137,11 @@ class Dataset:
 
     @property
     def inputs(self) -> dict[str, str | float]:
-        """What made features and tokens."""
+        """The feature extractor, the features' size and rate, and the tokenizer's hash, by name."""
         return {name: getattr(self, name) for name in _INPUTS}
 
     def require_same_inputs(self, other: Dataset) -> None:
-        """UserError unless both have features and tokens of the same making."""
+        """Raises a UserError unless `inputs` of both data sets are equal."""
         theirs = other.inputs
         for name, ours in self.inputs.items():
             if ours != theirs[name]:
@@ -143,12 +151,12 @@ class Dataset:
                 )
 
     def parse(self, serialized: tf.Tensor, fields: Sequence[str]) -> dict[str, Any]:
-        """Serialised records as tensors; see `vtmask.inputs.parsing.parse`."""
+        """Parses serialised records into tensors; see `vtmask.inputs.parsing.parse`."""
         parts = {field: self._parts(field) for field in fields}
         return parsing.parse(serialized, self.feature_size, self.seconds_per_feature, parts)
 
     def count_texts(self, field: str) -> int:
-        """Texts that a field of all records has; reads the whole split.
+        """Counts the texts of a field in all records; reads the complete split.
 
         Raises:
           UserError: the data set has no such field of texts.
@@ -164,7 +172,7 @@ class Dataset:
         return count
 
     def _parts(self, field: str) -> list[str]:
-        """What a field of texts has for a sampler; nothing for `labels`."""
+        """Names the parts of a field of texts that samplers read; [] for `labels`."""
         feature = dict(self._features.items()).get(field)
         if field == "labels" and feature is not None:
             return []
@@ -175,17 +183,17 @@ class Dataset:
         return [part for part in _PARTS if part in feature]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Fields of one record: NumPy arrays, lists and strings."""
+        """Returns the fields of one record: NumPy arrays, lists and strings."""
         record = self._features.deserialize_example_np(self.read([index])[0])
         return jax.tree.map(lambda x: x.decode() if isinstance(x, bytes) else x, record)
 
 
 def _open(path: str, num_records: int) -> ArrayRecordReader:
-    """A reader of the shard, which must have that many records."""
+    """Opens a shard, which must have `num_records` records."""
     if not epath.Path(path).exists():
         raise UserError(f"{path}: shard is missing; build the data set again")
     try:
-        # A record is read at random and by its caller's thread.
+        # Records are read in random order, each in its caller's thread.
         reader = ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0")
         count = reader.num_records()
     except RuntimeError as error:
@@ -201,7 +209,7 @@ def _open(path: str, num_records: int) -> ArrayRecordReader:
 
 
 def _allow_open_files(number: int) -> None:
-    """Raises the process's limit of open files as far as it may, where it has to."""
+    """Raises the process's limit of open files to the hard limit if `number` more need it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < number + _OTHER_FILES:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

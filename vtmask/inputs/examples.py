@@ -1,7 +1,7 @@
-"""Records to what an evaluation sees: every clip, window and text of a video, in NumPy.
+"""Records to examples for evaluation: every clip, window and text of a video, in NumPy.
 
-The same cutting and padding as `vtmask.inputs.samplers` does for training, one example at a time; a
-record is what `vtmask.inputs.dataset.Dataset[i]` gives.
+Cuts and pads as `vtmask.inputs.samplers` does for training, but one example at a time. A record is
+one that `vtmask.inputs.dataset.Dataset[i]` returns.
 """
 
 import math
@@ -24,7 +24,7 @@ class Clip(NamedTuple):
 
 
 def video(config: VLMConfig, features: np.ndarray, clip: Clip) -> Example:
-    """The clip's `video` [V, size] and `video_mask` [V], cut to V frames and padded."""
+    """Returns the clip's `video` [V, size] and `video_mask` [V], cut to V frames and padded."""
     frames = features[clip.start : clip.stop][: config.max_video_len]
     padding = config.max_video_len - len(frames)
     return {
@@ -34,7 +34,7 @@ def video(config: VLMConfig, features: np.ndarray, clip: Clip) -> Example:
 
 
 def text(config: VLMConfig, tokens: np.ndarray) -> Example:
-    """`text` [T] of the token ids, cut, closed by [SEP] and padded, and `text_mask` [T]."""
+    """Returns `text` [T], the token ids cut, closed by [SEP] and padded, and `text_mask` [T]."""
     tokens = tokens[: config.max_text_len - 1]
     ids = np.full(config.max_text_len, config.pad_id, np.int32)
     ids[: len(tokens)] = tokens
@@ -43,14 +43,14 @@ def text(config: VLMConfig, tokens: np.ndarray) -> Example:
 
 
 def tokens(texts: dict[str, Any]) -> list[np.ndarray]:
-    """Token ids of each text of a record's field."""
+    """Returns the token ids of each text of a record's field."""
     if not len(texts["num_tokens"]):
         return []
     return np.split(texts["tokens"], np.cumsum(texts["num_tokens"])[:-1])
 
 
 def clips(texts: dict[str, Any], seconds_per_feature: float, num_features: int) -> list[Clip]:
-    """The features that each timed text touches."""
+    """Returns the features that each timed text touches."""
     seconds = np.stack([texts["start"], texts["end"]], 1)
     places = in_features(seconds, seconds_per_feature, np.round)
     return [
@@ -61,7 +61,7 @@ def clips(texts: dict[str, Any], seconds_per_feature: float, num_features: int) 
 
 
 def stack(examples: Iterable[Example], size: int) -> Iterator[tuple[Example, int]]:
-    """Batches of one size, and how many examples of each count; the last is filled up."""
+    """Yields batches of one size, each with its number of real examples; fills up the last."""
     waiting: list[Example] = []
     for example in examples:
         waiting.append(example)

@@ -15,14 +15,14 @@ def parse(
     seconds_per_feature: float,
     fields: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
-    """Reads serialised records [R] into dense tensors; `vtmask.inputs.samplers` says which.
+    """Parses serialised records [R] into the dense tensors that `vtmask.inputs.samplers` describes.
 
-    Only what a sampler needs is read: video id, features and some fields. Times of texts turn from
-    seconds into features.
+    Only the parts that a sampler needs are read: video id, features and some fields. Times of texts
+    are converted from seconds to features.
 
     Args:
-      fields: by the name of each field of texts, its parts: "tokens", "num_tokens", "start", "end",
-        "label"; none for the field "labels".
+      fields: field of texts → its parts, of "tokens", "num_tokens", "start", "end" and "label"; the
+        field "labels" has none.
     """
     specs = {name: tf.io.FixedLenFeature([], tf.string, "") for name in ("video_id", "features")}
     for field, parts in fields.items():
@@ -33,7 +33,7 @@ def parse(
 
     row = feature_size * tf.float16.size
     num_bytes = tf.strings.length(parsed["features"])
-    # uint16, as TensorFlow pads no float16; one more row than the longest video has.
+    # As uint16, because TensorFlow can't pad float16. One row more than the longest video has.
     features = tf.io.decode_raw(
         parsed["features"], tf.uint16, fixed_length=tf.reduce_max(num_bytes) + row
     )

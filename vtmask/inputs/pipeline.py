@@ -1,12 +1,12 @@
-"""Batches of clips: a pure function of (seed, step), whatever the number of hosts.
+"""Batches of clips: a pure function of (seed, step), independent of the number of hosts.
 
-Step s reads the records at positions [s * R, (s + 1) * R) of an endless sequence, R records a
-batch. Every epoch of a data set is a permutation of its own; with one data set an epoch is cut to
-whole batches, so that no batch has a video twice. All clips of a step are drawn with random numbers
-keyed by (seed, step). A resume is a seek; a host reads its own part of R.
+Step s reads the records at positions [s * R, (s + 1) * R) of an endless sequence, R records per
+batch. Each epoch of a data set is a new permutation. With a single data set, an epoch is cut to
+full batches, so that no batch has a video twice. Random numbers keyed by (seed, step) draw all
+clips of a step. Resuming is a seek; each host reads its own part of the R records.
 
-Several data sets mix in fixed proportions: slots of a cycle of `CYCLE` positions are dealt out to
-them as evenly as their weights allow.
+Several data sets mix in fixed proportions. Their slots in a cycle of `CYCLE` positions are spread
+as evenly as their weights allow.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ _PARALLEL_BATCHES = min(os.cpu_count() or 1, 8)
 
 @dataclasses.dataclass(frozen=True)
 class TrainingBatches:
-    """Shuffled batches without end.
+    """Endless shuffled batches.
 
     Attributes:
-      datasets: one or several of the same tokenizer and features.
-      batch_size: clips of the global batch; a multiple of the sampler's clips per record times the
+      datasets: one or more data sets with the same tokenizer and features.
+      sampler: draws the clips of each record.
+      batch_size: clips in the global batch; a multiple of the sampler's clips per record times the
         number of hosts.
-      seed: of order and clips.
-      weights: how often a record of each data set comes, relative to the others.
-      host, num_hosts: which part of each batch to give.
+      seed: of the records' order and of the clips.
+      weights: relative frequency of each data set's records.
+      host, num_hosts: the part of each batch to yield.
     """
 
     datasets: Sequence[Dataset]
@@ -67,7 +68,7 @@ class TrainingBatches:
             dataset.require_same_inputs(self.datasets[0])
 
     def from_step(self, start_step: int) -> Generator[Batch, None, None]:
-        """This host's part of the batches of `start_step` and after."""
+        """Yields this host's part of the batches from `start_step` on."""
         mine = self._host_slice
 
         @tf.autograph.experimental.do_not_convert
@@ -79,11 +80,11 @@ class TrainingBatches:
         return _batches(self._make_batch, steps.map(plan))
 
     def in_order(self, order: np.ndarray, start_step: int) -> Generator[Batch, None, None]:
-        """This host's part of batches of given records of the only data set.
+        """Yields this host's part of batches of the given records of a single data set.
 
         Args:
-          order: index of the records of each batch, [batches, R].
-          start_step: of the first, for its random numbers.
+          order: indices of each batch's records, [batches, R].
+          start_step: step of the first batch; keys the random numbers.
         """
         mine = self._host_slice
 
@@ -96,29 +97,29 @@ class TrainingBatches:
         return _batches(self._make_batch, plans.map(plan))
 
     def records(self, step: int) -> list[tuple[Dataset, int]]:
-        """Data set and index in it of each record of a step's global batch."""
+        """Returns the data set, and the index in it, of each record of a step's global batch."""
         part, index = self._locate(tf.constant(step, tf.int64))
         pairs = zip(part.numpy(), index.numpy().tolist(), strict=True)
         return [(self.datasets[i], record) for i, record in pairs]
 
     def video_ids(self, step: int) -> list[str]:
-        """The videos of a step's global batch, each once a record, for error messages."""
+        """Returns the video of each record of a step's global batch, for error messages."""
         return [dataset[index]["video_id"] for dataset, index in self.records(step)]
 
     @property
     def inputs(self) -> Mapping[str, str | float]:
-        """What made features and tokens."""
+        """See `vtmask.inputs.dataset.Dataset.inputs`."""
         return self.datasets[0].inputs
 
     @property
     def records_per_batch(self) -> int:
-        """R, of the global batch."""
+        """R, the number of records in the global batch."""
         return self.batch_size // self.sampler.clips_per_record
 
     @functools.cached_property
     def epoch_size(self) -> int:
-        """Clips of an epoch: every text once if the sampler draws annotated texts, otherwise
-        `clips_per_record` of every video."""
+        """Number of clips in an epoch: every text once if the sampler draws annotated texts,
+        otherwise `clips_per_record` per video."""
         field = self.sampler.epoch_field
         if field is None:
             videos = sum(dataset.num_records for dataset in self.datasets)
@@ -139,7 +140,7 @@ class TrainingBatches:
         return cycle(self.weights, [dataset.name for dataset in self.datasets])
 
     def _locate(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Data set and index in it of each record of a step's global batch, [R] each."""
+        """Returns the data set, and the index in it, of each record of a step, [R] each."""
         records = self.records_per_batch
         counts = np.array([dataset.num_records for dataset in self.datasets])
         position = step * records + tf.range(records, dtype=tf.int64)
@@ -157,20 +158,21 @@ class TrainingBatches:
         epoch = tf.gather(epochs, part)
         seed = tf.stack([tf.fill([records], tf.cast(self.seed, tf.int64)), part, rank // epoch], 1)
         last = tf.gather(counts, part) - 1
-        # The public tf.random.experimental.index_shuffle takes no seed for each index.
+        # The public tf.random.experimental.index_shuffle takes one seed for all indices.
         return part, tf.raw_ops.RandomIndexShuffle(index=rank % epoch, seed=seed, max_index=last)
 
     def _random(self, step: tf.Tensor) -> tf.Tensor:
-        """Random int64 [R, K, draws] of a step's global batch."""
+        """Draws the random int64 [R, K, draws] of a step's global batch."""
         shape = [self.records_per_batch, self.sampler.clips_per_record, self.sampler.draws]
         return tf.random.stateless_uniform(shape, [self.seed, step], None, None, tf.int64)
 
 
 def cycle(weights: Sequence[float], names: Sequence[str]) -> np.ndarray:
-    """Which data set each of `CYCLE` slots belongs to: int64, every prefix close to the weights.
+    """Assigns a data set to each of `CYCLE` slots: int64, every prefix close to the weights.
 
     Raises:
-      UserError: weights and names differ in number, or a weight is too small to get a slot.
+      UserError: weights and names differ in number, a weight is not positive, or one is too small
+        to get a slot.
     """
     if len(weights) != len(names) or not all(weight > 0 for weight in weights):
         raise UserError(
@@ -194,10 +196,10 @@ _BatchMaker = Callable[[np.ndarray, np.ndarray, np.ndarray], Batch]
 
 
 def _batches(make: _BatchMaker, plans: tf.data.Dataset) -> Generator[Batch, None, None]:
-    """Reads what each plan names and draws its clips, some batches ahead.
+    """Reads the records of each plan and draws their clips, a few batches ahead.
 
-    Python's threads do so rather than `tf.numpy_function` inside tf.data, whose own threads would
-    call into a Python that ends, and lock it up.
+    It uses Python threads, not `tf.numpy_function` in tf.data: threads of tf.data could call into
+    Python while it shuts down, and deadlock.
     """
     pending: deque[Future[Batch]] = deque()
     pool = ThreadPoolExecutor(_PARALLEL_BATCHES, "batches")
@@ -214,7 +216,7 @@ def _batches(make: _BatchMaker, plans: tf.data.Dataset) -> Generator[Batch, None
 
 
 def _batch_maker(datasets: Sequence[Dataset], sampler: samplers.Sampler) -> _BatchMaker:
-    """A function of a plan; it may run in several threads at once."""
+    """Makes a function from plan to batch, which may run in several threads at once."""
 
     strings = tf.TensorSpec([None], tf.string)
     numbers = tf.TensorSpec([None, sampler.clips_per_record, sampler.draws], tf.int64)
@@ -240,7 +242,7 @@ def _batch_maker(datasets: Sequence[Dataset], sampler: samplers.Sampler) -> _Bat
 
 
 def _check(records: cutting.Records, fields: Sequence[str]) -> None:
-    """Stops the pipeline at a record no model should see."""
+    """Stops the pipeline at a record that no model should see."""
     cutting.require(records["num_features"] > 0, records, "field features is empty; build it again")
     finite = tf.reduce_all(tf.math.is_finite(records["features"]), axis=[1, 2])
     cutting.require(finite, records, "field features is not finite; extract this video again")

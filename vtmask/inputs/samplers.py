@@ -1,20 +1,23 @@
-"""Records to clips: which frames and which words of a video a model sees, in TensorFlow ops.
+"""Records to clips: samplers choose the frames and words that a model sees, in TensorFlow ops.
 
-A sampler takes R records at once and draws K clips of each, with random numbers it is given: no
-Python runs for a record or a clip. Records are dense, as `vtmask.inputs.dataset.Dataset.parse`
+A sampler takes R records at once and draws K clips from each, using the random numbers it is given.
+No Python runs per record or per clip. Records are dense, as `vtmask.inputs.dataset.Dataset.parse`
 makes them:
 
 - `video_id`, and `path` of its data set: string [R];
-- `features`: float16 [R, S, size], zero beyond each video's end and in the last row of all;
-- `num_features`: how many each video has, int32 [R];
-- for every field of texts a dict of `count` int32 [R], `num_tokens` int32 [R, N], `tokens` int32
-  [R, M] (all texts of a record, one after the other) and, for timed texts, `start` and `end`
-  float32 [R, N], counted in features: 3.5 is the middle of feature 3, whatever its seconds, and,
-  for labelled texts, `label` int32 [R, N]; all zero beyond a record's last text;
-- for the field `labels` a dict of `count` int32 [R] and `class`, a feature's class, int32 [R, S].
+- `features`: float16 [R, S, size], zero beyond each video's end; row S - 1 is always zero;
+- `num_features`: of each video, int32 [R];
+- for every field of texts a dict, all zero beyond a record's last text:
+  - `count` int32 [R], `num_tokens` int32 [R, N] and `tokens` int32 [R, M], all texts of a record
+    one after the other;
+  - for timed texts, `start` and `end` float32 [R, N], counted in features: 3.5 is the middle of
+    feature 3, however many seconds a feature has;
+  - for labelled texts, `label` int32 [R, N];
+- for the field `labels`, a dict of `count` int32 [R] and `class`, each feature's class, int32
+  [R, S].
 
-A frame of a clip is a feature of its video. Clips are [R, K, …] in the form `vtmask.models.vlm`
-describes.
+A frame of a clip is a feature of its video. Clips are [R, K, …] in the form that
+`vtmask.models.vlm` describes.
 """
 
 from __future__ import annotations
@@ -45,12 +48,12 @@ from vtmask.models.vlm import VLMConfig
 
 
 class Sampler(Protocol):
-    """Draws clips of records.
+    """Draws clips from records.
 
     Attributes:
-      fields: what it reads of a record beside its features.
+      fields: fields of a record that it reads besides the features.
       clips_per_record: K.
-      draws: random numbers a clip takes.
+      draws: number of random numbers per clip.
       epoch_field: field whose texts make an epoch; None if the videos do.
     """
 
@@ -67,20 +70,24 @@ class Sampler(Protocol):
     def epoch_field(self) -> str | None: ...
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
-        """Clips [R, K, …]; the same for the same `random`, int64 [R, K, draws] of all values."""
+        """Draws clips [R, K, …]: a pure function of `records` and `random`.
+
+        Args:
+          random: int64 [R, K, draws], of any value.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionWindows:
     """Clips for pre-training: the text window drives the video (VLM, section 4.1).
 
-    A window starts as one caption drawn at random and grows by whole captions, left or right at
-    random, until it has the drawn number of tokens; the video is that between the start of the
-    first and the end of the last caption. A video without captions gives clips from its start with
-    an empty text.
+    A window starts as one randomly drawn caption. It grows by complete captions, left or right at
+    random, until it has the drawn number of tokens. The video spans the start of the first caption
+    to the end of the last. A video without captions gives clips that begin at its start and have an
+    empty text.
 
     Attributes:
-      min_tokens, max_tokens: range, both ends included, of the drawn number of tokens.
+      min_tokens, max_tokens: inclusive range of the drawn number of tokens.
     """
 
     config: VLMConfig
@@ -99,7 +106,7 @@ class CaptionWindows:
     def text_windows(
         self, records: Records, random: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """First and last caption of each clip, and when they begin and end: [R, K] each."""
+        """Returns each clip's first and last caption, its begin and its end: [R, K] each."""
         captions = records["captions"]
         center, target, side = tf.unstack(random, axis=-1)
         center = below(center, captions["count"][:, None])
@@ -117,12 +124,12 @@ class CaptionWindows:
 class OverlappedClips(CaptionWindows):
     """Clips for VideoCLIP (Xu et al., EMNLP 2021, section 3.3): video and text merely overlap.
 
-    The text is drawn as in `CaptionWindows`; the video is a stretch of random length around a point
-    drawn inside the text's time.
+    The text is drawn as in `CaptionWindows`. The video is a window of random length around a random
+    point in the text's time.
 
     Attributes:
-      min_frames, max_frames: range, both ends included, of the video's length. The published ones
-        are of a second each.
+      min_frames, max_frames: inclusive range of the video's length. A published frame is one
+        second.
     """
 
     min_frames: int = 3
@@ -150,10 +157,10 @@ class OverlappedClips(CaptionWindows):
 
 @dataclasses.dataclass(frozen=True)
 class Descriptions:
-    """One clip a record: the video from its start and one of its descriptions.
+    """One clip per record: the video from its start, and one of its descriptions.
 
     Attributes:
-      random: draw the description; otherwise take the first.
+      random: True draws the description, False takes the first.
     """
 
     config: VLMConfig
@@ -178,7 +185,7 @@ class TimedTexts:
     """Clips for fine-tuning on annotated parts of videos: one timed text and its own frames.
 
     Attributes:
-      field: of timed texts: "clips" (YouCook2's sentences), "steps", …
+      field: a field of timed texts: "clips" (YouCook2's sentences), "steps", …
     """
 
     config: VLMConfig
@@ -208,10 +215,11 @@ class TimedTexts:
 class LabelledWindows:
     """Clips for action segmentation: sliding windows of V frames with the class of each frame.
 
-    Clips have `labels` int32 [R, K, V], 0 beyond the video's end, instead of a text.
+    Each clip is a randomly drawn window. Instead of a text, clips have `labels` int32 [R, K, V], 0
+    beyond the video's end.
 
     Attributes:
-      stride: frames from a window to the next; which of them is drawn.
+      stride: frames from one window to the next.
     """
 
     config: VLMConfig
@@ -241,14 +249,14 @@ class LabelledWindows:
 class StepWindows:
     """Clips for step localisation: windows of a video, and the steps of its task.
 
-    One clip a record, as `vtmask.tasks.localization` describes a batch. Windows follow each other
-    from a drawn one on, and from the first again after the last; one is empty where the video has
-    no more.
+    Each record gives one clip, in the form that `vtmask.tasks.localization` describes. Its windows
+    are consecutive: they begin with a randomly drawn one and wrap around after the last. If the
+    video has fewer than W windows, the others are empty.
 
     Attributes:
-      windows: W, windows a clip.
+      windows: W, windows per clip.
       max_steps: S, the most steps that a task may have.
-      stride: frames from a window to the next.
+      stride: frames from one window to the next.
     """
 
     config: VLMConfig
@@ -289,7 +297,7 @@ class StepWindows:
         return {name: value[:, None] for name, value in clip.items()}
 
     def _video(self, records: Records, random: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Windows [R, W, V, size], their mask and their starts [R, W], from random [R, 1]."""
+        """Draws windows [R, W, V, size], their mask and starts [R, W], from random [R, 1]."""
         num_features = records["num_features"]
         count = num_windows(self.config, num_features, self.stride)
         order = tf.range(self.windows)[None]
@@ -311,7 +319,7 @@ SAMPLERS: dict[str, Any] = {
 
 
 def create(name: str, config: VLMConfig, **options: Any) -> Sampler:
-    """The sampler of this name, with the options of a recipe's `config.sampler`.
+    """Creates the sampler of this name with the options of a recipe's `config.sampler`.
 
     Raises:
       UserError: there is no such sampler, or an option is unknown or missing.

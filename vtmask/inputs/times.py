@@ -5,14 +5,14 @@ from typing import Any
 
 
 def in_features(seconds: Any, seconds_per_feature: float, round: Callable[[Any], Any]) -> Any:
-    """Times in features: 3.5 is the middle of feature 3.
+    """Converts seconds to features: 3.5 is the middle of feature 3.
 
-    They are rounded to 1/1024 of a feature, as float32 would put a time at the edge of a feature on
-    either side of it.
+    Times are rounded to 1/1024 of a feature. Otherwise float32 would put a time at the edge of a
+    feature on either side of it.
 
     Args:
-      seconds: an array of NumPy's or TensorFlow's.
-      round: that library's function, which rounds half to even.
+      seconds: a NumPy array or TensorFlow tensor.
+      round: the same library's function, which rounds half to even.
     """
     if seconds_per_feature == 1:
         return seconds

@@ -1,1 +1,1 @@
-"""Shows what a model will see at a step of training: `vtmask inspect`."""
+"""Shows the model's input at a step of training: `vtmask inspect`."""

@@ -1,4 +1,4 @@
-"""The clips of a batch for people: where they are in their videos, their words, what is masked."""
+"""The clips of a batch in readable form: their times, words and masks."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ class ShownToken:
 
     Attributes:
       text: its part of the decoded text, with the space before it.
-      seen: what the model is given in its place.
+      seen: the text that the model gets in its place.
       masked: whether the model predicts it.
     """
 
@@ -30,7 +30,7 @@ class ShownToken:
 
 @dataclasses.dataclass(frozen=True)
 class ShownClip:
-    """A clip as the model will see it.
+    """A clip as the model will see it, in readable form.
 
     Attributes:
       seconds: (start, end) in the video; None if its features occur there more than once.
@@ -50,7 +50,7 @@ class ShownClip:
 def shown_clips(
     batches: TrainingBatches, step: int, batch: Batch, num_clips: int, model_config: VLMConfig
 ) -> Iterator[ShownClip]:
-    """Clips of a step's batch, evenly spaced, so that they are of different videos if possible.
+    """Yields evenly spaced clips of a step's batch, so that their videos differ if possible.
 
     Args:
       batch: of this step, as `masks.add_masks` returns it, with `video` [B, V, size].
@@ -101,11 +101,11 @@ def locate(features: np.ndarray, clip: np.ndarray) -> tuple[int, int] | None:
 def shown_tokens(
     tokenizer: Tokenizer, text: Sequence[int], seen: Sequence[int], masked: Sequence[bool]
 ) -> list[ShownToken]:
-    """Tokens whose parts join to the decoded text; control symbols are spelt out.
+    """Makes tokens whose parts join to the decoded text; spells out control symbols.
 
     Args:
       text: token ids.
-      seen: the ids that the model is given in their place.
+      seen: the ids that the model gets in their place.
       masked: whether the model predicts each.
     """
     names = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")

@@ -16,17 +16,17 @@ from vtmask.inputs.pipeline import Batch, TrainingBatches
 from vtmask.inspection import masks, page, terminal
 from vtmask.inspection.clips import shown_clips
 
-_BATCHES = 32  # summarised
-_WARM_UP = 8  # batches before the clock starts, as some are read ahead
+_BATCHES = 32  # to summarise
+_WARM_UP = 8  # batches before timing starts, as some are read ahead
 
 
 def inspect(config: ConfigDict, step: int, num_clips: int, out: Path | None) -> None:
-    """Prints what the model sees at a step and, if `out` is given, writes `out`/index.html.
+    """Prints the model's input at a step and, if `out` is given, writes `out`/index.html.
 
     Args:
-      config: a recipe's.
+      config: of a recipe.
       step: of training, from 0.
-      num_clips: how many of the step's clips are shown.
+      num_clips: number of the step's clips to show.
 
     Raises:
       UserError: the data can't be read, or the task's clips have no text.
@@ -82,7 +82,7 @@ def inspect(config: ConfigDict, step: int, num_clips: int, out: Path | None) -> 
 
 
 def read_batches(batches: TrainingBatches, step: int) -> tuple[list[Batch], float]:
-    """The batches of `step` and after it, and the clips read per second.
+    """Reads the batches from `step` on; returns them and the clips read per second.
 
     Only the first batch keeps its `video`.
     """

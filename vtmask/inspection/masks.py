@@ -1,4 +1,4 @@
-"""What training masks in the batch of a step, and which positions attend to which."""
+"""The masks of a step's batch: masked tokens and frames, and attention masks."""
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,12 @@ from vtmask.training.step import step_keys
 
 # Kinds of positions; `position_kinds` gives their indices.
 KINDS = ("padding", "[CLS] or [SEP]", "frame", "masked frame", "token", "masked token")
-# What may be masked of a clip.
+# The ways in which a clip may be masked.
 CASES = ("ordinary", "whole text", "whole video", "nothing masked")
 
 
 def add_masks(task: Task, batch: Batch, seed: int, step: int, model_config: VLMConfig) -> Batch:
-    """The batch with the masks that training draws for it at this step.
+    """Adds the masks that training draws for the batch at this step.
 
     Args:
       batch: `text` [B, T], `text_mask` [B, T] and `video_mask` [B, V].
@@ -27,7 +27,7 @@ def add_masks(task: Task, batch: Batch, seed: int, step: int, model_config: VLMC
 
     Returns:
       The batch with three more arrays: `text_masked` [B, T] and `video_masked` [B, V] are True
-      where the model predicts, `seen` [B, T] has the token ids that the model is given.
+      where the model predicts, `seen` [B, T] has the token ids that the model gets.
     """
     inputs = {name: batch[name] for name in ("text", "text_mask", "video_mask")}
     if isinstance(task, Pretrain):
@@ -42,7 +42,7 @@ _mask = jax.jit(masking.mask, static_argnums=(2, 3))
 
 
 def cases(batch: Batch, model_config: VLMConfig) -> np.ndarray:
-    """What is masked in each clip, one of `CASES`: [B]."""
+    """Classifies how each clip is masked, one of `CASES`: [B]."""
     text, video = batch["text_masked"], batch["video_masked"]
     some_text, some_video = text.any(axis=1), video.any(axis=1)
     all_text = (text == _maskable_tokens(batch, model_config)).all(axis=1)
@@ -55,7 +55,7 @@ def cases(batch: Batch, model_config: VLMConfig) -> np.ndarray:
 
 
 def position_kinds(batch: Batch) -> np.ndarray:
-    """The kind of each position of each sequence, an index of `KINDS`: int [B, L]."""
+    """Returns the kind of each position of each sequence, an index of `KINDS`: int [B, L]."""
     frames = np.where(batch["video_masked"], 3, np.where(batch["video_mask"], 2, 0))
     last = batch["text_mask"].sum(axis=1, keepdims=True) - 1
     separator = np.arange(batch["text_mask"].shape[1]) == last
@@ -65,7 +65,7 @@ def position_kinds(batch: Batch) -> np.ndarray:
 
 
 def summary(batch: Batch, model_config: VLMConfig) -> dict[str, str]:
-    """How much of the clips is padding, how much is masked, and how: name to figures."""
+    """Summarises how much of the clips is padding or masked, and how clips are masked."""
     case_of = cases(batch, model_config)
     frames, tokens = batch["video_mask"], batch["text_mask"]
     maskable = _maskable_tokens(batch, model_config)
@@ -79,11 +79,11 @@ def summary(batch: Batch, model_config: VLMConfig) -> dict[str, str]:
 
 
 def attention_masks(task: Task, batch: Batch, num_layers: int) -> dict[str, np.ndarray]:
-    """Which positions attend to which in the first clip: a mask for each group of layers.
+    """Makes the attention mask of the first clip for each group of layers.
 
     Returns:
-      By the name of the layers, int [L, L]: the kind of the position attended to, an index of
-      `KINDS`, and 0 if the row doesn't attend to the column.
+      name of the layers → int [L, L]: the kind of the column's position, an index of `KINDS`, if
+      the row's position attends to it, otherwise 0.
     """
     video_mask, text_mask = (jnp.asarray(batch[k][:1]) for k in ("video_mask", "text_mask"))
     isolated = 0
@@ -103,7 +103,7 @@ def attention_masks(task: Task, batch: Batch, num_layers: int) -> dict[str, np.n
 
 
 def _maskable_tokens(batch: Batch, model_config: VLMConfig) -> np.ndarray:
-    """True for tokens that masking may choose, which are all but the special ones: [B, T]."""
+    """Returns True for tokens that masking may choose, all but the special ones: [B, T]."""
     special = (model_config.pad_id, model_config.cls_id, model_config.sep_id)
     return batch["text_mask"] & ~np.isin(batch["text"], special)
 

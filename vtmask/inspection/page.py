@@ -1,4 +1,4 @@
-"""A page of a step's batch: its clips with frames and words, its masks, its lengths."""
+"""An HTML page about a step's batch: its clips with frames and words, its masks, its lengths."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def render(
     clips: Sequence[ShownClip],
     model_config: VLMConfig,
 ) -> str:
-    """The page as HTML.
+    """Renders the page as HTML.
 
     Args:
       lengths: "frames" and "tokens" of each clip, int [N] each.
@@ -58,7 +58,7 @@ def render(
 
 
 def squares(cells: np.ndarray) -> Squares:
-    """Squares of numbered kinds, int [rows, columns]; kind 0 is left blank."""
+    """Draws squares of numbered kinds, int [rows, columns]; kind 0 is left blank."""
     paths: dict[int, list[str]] = {}
     for y, row in enumerate(cells):
         starts = np.flatnonzero(np.diff(row, prepend=-1)).tolist()
@@ -70,7 +70,7 @@ def squares(cells: np.ndarray) -> Squares:
 
 
 def frames(clip: ShownClip) -> tuple[list[Thumbnail], str]:
-    """What is on screen as each feature of the clip begins, or else why that isn't known."""
+    """Returns the frame at the start of each feature, or no frames and the reason."""
     if clip.video is None:
         return [], "the data set names no video file"
     if clip.seconds is None:

@@ -11,7 +11,7 @@ _MAX_BAR = 40  # characters of its longest bar
 
 
 def clip_lines(clip: ShownClip, colour: bool) -> Iterator[str]:
-    """A clip in four or five lines; what is masked is in brackets, or coloured."""
+    """Yields four or five lines for a clip; masked tokens are in brackets, or coloured."""
     seconds = f", {clip.seconds[0]:g}–{clip.seconds[1]:g} s" if clip.seconds else ""
     yield f"{clip.video_id}{seconds}: {clip.case}"
     yield f"  video {len(clip.frames):4}  {_bar(clip.frames)}"
@@ -22,7 +22,7 @@ def clip_lines(clip: ShownClip, colour: bool) -> Iterator[str]:
 
 
 def histogram(lengths: np.ndarray) -> Iterator[str]:
-    """Lines that show how frequent lengths [N] are; if they spread, a line is a range of them."""
+    """Yields the lines of a histogram of lengths [N]; widely spread lengths share lines."""
     low, high = int(lengths.min()), int(lengths.max())
     width = -(-(high + 1 - low) // _MAX_BINS)
     counts = np.bincount((lengths - low) // width)

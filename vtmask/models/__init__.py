@@ -25,12 +25,12 @@ CONFIGS = {"vlm": VLMConfig, "videoclip": VideoCLIPConfig}
 
 
 def create(config: VLMConfig) -> AnyModel:
-    """The model of this configuration."""
+    """Creates the model of this configuration."""
     return VideoCLIP(config) if isinstance(config, VideoCLIPConfig) else VLM(config)
 
 
 def initial_params(model: AnyModel, seed: int) -> dict[str, Any]:
-    """Fresh parameters of a model."""
+    """Draws fresh parameters for a model."""
     config = model.config
     batch = {
         "video": jnp.zeros((1, config.max_video_len, config.feature_size)),

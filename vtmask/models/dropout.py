@@ -14,8 +14,8 @@ _LEVELS = 2**16
 class Dropout(nn.Module):
     """Sets entries to zero at a rate and scales the others by 1 / (1 - rate) (Hinton et al., 2012).
 
-    A row's entries are drawn from the rng "dropout" and from the row's number in the batch. So a
-    row loses the same entries with and without unpadding, and on any number of devices.
+    A row's entries depend on the rng "dropout" and the row's number in the batch. So the same
+    entries are dropped with and without unpadding, and on any number of devices.
     """
 
     rate: float
@@ -26,8 +26,8 @@ class Dropout(nn.Module):
 
         Args:
           x: rows in the order of the batch, or the selected ones, [groups, slots, N].
-          deterministic: returns `x`.
-          selection: which rows of the batch `x` has; None is all.
+          deterministic: True returns `x` unchanged.
+          selection: the rows of the batch that `x` has; None is all.
         """
         if deterministic or not self.rate:
             return x
@@ -40,9 +40,9 @@ class Dropout(nn.Module):
 
 
 def _draw(key: Array, row: Array, size: int) -> Array:
-    """Random numbers below _LEVELS for each row: int [...] -> uint32 [..., size].
+    """Draws random numbers below _LEVELS for each row: int [...] -> uint32 [..., size].
 
-    One call of the generator gives four of them. `jax.random.bits` would call it for each.
+    One call of the generator gives four numbers. `jax.random.bits` would need one call for each.
     """
     seeds = jax.random.key_data(key)
     counters = jnp.broadcast_arrays(

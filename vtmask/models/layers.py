@@ -1,4 +1,4 @@
-"""The configuration of an encoder, and the layers that all its parts are made of."""
+"""The configuration of an encoder, and the layers that its parts share."""
 
 import dataclasses
 
@@ -28,9 +28,9 @@ class EncoderConfig:
       fused_attention: uses cuDNN on a GPU, which needs bfloat16 and even lengths, and
         `jax.nn.dot_product_attention` elsewhere. Attention weights then have no dropout, and are
         equal if all keys are closed.
-      scan_layers: one loop over the layers rather than code for each; compiles sooner.
-      remat: which activations of a scanned layer are computed again for gradients, to save memory:
-        "none", all but the "products" with weights, or "all".
+      scan_layers: runs the layers as one loop instead of separate code for each; compiles faster.
+      remat: activations of a scanned layer that are recomputed for gradients, to save memory:
+        "none"; "products", which recomputes all but the matmuls with weights; or "all".
     """
 
     hidden_size: int = 768
@@ -63,5 +63,5 @@ def layer_norm(
 
 @jax.checkpoint
 def gelu(x: Array) -> Array:
-    """GELU by the error function, as in BERT; nothing but its input is kept for gradients."""
+    """GELU by the error function, as in BERT; keeps only its input for gradients."""
     return nn.gelu(x, approximate=False)

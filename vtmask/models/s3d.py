@@ -16,11 +16,11 @@ import numpy as np
 from jax import Array, lax
 
 EMBEDDING_SIZE = 512
-MAX_WORDS = 16  # of a sentence; others are cut off, as published
+MAX_WORDS = 16  # of a sentence; as published, the rest is cut off
 _BATCH_NORM_EPSILON = 1e-5
 _WORD_SIZE, _TEXT_SIZE = 300, 2048
 
-# Kernels (time, height, width) of a convolution and of one taken apart.
+# Kernels (time, height, width) of convolutions; a separable one has two.
 _STEM = ((2, 4, 4),)
 _POINTWISE = ((1, 1, 1),)
 _SEPARABLE = ((1, 3, 3), (3, 1, 1))
@@ -74,7 +74,7 @@ class Conv(nn.Module):
 
 
 class SelfGating(nn.Module):
-    """S3D's self-gating: weighs channels by their averages over space and time."""
+    """S3D's self-gating: weights channels by their averages over space and time."""
 
     dtype: str
 
@@ -116,7 +116,7 @@ class VideoTower(nn.Module):
 
     @nn.compact
     def __call__(self, frames: Array) -> tuple[Array, Array]:
-        """Embeddings [B, 512] and `mixed_5c` [B, 1024] of frames, uint8 [B, T, H, W, 3]."""
+        """Embeds frames, uint8 [B, T, H, W, 3]: [B, 512], and `mixed_5c` [B, 1024]."""
 
         def mixed(number: int, blocks: Mapping[str, Widths], x: Array) -> Array:
             for letter, widths in blocks.items():
@@ -137,21 +137,21 @@ class VideoTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Words to an embedding, by the maximum over what a layer makes of each."""
+    """Embeds a sentence: the maximum of its words' activations, and a linear layer."""
 
     vocab_size: int
     dtype: str
 
     @nn.compact
     def __call__(self, words: Array) -> Array:
-        """Embeddings [B, 512] of words, int [B, MAX_WORDS]; 0 is no word."""
+        """Embeds words, int [B, MAX_WORDS]: [B, 512]; 0 is no word."""
         x = nn.Embed(self.vocab_size, _WORD_SIZE, dtype=self.dtype, name="word_embd")(words)
         x = nn.relu(nn.Dense(_TEXT_SIZE, dtype=self.dtype, name="fc1")(x))
         return nn.Dense(EMBEDDING_SIZE, name="fc2")(x.max(1))
 
 
 class S3D(nn.Module):
-    """Both towers; the dot product of their embeddings says how well video and text fit.
+    """Both towers; the dot product of their embeddings scores how well video and text match.
 
     Attributes:
       vocab_size: rows of the word table; the published one has 66,250.
@@ -166,11 +166,11 @@ class S3D(nn.Module):
         self.text = TextTower(self.vocab_size, self.dtype)
 
     def __call__(self, frames: Array, words: Array) -> tuple[Array, Array]:
-        """Embeddings of videos and texts, [B, 512] each; see `embed_video` and `embed_text`."""
+        """Embeds videos and texts, [B, 512] each; see `embed_video` and `embed_text`."""
         return self.embed_video(frames)[0], self.embed_text(words)
 
     def embed_video(self, frames: Array) -> tuple[Array, Array]:
-        """Embeddings [B, 512] and what they are a linear map of, `mixed_5c` [B, 1024].
+        """Embeds videos, [B, 512]; also returns the layer before, `mixed_5c` [B, 1024].
 
         Args:
           frames: uint8 [B, T, H, W, 3]; T, H and W are even. Trained on T = 32, H = W = 224.
@@ -178,7 +178,7 @@ class S3D(nn.Module):
         return self.video(frames)
 
     def embed_text(self, words: Array) -> Array:
-        """Embeddings [B, 512] of words, int [B, MAX_WORDS], as `Words.encode` gives them."""
+        """Embeds words, int [B, MAX_WORDS], as `Words.encode` returns them: [B, 512]."""
         return self.text(words)
 
 
@@ -189,7 +189,10 @@ class Words:
     words: Sequence[str]
 
     def encode(self, sentences: Sequence[str]) -> np.ndarray:
-        """Ids of known words, int32 [sentences, MAX_WORDS]; others are left out, 0 follows."""
+        """Returns ids of known words, padded with 0: int32 [sentences, MAX_WORDS].
+
+        Unknown words are left out.
+        """
         ids = {word: i for i, word in enumerate(self.words, 1)}
         encoded = np.zeros((len(sentences), MAX_WORDS), np.int32)
         for row, sentence in zip(encoded, sentences, strict=True):
@@ -200,16 +203,16 @@ class Words:
 
 
 def space_to_depth(frames: Array) -> Array:
-    """Blocks of 2 x 2 x 2 pixels as channels: [B, T, H, W, C] -> [B, T/2, H/2, W/2, 8 C]."""
+    """Folds 2 x 2 x 2 blocks into channels: [B, T, H, W, C] -> [B, T/2, H/2, W/2, 8 C]."""
     b, t, h, w, c = frames.shape
     blocks = frames.reshape(b, t // 2, 2, h // 2, 2, w // 2, 2, c)
     return blocks.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, t // 2, h // 2, w // 2, 8 * c)
 
 
 def convolve(x: Array, kernel: Array) -> Array:
-    """Convolution that keeps the size: [B, T, H, W, C], [kt, kh, kw, C, D] -> [B, T, H, W, D].
+    """Convolves, keeping the size: [B, T, H, W, C], [kt, kh, kw, C, D] -> [B, T, H, W, D].
 
-    It is made of convolutions in two dimensions, which are 2 to 4 times as fast on a CPU.
+    It uses two-dimensional convolutions, which are 2 to 4 times as fast on a CPU.
     """
     b, t, h, w, _ = x.shape
     kt, kh, kw, _, features = kernel.shape
@@ -227,10 +230,10 @@ def convolve(x: Array, kernel: Array) -> Array:
 
 
 def max_pool(x: Array, size: tuple[int, int, int], strides: tuple[int, int, int]) -> Array:
-    """The maximum over windows of time, height and width, an axis after the other.
+    """Takes the maximum over windows of time, height and width, one axis after the other.
 
-    As published, an axis gets max(size - stride, 0) of padding, the odd one after its end, and as
-    much more there as the last window needs.
+    As published, an axis is padded by max(size - stride, 0). If that is odd, the end gets one more
+    than the start. The end also gets as much more as the last window needs.
     """
     for axis, (window, stride) in enumerate(zip(size, strides, strict=True)):
         length = x.shape[axis + 1]

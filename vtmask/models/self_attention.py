@@ -1,4 +1,4 @@
-"""Multi-head self-attention (Vaswani et al., 2017), among some positions of a sequence or all."""
+"""Multi-head self-attention (Vaswani et al., 2017) among all or some positions of a sequence."""
 
 from typing import NamedTuple
 
@@ -12,21 +12,22 @@ from vtmask.models.dropout import Dropout
 from vtmask.models.layers import EncoderConfig, dense
 from vtmask.unpadding import Selection
 
-CLOSED = -10000.0  # added to closed scores, as published: a row with every key closed stays finite
+CLOSED = -10000.0  # added to closed scores, as published: a row without open keys stays finite
 
 
 class Rows(NamedTuple):
-    """Which positions of the sequences [B, L] have a row in a layer's input and in its output.
+    """The positions of sequences [B, L] that have a row in a layer's input and in its output.
 
-    None is all of them, [B, L, H]; otherwise the selected ones, [groups, slots, H]. Positions
-    without a row have no effect on others if the attention mask closes them.
+    None means all positions, [B, L, H]; otherwise there are rows for the selected ones only,
+    [groups, slots, H]. Positions without a row have no effect on others if the attention mask
+    closes them.
     """
 
     input: Selection | None = None
     output: Selection | None = None
 
     def input_to_output(self, x: Array) -> Array:
-        """The rows of the output from those of the input."""
+        """Converts rows of the input to rows of the output."""
         if self.input is self.output:
             return x
         return _gather(_scatter(x, self.input), self.output)
@@ -53,14 +54,14 @@ class SelfAttention(nn.Module):
         """Attends from the rows of the output to those of the input.
 
         Args:
-          queries: the rows of the output: [B, L, H] or [groups, slots, H]; see `Rows`.
-          x: the rows of the input, from which keys and values are made, likewise.
+          queries: rows of the output, [B, L, H] or [groups, slots, H]; see `Rows`.
+          x: rows of the input, which give the keys and values, in the same form.
           mask: True at open keys; broadcasts to [B, L, L].
-          deterministic: no dropout of attention weights.
+          deterministic: True disables dropout of attention weights.
           cache_at: see `Encoder`.
 
         Returns:
-          the shape of `queries`.
+          an array of the shape of `queries`.
         """
         config = self.config
 
@@ -74,7 +75,7 @@ class SelfAttention(nn.Module):
         mask = mask[:, None]
         if config.fused_attention and cache_at is None:
             mixed = _fused_attention(query, key, value, mask)
-        else:  # laid out as matmuls read it, so that a step with a cache transposes nothing
+        else:  # laid out for the matmuls, so that a step with a cache transposes nothing
             key, value = key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
             if cache_at is not None:
                 key = self._cached("keys", key, 3, mask.shape[-1], cache_at)
@@ -105,13 +106,13 @@ def _scatter(x: Array, selection: Selection | None) -> Array:
 
 @jax.custom_vjp
 def _scores(query: Array, key: Array) -> Array:
-    """[B, heads, N, size] by [B, heads, size, M], in float32."""
+    """Multiplies [B, heads, N, size] by [B, heads, size, M], in float32."""
     return jnp.matmul(query, key, preferred_element_type=jnp.float32)
 
 
 def _scores_backward(factors: tuple[Array, Array], of_scores: Array) -> tuple[Array, Array]:
     query, key = factors
-    of_scores = of_scores.astype(query.dtype)  # or the products would be those of float32
+    of_scores = of_scores.astype(query.dtype)  # otherwise the matmuls would run in float32
     return of_scores @ key.swapaxes(2, 3), query.swapaxes(2, 3) @ of_scores
 
 
@@ -119,7 +120,7 @@ _scores.defvjp(lambda query, key: (_scores(query, key), (query, key)), _scores_b
 
 
 def _fused_attention(query: Array, key: Array, value: Array, mask: Array) -> Array:
-    """[B, L, heads, size] each, and a mask that broadcasts to [B, 1, L, L], likewise."""
+    """Attends by a fused kernel: [B, L, heads, size] each; the mask broadcasts to [B, 1, L, L]."""
     lengths = query.shape[1], key.shape[1]
     mask = jnp.broadcast_to(mask, (*mask.shape[:2], *lengths))
     on_gpu = jax.default_backend() == "gpu"

@@ -27,12 +27,12 @@ class Layer(nn.Module):
         rows: Rows = ALL_ROWS,
         cache_at: Array | int | None = None,
     ) -> Array:
-        """One layer: [B, L, H] -> [B, L, H], or the rows that `rows` selects.
+        """Runs one layer: [B, L, H] -> [B, L, H], or the rows that `rows` selects.
 
         Args:
           x: hidden states, in the form of `rows.input`.
           mask: True at open keys; broadcasts to [B, L, L].
-          deterministic: no dropout.
+          deterministic: True disables dropout.
           cache_at: see `Encoder`.
 
         Returns:
@@ -73,12 +73,12 @@ class Encoder(nn.Module):
         Args:
           x: embedded sequence, [B, L, H] or [groups, slots, H], in the form of `rows.input`.
           mask: True at open keys; broadcasts to [B, num_layers, L, L]. See `vtmask.attention`.
-          deterministic: no dropout; otherwise an rng "dropout" is needed.
-          num_layers: how many of the first layers run; None is all.
-          rows: the rows of `x` and of the result. The last layer computes those of the result only.
+          deterministic: True disables dropout; otherwise an rng "dropout" is needed.
+          num_layers: number of layers to run, from the first; None is all.
+          rows: rows of `x` and of the result. The last layer computes only those of the result.
           cache_at: writes the keys and values of `x` into the mutable collection "cache", from slot
-            `cache_at` on, and attends to all slots of the cache. The mask's last dimension is then
-            the number of slots, M. Closed slots have no effect. The first call makes the cache.
+            `cache_at` on, and attends to all slots of the cache. The mask's last axis then has one
+            entry per slot. Closed slots have no effect. The first call creates the cache.
 
         Returns:
           hidden states after the last layer, in the form of `rows.output`.
@@ -128,7 +128,7 @@ class Bert(nn.Module):
         config = self.config
 
         def table(rows: int) -> nn.Embed:
-            # Float32 whatever the activations are: a word's gradient is a sum over the batch.
+            # Float32 even if activations are not, as a word's gradient is a sum over the batch.
             return nn.Embed(rows, config.hidden_size, embedding_init=initializer(config))
 
         self.words = table(config.vocab_size)
@@ -146,7 +146,7 @@ class Bert(nn.Module):
         Args:
           tokens: embeddings of tokens or frames, [..., H].
           position, segment: ids that broadcast to [...].
-          deterministic: no dropout.
+          deterministic: True disables dropout.
         """
         x = self.embedding_norm(tokens + self.positions(position) + self.segments(segment))
         return self.embedding_dropout(x, deterministic)
@@ -160,9 +160,9 @@ class Bert(nn.Module):
         rows: Rows = ALL_ROWS,
         cache_at: Array | int | None = None,
     ) -> Array:
-        """Hidden states of an embedded sequence, or of a part of one: [B, L, H] -> [B, L, H].
+        """Encodes an embedded sequence, or a part of one: [B, L, H] -> [B, L, H].
 
-        The arguments are those of `Encoder`.
+        Takes the arguments of `Encoder`.
         """
         return self.encoder(embedded, mask, deterministic, num_layers, rows, cache_at)
 

@@ -1,7 +1,7 @@
 """VideoCLIP: an encoder for video and one for text (Xu et al., 2021, EMNLP, section 3).
 
-Each modality has an encoder of its own. Their pooled states (`vtmask.tasks.encoding`) are compared
-by dot products. Batches are those of `vtmask.models.vlm`.
+Each modality has its own encoder. Dot products compare their pooled hidden states
+(`vtmask.tasks.encoding`). `vtmask.models.vlm` describes batches.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from vtmask.models.vlm import VideoTextEncoder, VLMConfig
 
 @dataclasses.dataclass(frozen=True)
 class VideoCLIPConfig(VLMConfig):
-    """Configuration of a VideoCLIP; `num_layers` is that of the text encoder.
+    """Configuration of a VideoCLIP; `num_layers` belongs to the text encoder.
 
     Attributes:
       num_video_layers: layers of the video encoder.
@@ -32,7 +32,7 @@ class TextEncoder(Bert):
     config: VideoCLIPConfig
 
     def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:
-        """Hidden states of `[CLS] text`: [B, T], [B, T] -> [B, T + 1, H]."""
+        """Encodes `[CLS] text`: [B, T], [B, T] -> hidden states [B, T + 1, H]."""
         cls = jnp.full((len(text), 1), self.config.cls_id, text.dtype)
         tokens = sequence.join_text(cls, text)
         position = jnp.arange(tokens.shape[1])
@@ -55,7 +55,7 @@ class VideoCLIP(nn.Module):
         self.text = TextEncoder(config)
 
     def __call__(self, batch: dict[str, Array]) -> tuple[Array, Array]:
-        """Hidden states of videos and texts: [B, V + 2, H] and [B, T + 1, H].
+        """Encodes videos and texts: hidden states [B, V + 2, H] and [B, T + 1, H].
 
         Args:
           batch: `video`, `video_mask`, `text` and `text_mask`; see `vtmask.models.vlm`.
@@ -66,9 +66,9 @@ class VideoCLIP(nn.Module):
         )
 
     def encode_video(self, video: Array, video_mask: Array, deterministic: bool = True) -> Array:
-        """Hidden states of `[CLS] video [SEP]`: [B, V, feature_size], [B, V] -> [B, V + 2, H]."""
+        """Encodes `[CLS] video [SEP]`: [B, V, feature_size], [B, V] -> [B, V + 2, H]."""
         return self.video.encode_video(video, video_mask, deterministic)
 
     def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:
-        """Hidden states of `[CLS] text`: [B, T], [B, T] -> [B, T + 1, H]."""
+        """Encodes `[CLS] text`: [B, T], [B, T] -> hidden states [B, T + 1, H]."""
         return self.text.encode_text(text, text_mask, deterministic)

@@ -1,7 +1,7 @@
 """VLM: one encoder for video, text or both (Xu et al., 2021, section 3).
 
-The model embeds and encodes sequences (`vtmask.sequence`). Masks (`vtmask.attention`,
-`vtmask.masking`) and losses make a task of it (`vtmask.tasks`). A batch is a dict of
+The model embeds and encodes sequences (`vtmask.sequence`). Tasks (`vtmask.tasks`) add masks
+(`vtmask.attention`, `vtmask.masking`) and losses. A batch is a dict of
 
 - `video`: features, float [B, V, feature_size], zero if absent; one per second, as published;
 - `video_mask`: bool [B, V];
@@ -30,7 +30,7 @@ class VLMConfig(EncoderConfig):
     Attributes:
       max_video_len: V, frames (seconds) of a clip.
       max_len: L, positions of a sequence; `max_text_len` of them are text.
-      num_classes: outputs of the classifier; 0 is a model without a classifier.
+      num_classes: outputs of the classifier; 0 omits the classifier.
       pad_id, cls_id, sep_id, mask_id: special tokens.
     """
 
@@ -63,18 +63,18 @@ class VLMConfig(EncoderConfig):
 
     @property
     def max_text_len(self) -> int:
-        """T: text tokens of a sequence, the closing [SEP] included."""
+        """T: text tokens of a sequence, including the closing [SEP]."""
         return sequence.max_text_len(self.max_len, self.max_video_len)
 
 
 class VideoMLP(nn.Module):
-    """Makes video tokens of features (VLM, section 3.1)."""
+    """Maps features to video tokens (VLM, section 3.1)."""
 
     config: VLMConfig
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        """Features to video tokens: [..., feature_size] -> [..., H]."""
+        """Maps features to video tokens: [..., feature_size] -> [..., H]."""
         config = self.config
         x = dense(config, config.hidden_size, "in")(features.astype(config.dtype))
         x = gelu(x)
@@ -83,13 +83,13 @@ class VideoMLP(nn.Module):
 
 
 class PredictionHead(nn.Module):
-    """BERT's prediction head up to the decoder, which is a product with embeddings."""
+    """BERT's prediction head up to the decoder, which is a matmul with embeddings."""
 
     config: VLMConfig
 
     @nn.compact
     def __call__(self, hidden: Array) -> Array:
-        """Hidden states to the space of the scores: [..., H] -> [..., H]."""
+        """Maps hidden states to the space of the embeddings: [..., H] -> [..., H]."""
         config = self.config
         x = gelu(dense(config, config.hidden_size, "dense")(hidden))
         return layer_norm(config, "norm")(x)
@@ -105,11 +105,11 @@ class VideoTextEncoder(Bert):
         self.video_mlp = VideoMLP(self.config)
 
     def video_tokens(self, features: Array) -> Array:
-        """Video tokens of features, before positions: [..., feature_size] -> [..., H]."""
+        """Maps features to video tokens without positions: [..., feature_size] -> [..., H]."""
         return self.video_mlp(features)
 
     def masked_video_token(self) -> Array:
-        """The token that replaces a masked frame, that of a zero feature: [H]."""
+        """Returns the token that replaces a masked frame, which is that of a zero feature: [H]."""
         return self.video_mlp(jnp.zeros(self.config.feature_size))
 
     def embed(self, video_tokens: Array, text: Array, deterministic: bool = True) -> Array:
@@ -132,13 +132,13 @@ class VideoTextEncoder(Bert):
         """Embeds text tokens as `embed` does, without dropout: ids int [...] -> [..., H].
 
         Args:
-          place: int [], place of the tokens in the text, from 0.
+          place: int [], index of the tokens in the text, from 0.
         """
         position = sequence.text_position(self.config.max_video_len) + place
         return self.embed_tokens(self.words(text), position, jnp.ones_like(text))
 
     def encode_video(self, video: Array, video_mask: Array, deterministic: bool = True) -> Array:
-        """Hidden states of `[CLS] video [SEP]`: [B, V, feature_size], [B, V] -> [B, V + 2, H]."""
+        """Encodes `[CLS] video [SEP]`: [B, V, feature_size], [B, V] -> [B, V + 2, H]."""
         no_text = jnp.zeros((len(video), 0), jnp.int32)
         embedded = self.embed(self.video_tokens(video), no_text, deterministic)
         mask = attention.padding(video_mask, no_text.astype(bool))
@@ -160,7 +160,7 @@ class VLM(VideoTextEncoder):
             self.classifier = dense(config, config.num_classes, "classifier")
 
     def __call__(self, batch: dict[str, Array]) -> Array:
-        """Hidden states after the last layer and the prediction head: [B, L, H].
+        """Encodes a batch and applies the prediction head: [B, L, H].
 
         Args:
           batch: `video`, `video_mask`, `text` and `text_mask`; see the module.
@@ -173,8 +173,10 @@ class VLM(VideoTextEncoder):
         return self.head(hidden)
 
     def encode_text(self, text: Array, text_mask: Array, deterministic: bool = True) -> Array:
-        """Hidden states of `[CLS] text`, at the positions of a sequence with a video: [B, T],
-        [B, T] -> [B, T + 1, H]."""
+        """Encodes `[CLS] text`: [B, T], [B, T] -> [B, T + 1, H].
+
+        The positions are those of a sequence with a video.
+        """
         no_video = jnp.zeros((len(text), 0, self.config.hidden_size))
         parts = sequence.split(self.embed(no_video, text, deterministic), num_frames=0)
         embedded = sequence.join_text(parts.cls, parts.text)
@@ -182,13 +184,13 @@ class VLM(VideoTextEncoder):
         return self.encode(embedded, mask, deterministic)
 
     def classify(self, hidden: Array) -> Array:
-        """Class scores of hidden states, float32: [..., H] -> [..., num_classes]."""
+        """Scores the classes for hidden states: [..., H] -> float32 [..., num_classes]."""
         return self.classifier(hidden).astype(jnp.float32)
 
     def vocabulary(self) -> Array:
-        """The word embeddings, which also score masked tokens: [vocab_size, H]."""
+        """Returns the word embeddings, which also score masked tokens: [vocab_size, H]."""
         return self.words.embedding
 
     def vocabulary_bias(self) -> Array:
-        """Bias of the vocabulary's scores in MFM+MLM and captioning: [vocab_size]."""
+        """Returns the bias of the vocabulary's scores in MFM+MLM and captioning: [vocab_size]."""
         return self.decoder_bias

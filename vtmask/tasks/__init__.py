@@ -1,4 +1,4 @@
-"""Tasks, one file each: what a model call, a mask and a loss make of a batch."""
+"""Tasks, one file each: a model call, its attention mask, a loss and a prediction."""
 
 from typing import Any
 
@@ -25,12 +25,12 @@ TASKS: dict[str, type[Task]] = {
     "step_localization": StepLocalization,
     "segmentation": Segmentation,
     "moment_retrieval": MomentRetrieval,
-    "corpus_moment_retrieval": MomentRetrieval,  # the same, of all videos at once
+    "corpus_moment_retrieval": MomentRetrieval,  # the same, in all videos at once
 }
 
 
 def create(task: ConfigDict) -> Any:
-    """The task that a recipe's `config.task` names, with its settings.
+    """Creates the task that a recipe's `config.task` names, with its settings.
 
     Raises:
       UserError: there is no such task, or a setting is unknown, missing or out of range.

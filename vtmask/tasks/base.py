@@ -1,4 +1,4 @@
-"""What tasks have in common."""
+"""The base class of tasks, and their gradients."""
 
 import functools
 from collections.abc import Callable
@@ -25,20 +25,20 @@ class Task:
     needs_vlm: ClassVar[bool] = False
 
     def loss(self, model: Any, batch: Batch, key: Array) -> tuple[Array, Metrics]:
-        """The loss of a batch, [], and its parts that are worth a curve.
+        """Computes the loss of a batch, [], and its parts for the training curves.
 
         Args:
-          model: bound to its parameters; an rng "dropout" is needed.
-          key: for random numbers that are not dropout's.
+          model: bound to its parameters and an rng "dropout".
+          key: for random numbers other than dropout's.
         """
         raise NotImplementedError
 
     def gradients(
         self, model: AnyModel, params: Any, batch: Batch, key: Array, dropout_key: Array
     ) -> tuple[Any, Metrics]:
-        """Gradients of the batch's loss by parameter; the loss and its parts.
+        """Returns the gradients of the batch's loss by parameter, and the loss and its parts.
 
-        A task may have a way of its own, as `vtmask.tasks.pretrain.Pretrain` has.
+        A task may override this, as `vtmask.tasks.pretrain.Pretrain` does.
         """
         loss = functools.partial(self.loss, batch=batch, key=key)
         return gradients(loss, model, params, dropout_key)
@@ -47,7 +47,7 @@ class Task:
 def gradients(
     loss: Callable[[Any], tuple[Array, Metrics]], model: AnyModel, params: Any, dropout_key: Array
 ) -> tuple[Any, Metrics]:
-    """Gradients of a function of the bound model, by parameter; the loss and its parts."""
+    """Returns the gradients of a function of the bound model, and the loss and its parts."""
 
     def loss_of(params: Any) -> tuple[Array, Metrics]:
         return nn.apply(loss, model)({"params": params}, rngs={"dropout": dropout_key})
@@ -57,13 +57,14 @@ def gradients(
 
 
 def require_vlm(kind: type[VLMConfig], what: str, advice: str = "use a VLM") -> None:
-    """Raises a UserError, which says `what` was asked for, unless a model is a VLM.
+    """Raises a UserError unless a model is a VLM.
 
     A VideoCLIP has an encoder for each modality. So it has no isolated layers, no prediction head
     and no classifier.
 
     Args:
-      kind: of the model's configuration.
+      kind: class of the model's configuration.
+      what: the request that needs a VLM, for the error.
     """
     if issubclass(kind, VideoCLIPConfig):
         raise UserError(f"{what}, which VideoCLIP cannot do; {advice}")

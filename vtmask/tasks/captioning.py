@@ -25,11 +25,12 @@ class Captioning(Task):
     [CLS] after the video's [SEP].
 
     Attributes:
-      num_beams: beams of the search; one is greedy.
+      num_beams: beams of the search; 1 is greedy search.
       length_penalty: a caption's score is its log-probability divided by its length to this power.
         The length counts the prompt and the tokens, but not the closing [SEP].
-      max_decode_length: most ids of a caption, counted as published: the three of the prompt
-        `[CLS] [SEP] [CLS]` count, so max_decode_length - 3 tokens are generated, [SEP] included.
+      max_decode_length: the most ids of a caption. As published, the three of the prompt
+        `[CLS] [SEP] [CLS]` count, so at most max_decode_length - 3 tokens, including [SEP], are
+        generated.
       temperature: divides the logits that samples are drawn from.
       top_p: samples are drawn from the most likely tokens that together have this probability.
     """
@@ -56,17 +57,23 @@ class Captioning(Task):
 
     @property
     def max_tokens(self) -> int:
-        """Tokens a caption at most, its closing [SEP] included."""
+        """The most tokens of a caption, counting its closing [SEP]."""
         return self.max_decode_length - PROMPT_LENGTH
 
     def loss(self, model: VLM, batch: Batch, key: Array) -> tuple[Array, Metrics]:
-        """Mean cross-entropy of text and its [SEP]. Needs an rng "dropout"; `key` is not used."""
+        """Computes the mean cross-entropy of text and its [SEP].
+
+        Needs an rng "dropout"; `key` is not used.
+        """
         del key
         return cross_entropy(self.logits(model, batch, deterministic=False), batch), {}
 
     def logits(self, model: VLM, batch: Batch, deterministic: bool) -> Array:
-        """Scores of each text position's token given the video and the tokens before it:
-        [B, T, vocab_size]."""
+        """Scores each text position's token given the video and the tokens before it.
+
+        Returns:
+          [B, T, vocab_size].
+        """
         text, text_mask = batch["text"], batch["text_mask"]
         shifted = jnp.pad(text[:, :-1], ((0, 0), (1, 0)), constant_values=model.config.cls_id)
         shifted = jnp.where(text_mask, shifted, model.config.pad_id)
@@ -76,7 +83,7 @@ class Captioning(Task):
         return _word_scores(model, sequence.split(hidden, batch["video"].shape[1]).text)
 
     def generate(self, model: VLM, batch: Batch, key: Array | None = None) -> tuple[Array, Array]:
-        """Captions of clips, by beam search, or sampled with `key`.
+        """Captions clips by beam search or, if `key` is given, by sampling.
 
         The video is encoded once. All beams attend to its keys and values in the cache.
 
@@ -136,14 +143,14 @@ class Captioning(Task):
 
 
 def cross_entropy(logits: Array, batch: Batch) -> Array:
-    """Mean over valid text, [SEP] included; 0 if there is none: [B, T, vocab_size] -> []."""
+    """Averages over valid text including [SEP]; 0 if there is none: [B, T, vocab_size] -> []."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["text"])
     valid = batch["text_mask"]
     return jnp.where(valid, losses, 0.0).sum() / jnp.maximum(valid.sum(), 1)
 
 
 def require_head(params: Mapping[str, Any]) -> None:
-    """Raises a UserError if a VLM has no prediction head, as published models for other tasks."""
+    """Raises a UserError if a VLM has no prediction head; some published models have none."""
     if "head" not in params:
         raise UserError(
             "the model has no prediction head, which writes captions; fine-tune it for captioning"
@@ -151,5 +158,5 @@ def require_head(params: Mapping[str, Any]) -> None:
 
 
 def _word_scores(model: VLM, hidden: Array) -> Array:
-    """Scores of the vocabulary after the last layer: [..., H] -> [..., vocab_size]."""
+    """Scores the vocabulary, from states after the last layer: [..., H] -> [..., vocab_size]."""
     return losses.scores(model.head(hidden), model.vocabulary()) + model.vocabulary_bias()

@@ -1,13 +1,13 @@
-"""Forms of encoding: how tasks that compare videos with texts run the model.
+"""Forms of encoding: ways to run the model in tasks that compare videos with texts.
 
-`Separate` is the form of pre-training and of VideoCLIP. Each modality runs alone, with a [CLS] of
-its own (`MMFusionShare` and `MMFusionSeparate` of the published code).
+`Separate` is the form of pre-training and of VideoCLIP. Each modality runs alone, with its own
+[CLS] (`MMFusionShare` and `MMFusionSeparate` of the published code).
 
 `Isolated` is the form of a fine-tuned VLM (section 3.3; `MMFusionJoint`). In training one joint
 forward pass encodes both modalities, and in its isolated layers they don't attend to each other. In
 evaluation each modality runs alone.
 
-A model gives its best in the form it was trained for.
+A model works best in the form it was trained for.
 """
 
 import dataclasses
@@ -24,25 +24,28 @@ from vtmask.tasks.base import Batch, Task, require_vlm
 
 
 class Encoding:
-    """A form of encoding. Subclasses say how hidden states come about."""
+    """A form of encoding. Subclasses define how hidden states are computed."""
 
     def encode_video(
         self, model: AnyModel, video: Array, video_mask: Array, deterministic: bool = True
     ) -> sequence.Parts:
-        """Hidden states of videos that run alone: [B, V, feature_size], [B, V] -> `frames`
-        [B, V, H] and `separator` [B, 1, H] of the parts."""
+        """Encodes videos alone: [B, V, feature_size], [B, V] -> hidden states.
+
+        Returns:
+          parts, of which `frames` [B, V, H] and `separator` [B, 1, H] are used.
+        """
         raise NotImplementedError
 
     def encode_text(
         self, model: AnyModel, text: Array, text_mask: Array, deterministic: bool = True
     ) -> Array:
-        """Hidden states of texts that run alone: [B, T], [B, T] -> [B, T, H]."""
+        """Encodes texts alone: [B, T], [B, T] -> hidden states [B, T, H]."""
         raise NotImplementedError
 
     def embed_pairs(
         self, model: AnyModel, batch: Batch, deterministic: bool
     ) -> tuple[Array, Array]:
-        """Pooled videos and texts of a batch, as in training: float32 [B, H] each."""
+        """Encodes a batch as in training and pools its videos and texts: float32 [B, H] each."""
         return (
             self.embed_video(model, batch["video"], batch["video_mask"], deterministic),
             self.embed_text(model, batch["text"], batch["text_mask"], deterministic),
@@ -51,26 +54,26 @@ class Encoding:
     def embed_video(
         self, model: AnyModel, video: Array, video_mask: Array, deterministic: bool = True
     ) -> Array:
-        """Pooled videos that run alone: [B, V, feature_size], [B, V] -> float32 [B, H]."""
+        """Encodes videos alone and pools them: [B, V, feature_size], [B, V] -> float32 [B, H]."""
         return pool_video(self.encode_video(model, video, video_mask, deterministic), video_mask)
 
     def embed_text(
         self, model: AnyModel, text: Array, text_mask: Array, deterministic: bool = True
     ) -> Array:
-        """Pooled texts that run alone: [B, T], [B, T] -> float32 [B, H]."""
+        """Encodes texts alone and pools them: [B, T], [B, T] -> float32 [B, H]."""
         return pool_text(self.encode_text(model, text, text_mask, deterministic), text_mask)
 
     def encode_frames(
         self, model: AnyModel, video: Array, video_mask: Array, deterministic: bool = True
     ) -> Array:
-        """Hidden states of frames: [B, V, feature_size], [B, V] -> float32 [B, V, H]."""
+        """Encodes the frames of videos: [B, V, feature_size], [B, V] -> float32 [B, V, H]."""
         parts = self.encode_video(model, video, video_mask, deterministic)
         return parts.frames.astype(jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Separate(Encoding):
-    """Each modality runs alone in training and evaluation, and attends to a [CLS] of its own."""
+    """Each modality runs alone in training and evaluation, and attends to its own [CLS]."""
 
     def encode_video(
         self, model: AnyModel, video: Array, video_mask: Array, deterministic: bool = True
@@ -89,8 +92,8 @@ class Isolated(Encoding):
     """Modalities don't attend to each other, nor to [CLS], in the first layers.
 
     Attributes:
-      num_layers: how many layers are isolated. States are taken after the last of them, or after
-        the last layer if there are none.
+      num_layers: number of isolated layers. Hidden states are taken after the last of them, or
+        after the model's last layer if there are none.
     """
 
     num_layers: int
@@ -125,7 +128,7 @@ class Isolated(Encoding):
         return pool_video(parts, video_mask), pool_text(parts.text, text_mask)
 
     def _layers_to_run(self, model: Any) -> int:
-        """Number of the model's layers up to the one whose states are taken.
+        """Returns the number of layers up to the one whose hidden states are used.
 
         Raises:
           UserError: the model has fewer layers, or is a VideoCLIP.
@@ -139,7 +142,7 @@ class Isolated(Encoding):
 
 
 def create(isolated_layers: int | None) -> Encoding:
-    """The form that a recipe's `isolated_layers` names: None is `Separate`."""
+    """Creates the form that a recipe's `isolated_layers` names: None is `Separate`."""
     return Separate() if isolated_layers is None else Isolated(isolated_layers)
 
 
@@ -148,8 +151,8 @@ class Comparison(Task):
     """A task that compares videos with texts.
 
     Attributes:
-      isolated_layers: of the model's form of encoding: how many of the first layers are isolated,
-        or None for `Separate`.
+      isolated_layers: number of isolated layers, the first ones, in the form `Isolated`; None for
+        `Separate`.
     """
 
     isolated_layers: int | None
@@ -160,7 +163,7 @@ class Comparison(Task):
 
 
 def pool_video(parts: sequence.Parts, video_mask: Array) -> Array:
-    """Mean over valid frames and the video's [SEP]: [B, H], float32.
+    """Averages valid frames and the video's [SEP]: float32 [B, H].
 
     Args:
       parts: hidden states, `frames` [B, V, H] and `separator` [B, 1, H].
@@ -171,7 +174,7 @@ def pool_video(parts: sequence.Parts, video_mask: Array) -> Array:
 
 
 def pool_text(hidden: Array, text_mask: Array) -> Array:
-    """Mean over valid text and its [SEP]: [B, T, H], [B, T] -> float32 [B, H]."""
+    """Averages valid text and its [SEP]: [B, T, H], [B, T] -> float32 [B, H]."""
     return _masked_mean(hidden, text_mask)
 
 

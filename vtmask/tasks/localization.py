@@ -1,4 +1,4 @@
-"""Step localisation: when a video shows which of its task's steps."""
+"""Step localisation: finds the time at which a video shows each step of its task."""
 
 import dataclasses
 
@@ -18,13 +18,16 @@ class StepLocalization(Comparison):
     A batch has R videos, with W windows each, and the S steps of each video's task:
 
     - `video`, `video_mask`: [R, W, V, feature_size] and [R, W, V];
-    - `steps`, `steps_mask`: token ids of the steps' texts, [R, S, T]; a mask without any True is a
-      step that the task does not have;
+    - `steps`, `steps_mask`: token ids of the steps' texts, [R, S, T]; if a mask is False
+      everywhere, the task does not have this step;
     - `shown`: True if a frame shows a step, [R, W, V, S].
     """
 
     def loss(self, model: AnyModel, batch: Batch, key: Array) -> tuple[Array, Metrics]:
-        """Mean binary cross-entropy over valid frames and steps. Needs an rng "dropout"."""
+        """Computes the mean binary cross-entropy over valid frames and steps.
+
+        Needs an rng "dropout"; `key` is not used.
+        """
         del key
         video, video_mask = batch["video"], batch["video_mask"]
         steps, steps_mask = batch["steps"], batch["steps_mask"]
@@ -40,7 +43,7 @@ class StepLocalization(Comparison):
     def embed_steps(
         self, model: AnyModel, text: Array, text_mask: Array, deterministic: bool = True
     ) -> Array:
-        """Pooled texts of steps: [B, T] -> [B, H]; zero if the mask has no True."""
+        """Encodes texts of steps and pools them: [B, T] -> [B, H]; zero if the mask has no True."""
         hidden = self.encoding.encode_text(model, text, text_mask, deterministic)
         exists = text_mask.any(axis=1, keepdims=True)
         return jnp.where(exists, pool_text(hidden, text_mask | ~exists), 0.0)

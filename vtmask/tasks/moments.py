@@ -1,4 +1,4 @@
-"""Moment retrieval: which stretch of a video a sentence is about."""
+"""Moment retrieval: finds the part of a video that a sentence describes."""
 
 import dataclasses
 
@@ -14,12 +14,12 @@ from vtmask.tasks.retrieval import Retrieval
 class MomentRetrieval(Comparison):
     """The moment retrieval task of MMPT (DiDeMo), zero-shot there; trained as T2V retrieval.
 
-    Frames of a whole video are encoded together. The embedding of a moment is the mean of its
+    All frames of a video are encoded together. The embedding of a moment is the mean of its
     frames; `vtmask.evaluation.moments` ranks moments.
     """
 
     isolated_layers: int | None = None
 
     def loss(self, model: AnyModel, batch: Batch, key: Array) -> tuple[Array, Metrics]:
-        """The T2V loss of a batch's pairs. Needs an rng "dropout"; `key` is not used."""
+        """Computes the T2V loss of a batch's pairs. Needs an rng "dropout"; `key` is not used."""
         return Retrieval(self.isolated_layers, "t2v").loss(model, batch, key)

@@ -1,4 +1,4 @@
-"""Pre-training: masked tokens and frames, scored jointly (MTM) or apart (MFM+MLM)."""
+"""Pre-training: masked tokens and frames, scored jointly (MTM) or separately (MFM+MLM)."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from vtmask.tasks.base import Batch, Metrics, Task, gradients
 
 
 class Budget(NamedTuple):
-    """Room for a batch that is unpadded, as shares of a full batch.
+    """The size of an unpadded batch, as shares of a full batch.
 
     Attributes:
       positions: share of all B * L positions that may be valid.
@@ -41,8 +41,8 @@ class Scored(NamedTuple):
     Attributes:
       hidden: masked positions after the prediction head, [groups, M, H].
       is_frame, is_word: True if `hidden` is that of a masked frame or word, [groups, M].
-      word: the right token id of masked words, [groups, M].
-      frame: the index of masked frames' own tokens in `frames`, [groups, M].
+      word: the right token id of a masked word, [groups, M].
+      frame: the index in `frames` of a masked frame's own token, [groups, M].
       frames: video tokens of the unmasked input, [groups, F, H].
       negative: True at tokens of unmasked frames, [groups, F].
     """
@@ -64,9 +64,9 @@ class Pretrain(Task):
       scheme: of masking.
       objective: "mtm", the masked token model, has one softmax over words and frames. "mfm_mlm" has
         one each for the masked frame model and the masked language model.
-      negatives: a masked position's negatives are the unmasked frames of the whole batch
-        ("global"), as published, or of the device's own part of it ("device"). The latter are
-        fewer, so the loss depends on the number of devices, but nothing is exchanged.
+      negatives: a masked position's negatives are the unmasked frames of the complete batch
+        ("global"), as published, or of the device's own part of it ("device"). "device" gives fewer
+        negatives, so the loss depends on the number of devices, but needs no communication.
       budgets: (positions, masked, frames) each, ascending; see `Budget`. A batch is unpadded into
         the first budget that holds it. If none does, it is computed with all its padding, so that
         nothing is dropped. Each budget is compiled.
@@ -91,15 +91,19 @@ class Pretrain(Task):
                 )
 
     def loss(self, model: VLM, batch: Batch, key: Array) -> tuple[Array, Metrics]:
-        """Masks the batch with `key`; returns the loss and its parts. Needs an rng "dropout"."""
+        """Masks the batch with `key` and returns the loss and its parts; needs an rng "dropout"."""
         masked = masking.mask(key, batch, self.scheme, model.config)
         return self.masked_loss(model, batch, masked, deterministic=False)
 
     def gradients(
         self, model: AnyModel, params: Any, batch: Batch, key: Array, dropout_key: Array
     ) -> tuple[Any, Metrics]:
-        """Gradients of the batch in the first budget that holds it; the loss, its parts and the
-        index of the budget, len(budgets) if none holds it."""
+        """Computes the gradients of the batch in the first budget that holds it.
+
+        Returns:
+          gradients by parameter; the loss, its parts and the budget's index, len(budgets) if none
+          holds the batch.
+        """
         masked = masking.mask(key, batch, self.scheme, model.config)
 
         def within(budget: Budget) -> tuple[Any, Metrics]:
@@ -117,7 +121,7 @@ class Pretrain(Task):
         return grads, metrics | {"budget": budget}
 
     def fitting_budget(self, batch: Batch, masked: masking.Masked) -> Array:
-        """Index of the first budget that holds the batch, len(budgets) if none does: int []."""
+        """Returns the index of the first budget that holds the batch, else len(budgets): int []."""
         selections = [_valid(batch), _masked(masked), batch["video_mask"]]
         fits = [
             jnp.stack(
@@ -138,14 +142,15 @@ class Pretrain(Task):
         deterministic: bool,
         budget: Budget = FULL,
     ) -> tuple[Array, Metrics]:
-        """The loss of a masked batch, and its parts.
+        """Computes the loss of a masked batch, and its parts.
 
         MTM is the mean over masked positions. The softmax of a masked frame is over its own token,
-        the negatives and the vocabulary. That of a masked word is over the vocabulary, the
+        the negatives and the vocabulary. The softmax of a masked word is over the vocabulary, the
         negatives and, as published, one constant score of 0 (VLM, section 3.2, equation 1).
 
-        MFM+MLM is the sum of two means: over masked frames, whose softmax is over frames, and over
-        masked words, whose softmax is over the vocabulary with its bias.
+        MFM+MLM is the sum of the means over masked frames and over masked words. The softmax of a
+        frame is over its own token and the negatives, that of a word over the vocabulary with its
+        bias.
         """
         scored = self.score(model, batch, masked, deterministic, budget)
         hidden, is_frame, is_word = scored.hidden, scored.is_frame, scored.is_word
@@ -186,7 +191,7 @@ class Pretrain(Task):
         deterministic: bool,
         budget: Budget = FULL,
     ) -> Scored:
-        """Encodes a masked batch, as far as masked positions need it."""
+        """Encodes a masked batch; computes only what the masked positions need."""
         video_tokens = model.video_tokens(batch["video"])
         visible = jnp.where(
             masked.video_masked[..., None], model.masked_video_token(), video_tokens
@@ -220,15 +225,15 @@ class Pretrain(Task):
 
 
 def _valid(batch: Batch) -> Array:
-    """True at positions of a sequence that are not padding: [B, L]."""
+    """Returns True at positions of a sequence that are not padding: [B, L]."""
     return sequence.valid(batch["video_mask"], batch["text_mask"])
 
 
 def _masked(masked: masking.Masked) -> Array:
-    """True at masked positions of a sequence: [B, L]."""
+    """Returns True at masked positions of a sequence: [B, L]."""
     return sequence.join_with(False, masked.video_masked, masked.text_masked)
 
 
 def _weights_of_mean(chosen: Array) -> Array:
-    """Weights whose sum of products is the mean over chosen entries; 0 if none is chosen."""
+    """Returns weights whose weighted sum is the mean of chosen entries; 0 if none is chosen."""
     return chosen / jnp.maximum(chosen.sum(), 1)

@@ -17,11 +17,11 @@ class Retrieval(Comparison):
     """The retrieval task of VLM (section 4.1).
 
     Attributes:
-      direction: which side queries the other in the loss: "t2v", "v2t" or, as VideoCLIP pre-trains,
-        "both", the sum of these losses (VideoCLIP, section 3.2, equation 1).
-      negatives: "global" takes the others of the whole batch. "device" takes those of the device's
-        own part: fewer, so that the loss depends on the number of devices, but nothing is
-        exchanged.
+      direction: of the loss: "t2v", in which texts query videos, "v2t" or "both". "both" is the sum
+        of the two, as in VideoCLIP's pre-training (VideoCLIP, section 3.2, equation 1).
+      negatives: "global" takes all others of the batch, "device" those in the device's own part.
+        "device" gives fewer negatives, so the loss depends on the number of devices, but needs no
+        communication.
     """
 
     direction: Literal["t2v", "v2t", "both"] = "t2v"
@@ -32,7 +32,7 @@ class Retrieval(Comparison):
         check_choice("config.task.negatives", self.negatives, losses.NEGATIVES)
 
     def loss(self, model: AnyModel, batch: Batch, key: Array) -> tuple[Array, Metrics]:
-        """The contrastive loss of a batch's pairs. Needs an rng "dropout"; `key` is not used."""
+        """Computes the contrastive loss of pairs. Needs an rng "dropout"; `key` is not used."""
         del key
         video, text = self.encoding.embed_pairs(model, batch, deterministic=False)
         t2v = losses.contrastive(text, video, self.negatives)

@@ -1,4 +1,4 @@
-"""Action segmentation: a class for every frame, from a linear classifier on its hidden state."""
+"""Action segmentation: classifies every frame by a linear layer on its hidden state."""
 
 import dataclasses
 from typing import ClassVar
@@ -22,7 +22,10 @@ class Segmentation(Task):
     needs_vlm: ClassVar[bool] = True
 
     def loss(self, model: VLM, batch: Batch, key: Array) -> tuple[Array, Metrics]:
-        """Mean cross-entropy of valid frames, and their accuracy. Needs an rng "dropout"."""
+        """Computes the mean cross-entropy of valid frames, and their accuracy.
+
+        Needs an rng "dropout"; `key` is not used.
+        """
         del key
         labels, valid = batch["labels"], batch["video_mask"]
         scores = self.scores(model, batch["video"], valid, deterministic=False)
@@ -33,7 +36,7 @@ class Segmentation(Task):
     def scores(
         self, model: VLM, video: Array, video_mask: Array, deterministic: bool = True
     ) -> Array:
-        """Class scores of every frame: [B, V, feature_size] -> [B, V, num_classes].
+        """Scores the classes for every frame: [B, V, feature_size] -> [B, V, num_classes].
 
         All layers are isolated, so the video runs alone (as published: `num_iso_layer: 12`).
         """
@@ -52,17 +55,17 @@ class TextLabels:
     encoding: Encoding = Separate()
 
     def scores(self, model: AnyModel, video: Array, video_mask: Array, names: Array) -> Array:
-        """Scores of the names for every frame: [B, V, feature_size], [C, H] -> [B, V, C].
+        """Scores the names for every frame: [B, V, feature_size], [C, H] -> [B, V, C].
 
         Args:
-          names: pooled names of the classes, without the background.
+          names: pooled names of the classes, without background.
         """
         frames = self.encoding.encode_frames(model, video, video_mask)
         return jnp.einsum("bvh,ch->bvc", frames, names)
 
 
 def classes_by_names(scores: Array, names: Array) -> Array:
-    """Classes of frames from the scores of the names [..., C] and their embeddings [C, H].
+    """Chooses classes of frames from scores of the names [..., C] and their embeddings [C, H].
 
     Returns:
       int32 [...]: 0 is the background, 1 + i the class of name i.

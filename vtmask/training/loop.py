@@ -1,4 +1,4 @@
-"""The training loop: steps, curves, checkpoints, resume."""
+"""The training loop: steps, curves, validation, checkpoints and resuming."""
 
 import contextlib
 import sys
@@ -32,14 +32,14 @@ from vtmask.training.workdir import claim_workdir
 
 Validation = Callable[[Params], dict[str, float]]
 
-AHEAD = 2  # batches on the devices besides that of the step
+AHEAD = 2  # batches on the devices besides the current one
 
 
 class Batches(Protocol):
     """Batches as a function of the step; see `vtmask.inputs.pipeline.TrainingBatches`.
 
     Attributes:
-      inputs: what made features and tokens; a run resumes on the same only.
+      inputs: the origin of features and tokens; a run resumes only if it is unchanged.
     """
 
     @property
@@ -55,10 +55,10 @@ class ParamsDependent(Protocol):
     """Batches that also depend on the parameters; see `vtmask.training.retrieval_augmented`."""
 
     def needs_params(self, step: int) -> bool:
-        """True if the step's batch depends on the parameters after the steps before it."""
+        """Returns True if the step's batch depends on the parameters after all earlier steps."""
 
     def prepare(self, step: int, params: Params) -> None:
-        """Takes the parameters, before the batch of a step that needs them is asked for."""
+        """Takes the parameters for a step that needs them, before its batch is requested."""
 
 
 def train(
@@ -73,23 +73,23 @@ def train(
     """Trains from `params`, or resumes from the workdir's newest checkpoint.
 
     Args:
-      config: a recipe of `configs/`; here `batch_size`, `microbatches`, `num_steps`, `seed`,
-        `optim`, `sharding`, `log_every`, `eval_every` and `checkpoint` are read, and the sizes of
+      config: a recipe of `configs/`. `train` reads `batch_size`, `microbatches`, `num_steps`,
+        `seed`, `optim`, `sharding`, `log_every`, `eval_every`, `checkpoint` and the sizes of
         `model` that have to divide among devices.
-      workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/; a folder or a
-        gs:// address.
-      params: where a run starts that has no checkpoint.
-      validation: figures of the parameters, measured every `eval_every` steps and at the end; None
-        measures none. It has no effect on the parameters.
+      workdir: a folder or a gs:// address; gets config.json, metrics.jsonl, tensorboard/ and
+        checkpoints/.
+      params: initial parameters of a run without a checkpoint.
+      validation: measures figures of the parameters every `eval_every` steps and at the end, or
+        None. It has no effect on the parameters.
 
     Returns:
-      The final parameters or, if `checkpoint.best` is set, the best. They are the same to the bit
-      whether or not the run was interrupted, and complete in each process.
+      The final parameters or, if `checkpoint.best` is set, the best ones; complete in each process.
+      They are bitwise the same whether or not the run was interrupted.
 
     Raises:
-      UserError: the workdir is another config's, no checkpoint of it can be read, one can't be
-        written, or the loss is not finite.
-      Preempted: SIGTERM or Ctrl-C came; the step at hand was finished and saved.
+      UserError: the workdir belongs to another config, none of its checkpoints can be read, one
+        can't be written, or the loss is not finite.
+      Preempted: SIGTERM or Ctrl-C arrived; the current step was completed and saved.
     """
     workdir = disk.resolve(workdir)
     claim_workdir(workdir, config.to_dict() | {"inputs": dict(batches.inputs)})
@@ -152,7 +152,7 @@ def train(
                 curves.flush()
                 checkpoints.save(done, state, figures)
                 saved = done
-        if done > saved:  # stopped between two checkpoints
+        if done > saved:  # stopped between checkpoints
             if done % config.log_every:
                 curves.write(done)
             curves.flush()
@@ -171,9 +171,9 @@ def train(
 
 
 class Validator:
-    """Measures the parameters every few steps and writes the figures, if it has a writer.
+    """Validates the parameters every few steps and writes the figures, if it has a writer.
 
-    Every process measures by itself, on one of its devices, so that none waits for another.
+    Every process validates by itself, on one of its devices, so that none waits for another.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Validator:
         self._writer = writer
 
     def figures(self, done: int, params: Params) -> dict[str, float] | None:
-        """The figures of the parameters after `done` steps; None if none are due."""
+        """Returns the figures of the parameters after `done` steps, or None if none are due."""
         due = done == self._num_steps or (self._every and done % self._every == 0)
         if self._validation is None or not due:
             return None
@@ -197,9 +197,9 @@ class Validator:
 
 
 class Feed:
-    """Batches on the devices, put there while earlier steps run.
+    """Transfers batches to the devices while earlier steps run.
 
-    Steps and transfers are queued for the devices, neither waits for the other. So one thread does.
+    Steps and transfers are queued for the devices without blocking, so one thread is enough.
     """
 
     def __init__(self, batches: Batches, steps: range, mesh: Mesh, params: Callable[[], Params]):
@@ -209,13 +209,13 @@ class Feed:
         self._ready: deque[dict[str, jax.Array]] = deque()
 
     def take(self) -> dict[str, jax.Array]:
-        """The batch of the next step; the steps before it have been given to the devices."""
+        """Returns the batch of the next step. All earlier steps must have been dispatched."""
         if not self._ready:
             self._put()
         return self._ready.popleft()
 
     def fill(self) -> None:
-        """Puts batches there for the steps after the one just begun, as far as they are known."""
+        """Transfers up to `AHEAD` batches; stops at a step that needs newer parameters."""
         while len(self._ready) < AHEAD and self._coming and not self._needs_params():
             self._put()
 
@@ -230,7 +230,7 @@ class Feed:
 
 
 class Curves:
-    """Gathers the metrics of steps on the device and writes their means, where it has a writer."""
+    """Gathers the metrics of steps on the device and writes their means, if it has a writer."""
 
     writer: MetricWriter | None = None
 
@@ -240,22 +240,26 @@ class Curves:
         self._since = time.perf_counter()
 
     def add(self, step: int, metrics: Metrics) -> None:
-        """Takes a step's, and waits for those of the step before: batches would pile up else."""
+        """Takes a step's metrics and waits for the step before; otherwise batches would pile up."""
         if self._pending:
             jax.block_until_ready(self._pending[-1][1])
         self._pending.append((step, metrics))
 
     def last_loss(self) -> float | None:
-        """Of the last step that `add` has waited for; None where its mean is written."""
+        """Returns the loss of the last step that `add` waited for; None if already written."""
         return float(self._pending[-2][1]["loss"]) if self._pending[1:] else None
 
     def flush(self) -> None:
-        """Makes sure that what was written stays."""
+        """Makes what was written durable."""
         if self.writer:
             self.writer.flush()
 
     def write(self, done: int) -> dict[str, float]:
-        """Writes and returns means since the last call; a UserError at the first NaN."""
+        """Writes and returns the means since the last call.
+
+        Raises:
+          UserError: a loss or gradient norm is not finite.
+        """
         fetched = jax.device_get([metrics for _, metrics in self._pending])
         for (step, _), metrics in zip(self._pending, fetched, strict=True):
             for name in ("loss", "grad_norm"):

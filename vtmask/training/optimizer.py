@@ -1,4 +1,4 @@
-"""Adam with warm-up and polynomial decay, as the published recipes train."""
+"""Adam with warm-up and polynomial decay, as in the published recipes."""
 
 import jax
 import optax
@@ -6,14 +6,14 @@ from ml_collections import ConfigDict
 
 
 def make_schedule(optim: ConfigDict, num_steps: int) -> optax.Schedule:
-    """Learning rate of update n (from 0): linear warm-up, then polynomial decay to 0.
+    """Returns the learning rate of update n (from 0): linear warm-up, polynomial decay to 0.
 
-    Update n of the warm-up has `lr * (n + 1) / warmup_steps`, as published, so the first update is
-    not lost.
+    As published, update n of the warm-up has `lr * (n + 1) / warmup_steps`, so the first update is
+    not wasted.
 
     Args:
-      optim: `lr`, `warmup_steps` and `power` of the decay.
-      num_steps: updates in all.
+      optim: `lr`, `warmup_steps` and the decay's `power`.
+      num_steps: total number of updates.
     """
     warmup = max(optim.warmup_steps, 1)
     return optax.join_schedules(
@@ -26,9 +26,9 @@ def make_schedule(optim: ConfigDict, num_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Clips the global gradient norm, then Adam, then (where asked) decoupled weight decay.
+    """Chains clipping by global norm, Adam and, if `weight_decay` is set, decoupled weight decay.
 
-    Weight decay leaves biases and normalisations alone.
+    Biases and normalisations have no weight decay.
     """
     return optax.chain(
         optax.clip_by_global_norm(optim.clip_norm),

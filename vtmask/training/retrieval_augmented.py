@@ -1,10 +1,10 @@
-"""Retrieval-augmented batches (VideoCLIP, section 3.4): each batch is of videos alike.
+"""Retrieval-augmented batches (VideoCLIP, section 3.4): each batch has similar videos.
 
-At the start of an epoch all videos are embedded, as the mean of some of their clips, and every
-batch of the epoch becomes a cluster: as many videos as it has, drawn from twice as many nearest
-neighbours of one video. So a clip's negatives in the contrastive loss are hard ones.
+At the start of an epoch all videos are embedded, each as the mean of some of its clips. Every batch
+of the epoch becomes a cluster: its n videos are drawn from the 2 n nearest neighbours of one video.
+This gives the contrastive loss hard negatives.
 
-The clusters of an epoch are kept in the workdir, for a run that resumes in its middle.
+The clusters of an epoch are kept in the workdir, so that a run can resume within the epoch.
 """
 
 import dataclasses
@@ -38,9 +38,9 @@ class RetrievalAugmented:
     """Batches whose videos are neighbours under the parameters at the start of their epoch.
 
     Attributes:
-      batches: of one data set; says how clips are drawn of the videos of a batch.
-      workdir: clusters are kept in its folder `clusters`.
-      clips_per_video: whose mean is a video's embedding.
+      batches: of a single data set; draw the clips of each batch's videos.
+      workdir: has the folder `clusters`.
+      clips_per_video: number of clips whose mean is a video's embedding.
       index: "exact" compares all videos; "faiss" (an extra) searches an inverted index of
         4 sqrt(N) lists, faster and approximate.
     """
@@ -77,7 +77,7 @@ class RetrievalAugmented:
 
     @property
     def inputs(self) -> Mapping[str, str | float]:
-        """What made features and tokens."""
+        """See `vtmask.inputs.dataset.Dataset.inputs`."""
         return self.batches.inputs
 
     @property
@@ -89,10 +89,11 @@ class RetrievalAugmented:
         return self.num_videos // self.batches.records_per_batch
 
     def from_step(self, start_step: int) -> Iterator[Batch]:
-        """This host's part of the batches of `start_step` and after.
+        """Yields this host's part of the batches from `start_step` on.
 
         Raises:
-          UserError: the clusters of an epoch are not in the workdir, or are of other data.
+          UserError: the clusters of an epoch are missing from the workdir, are damaged or belong to
+            other data.
         """
         step = start_step
         while True:
@@ -107,28 +108,34 @@ class RetrievalAugmented:
             step = (epoch + 1) * self.steps_per_epoch
 
     def needs_params(self, step: int) -> bool:
-        """True at the start of an epoch."""
+        """Returns True at the start of an epoch."""
         return step % self.steps_per_epoch == 0
 
     def prepare(self, step: int, params: Params) -> None:
         """Makes the clusters of the epoch that begins at `step`, unless the workdir has them.
 
         Args:
-          params: on the mesh of a training state.
+          params: placed on a mesh, as in a training state.
         """
         epoch = step // self.steps_per_epoch
         if self._read_clusters(epoch) is None:
             self._make_clusters(epoch, params)
 
     def video_ids(self, step: int) -> list[str]:
-        """The videos of a step's global batch, for error messages; its epoch must have begun."""
+        """Returns the videos of a step's global batch, for error messages.
+
+        The clusters of the step's epoch must exist.
+        """
         epoch, done = divmod(step, self.steps_per_epoch)
         dataset = self.batches.datasets[0]
         return [dataset[index]["video_id"] for index in _load(self._path(epoch))[done].tolist()]
 
     def _read_clusters(self, epoch: int) -> np.ndarray | None:
-        """Numbers of the videos of each batch of an epoch, int64 [steps_per_epoch, videos], as the
-        first host's workdir has them; None where it has none."""
+        """Reads the indices of the videos of each batch of an epoch from the first host's workdir.
+
+        Returns:
+          int64 [steps_per_epoch, videos], or None if there is no such file.
+        """
         path, order = self._path(epoch), np.full(self._shape, -1)
         if distributed.is_first() and path.exists():
             try:
@@ -147,7 +154,7 @@ class RetrievalAugmented:
         return None if order[0, 0] == -1 else order
 
     def _make_clusters(self, epoch: int, params: Params) -> None:
-        """Clusters the videos of an epoch; the first host writes the clusters."""
+        """Clusters the videos for an epoch; the first host writes the clusters."""
         rng = np.random.default_rng((self.batches.seed, epoch))
         videos = self.embed_videos(epoch, params)
         order = _of_first_host(draw_clusters(videos, *self._shape, rng, self.index))
@@ -162,10 +169,10 @@ class RetrievalAugmented:
         return self.steps_per_epoch, self.batches.records_per_batch
 
     def embed_videos(self, epoch: int, params: Params) -> np.ndarray:
-        """Videos as the means of their clips' pooled frames and texts, float32 [N, H].
+        """Embeds videos as the means of their clips' pooled frames and texts: float32 [N, H].
 
         Args:
-          params: on the mesh of a training state.
+          params: placed on a mesh, as in a training state.
         """
         size = self.batches.records_per_batch
         count = math.ceil(self.num_videos / size)
@@ -220,10 +227,10 @@ def _of_first_host(order: np.ndarray) -> np.ndarray:
 def draw_clusters(
     videos: np.ndarray, num_clusters: int, size: int, rng: np.random.Generator, index: str
 ) -> np.ndarray:
-    """Clusters of near neighbours, int64 [num_clusters, size].
+    """Draws clusters of near neighbours: int64 [num_clusters, size].
 
-    Each is drawn from the 2 `size` nearest, by Euclidean distance, of one of `num_clusters`
-    different videos, which is among them and need not be drawn.
+    Each cluster has a different video as its center. Its videos are drawn from the 2 `size` videos
+    nearest to the center by Euclidean distance. The center is one of these, but may not be drawn.
 
     Args:
       videos: embeddings, float32 [N, H].
@@ -232,15 +239,15 @@ def draw_clusters(
     """
     centers = rng.choice(len(videos), num_clusters, replace=False)
     search = _faiss_nearest if index == "faiss" else nearest
-    # By number, not by distance: sums in another order must not deal neighbours out anew.
+    # Sorted by index, not by distance: rounding must not change which neighbours are drawn.
     neighbours = np.sort(search(videos, centers, 2 * size), axis=1)
     return rng.permuted(neighbours, axis=1)[:, :size]
 
 
 def nearest(videos: np.ndarray, centers: np.ndarray, count: int) -> np.ndarray:
-    """The `count` videos nearest to each center, best first: [N, H], [C] -> int64 [C, count].
+    """Finds the `count` videos nearest to each center, best first: [N, H], [C] -> int64 [C, count].
 
-    A block of products at a time, as `vtmask.ranking` does it.
+    `vtmask.ranking` computes the products in blocks.
     """
     # x . y - y . y / 2 is larger the nearer y is to x.
     candidates = np.column_stack([videos, -np.square(videos).sum(axis=1) / 2])
@@ -249,17 +256,17 @@ def nearest(videos: np.ndarray, centers: np.ndarray, count: int) -> np.ndarray:
 
 
 def _faiss_nearest(videos: np.ndarray, centers: np.ndarray, count: int) -> np.ndarray:
-    """As `nearest`, by an inverted index."""
+    """Approximates `nearest` with an inverted index."""
     import faiss  # an extra
 
-    lists = max(1, min(int(4 * math.sqrt(len(videos))), len(videos) // 39))  # 39 points a list
+    lists = max(1, min(int(4 * math.sqrt(len(videos))), len(videos) // 39))  # 39 points per list
     searched = max(8, lists // 16)
     inverted = faiss.index_factory(videos.shape[1], f"IVF{lists},Flat")
     inverted.train(videos)
     inverted.add(videos)
     faiss.ParameterSpace().set_index_parameter(inverted, "nprobe", searched)
     neighbours = inverted.search(videos[centers], count)[1]
-    short = neighbours[:, -1] < 0  # the lists searched had fewer
+    short = neighbours[:, -1] < 0  # the searched lists had fewer
     if short.any():
         neighbours[short] = nearest(videos, centers[short], count)
     return neighbours

@@ -1,9 +1,9 @@
-"""Where arrays live: a mesh ("data", "model"), and what is split over it.
+"""Sharding: a mesh ("data", "model"), and the arrays that are split over it.
 
-Batches are split over "data". Over "model" attention heads and the MLP's inner layer are (tensor
-parallelism, Shoeybi et al., 2019), and scored positions. Parameters and the optimizer's moments are
-split over "data" besides where the recipe says `fsdp` (ZeRO, Rajbhandari et al., 2020); the
-compiler gathers each where it is used.
+Batches are split over "data". Attention heads, the MLP's inner layer (tensor parallelism, Shoeybi
+et al., 2019) and scored positions are split over "model". If the recipe sets `fsdp`, parameters and
+the optimizer's moments are also split over "data" (ZeRO, Rajbhandari et al., 2020); the compiler
+gathers each where it is used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from vtmask.errors import UserError
 
-# Of a parameter's axes the one split over "model", by the end of its path.
+# End of a parameter's path → axis that is split over "model".
 TENSOR_PARALLEL = {
     **{f"attention/{name}/kernel": 1 for name in ("query", "key", "value")},
     **{f"attention/{name}/bias": 0 for name in ("query", "key", "value")},
@@ -29,27 +29,30 @@ SMALLEST_SPLIT = 2**16  # numbers; fewer are not worth gathering
 
 
 def make_mesh(model: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All devices, or these, `model` of them along "model".
+    """Makes a mesh of all devices, or of these, with `model` of them along "model".
 
     Raises:
-      UserError: devices don't divide evenly.
+      UserError: the devices don't divide evenly.
     """
     devices = jax.devices() if devices is None else devices
     _require_divisor(model, len(devices))
-    # By process, so that each holds rows of a batch that follow each other: those it reads.
+    # Ordered by process, so that each holds the consecutive rows of a batch that it reads.
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     shape, kinds = (len(devices) // model, model), (AxisType.Auto, AxisType.Auto)
     return Mesh(np.array(ordered).reshape(shape), ("data", "model"), axis_types=kinds)
 
 
 def part_of_batch(model: int) -> tuple[int, int]:
-    """Which part of a batch this process reads, and of how many; see `put_batch`.
+    """Returns the index of the part of a batch that this process reads, and the number of parts.
 
-    Processes whose devices share layers, `model` of them, read the same.
+    Processes whose devices share layers read the same part. See `put_batch`.
+
+    Args:
+      model: number of devices that share a layer.
 
     Raises:
-      UserError: devices don't divide evenly, or some of a process's devices would share layers with
-        another's, some not.
+      UserError: the devices don't divide evenly, or only some of a process's devices would share
+        layers with another process's.
     """
     _require_divisor(model, jax.device_count())
     local = jax.local_device_count()
@@ -70,7 +73,7 @@ def _require_divisor(model: int, devices: int) -> None:
 
 
 def require_even_parts(config: ConfigDict, mesh: Mesh | AbstractMesh) -> None:
-    """UserError where layers or the batch don't divide among the devices."""
+    """Raises a UserError if the layers or the batch don't divide evenly among the devices."""
     data, model = mesh.shape["data"], mesh.shape["model"]
     for field in ("num_heads", "mlp_size"):
         if config.model[field] % model:
@@ -97,7 +100,7 @@ def split_over_data(mesh: Mesh) -> NamedSharding:
 
 
 def of_state(state: Any, mesh: Mesh, fsdp: bool) -> Any:
-    """Shardings of parameters, moments and all else of a training state, or of its shapes."""
+    """Returns the sharding of each array of a training state, or of the state's shapes."""
 
     def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -115,7 +118,7 @@ def of_state(state: Any, mesh: Mesh, fsdp: bool) -> Any:
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """A global batch on the devices from every process's own part of it; see `part_of_batch`."""
+    """Puts a global batch on the devices, from each process's own part; see `part_of_batch`."""
     sharding = split_over_data(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, value)

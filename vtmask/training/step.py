@@ -21,7 +21,7 @@ Metrics = dict[str, Array]
 
 
 class Task(Protocol):
-    """A task, as the step knows it; see `vtmask.tasks.base.Task`."""
+    """The part of a task that the step uses; see `vtmask.tasks.base.Task`."""
 
     def gradients(
         self,
@@ -31,11 +31,11 @@ class Task(Protocol):
         key: Array,
         dropout_key: Array,
     ) -> tuple[Params, Metrics]:
-        """Gradients of a batch's loss by parameter; the loss and what else is worth a curve."""
+        """Returns the gradients of a batch's loss by parameter, and the loss and other metrics."""
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything a run resumes from. `step` is the number of updates made."""
+    """Everything that a run resumes from. `step` is the number of updates so far."""
 
     step: Array
     params: Params
@@ -45,7 +45,12 @@ class TrainState(flax.struct.PyTreeNode):
 def initial_state(
     params: Params, optimizer: optax.GradientTransformation, mesh: Mesh, fsdp: bool
 ) -> TrainState:
-    """The state of step 0, placed on the mesh, of parameters that every process has in full."""
+    """Makes the state of step 0 and places it on the mesh.
+
+    Args:
+      params: complete in every process.
+      fsdp: see `vtmask.training.sharding`.
+    """
 
     def put(leaf: Any, place: jax.sharding.Sharding) -> Array:
         whole = np.asarray(leaf)
@@ -61,7 +66,7 @@ def initial_state(
 
 
 def step_keys(seed: int, step: Array | int) -> tuple[Array, Array]:
-    """The keys of a step: for its masks, and for its dropout."""
+    """Returns two keys for a step: one for its masks, one for its dropout."""
     key, dropout_key = jax.random.split(
         jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step)
     )
@@ -80,13 +85,14 @@ def make_train_step(
 ) -> Wrapped:
     """Jits `(state, batch) -> (state, metrics)`, which donates the state's buffers.
 
-    The state stays where `initial_state` put it. Masks and dropout are drawn from `seed` folded
-    with the step. Metrics are scalars: those of the task, the norms of gradients and parameters,
-    the learning rate, and the batch's number of valid frames and tokens.
+    The new state has the shardings that `initial_state` chose. Masks and dropout are drawn from
+    `seed` folded with the step. Metrics are scalars: those of the task, the norms of gradients and
+    parameters, the learning rate, and the batch's number of valid frames and tokens.
 
     Args:
-      microbatches: parts of a batch whose gradients are computed one after the other and averaged,
-        to save memory. Each part is a batch of its own for the loss, with negatives of its own.
+      microbatches: number of parts of a batch. To save memory, their gradients are computed one
+        after the other and averaged. For the loss, each part is a separate batch with its own
+        negatives.
     """
 
     def train_step(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, Metrics]:
@@ -117,7 +123,7 @@ def make_train_step(
 
 
 def _split(batch: dict[str, Array], parts: int) -> dict[str, Array]:
-    """[B, ...] -> [parts, B / parts, ...]; every part has rows of every device."""
+    """Splits a batch: [B, ...] -> [parts, B / parts, ...]; each part has rows of every device."""
 
     def split(x: Array) -> Array:
         x = x.reshape(current_mesh.num_groups(), parts, -1, *x.shape[1:]).swapaxes(0, 1)

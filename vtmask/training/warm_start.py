@@ -1,4 +1,4 @@
-"""Parameters that training starts from: those of an exported model, and fresh ones."""
+"""Initial parameters of training: from an exported model, completed by fresh ones."""
 
 import dataclasses
 import functools
@@ -17,12 +17,13 @@ from vtmask.training.step import Params
 def start_params(
     model: AnyModel, seed: int, init_from: str, data: Data, class_names: tuple[str, ...]
 ) -> Params:
-    """Parameters of `model` from the export in the folder `init_from`, fresh ones for the others.
+    """Returns parameters for `model`: those of an export, and fresh ones for the rest.
 
     Args:
-      init_from: "" starts from fresh parameters only.
-      data: what the model is trained on.
-      class_names: of the model's classifier. The export's classifier is used if it has the same.
+      init_from: folder of the export; "" makes all parameters fresh.
+      data: the training data.
+      class_names: of the model's classifier. The export's classifier is used only if its names are
+        the same.
 
     Raises:
       UserError: the export does not fit the model or the data.
@@ -34,10 +35,10 @@ def start_params(
 def exported_params(
     folder: str, config: VLMConfig, data: Data, class_names: tuple[str, ...]
 ) -> Params:
-    """Those parameters of an export that a model of this configuration has.
+    """Returns the parameters of an export that a model of this configuration can use.
 
-    A BERT has all parameters of a VLM but those of the video MLP. For a VideoCLIP it is the text
-    encoder and, with its first layers, the video encoder, as published.
+    A BERT has all parameters of a VLM except those of the video MLP. In a VideoCLIP, as published,
+    it initialises the text encoder and, with its first layers, the video encoder.
     """
     start = export.load_any(folder)
     if isinstance(start, S3DModel):
@@ -58,7 +59,7 @@ def exported_params(
 
 
 def _require_same_config(folder: str, exported: Any, config: VLMConfig) -> None:
-    """Raises a UserError that names every field that differs, and the flags to set."""
+    """Raises a UserError if fields differ; names each of them, and the flags to set."""
     theirs, ours = dataclasses.asdict(exported), dataclasses.asdict(config)
     differing = [
         name
@@ -74,7 +75,7 @@ def _require_same_config(folder: str, exported: Any, config: VLMConfig) -> None:
 
 
 def videoclip_from_bert(folder: str, bert: Params, config: VideoCLIPConfig) -> Params:
-    """Both encoders of a VideoCLIP, without the video MLP."""
+    """Makes both encoders of a VideoCLIP from a BERT, without the video MLP."""
     if config.num_video_layers > config.num_layers:
         raise UserError(
             f"{folder}/model.json: has {config.num_layers} layers, too few for "
@@ -86,7 +87,7 @@ def videoclip_from_bert(folder: str, bert: Params, config: VideoCLIPConfig) -> P
 
 
 def completed(params: Params, model: AnyModel, seed: int) -> Params:
-    """The parameters, and fresh ones for what else the model has."""
+    """Adds fresh parameters for those that the model has and `params` lacks."""
     given = traverse_util.flatten_dict(params)
     expected = jax.eval_shape(functools.partial(initial_params, model), seed)
     if traverse_util.flatten_dict(expected).keys() <= given.keys():
