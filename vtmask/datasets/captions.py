@@ -104,21 +104,21 @@ def _shown_again(screen: list[list[str]], words: list[str]) -> list[list[str]]:
 
 
 def deduplicate(captions: Iterable[Caption], into_previous: Callable[[], bool]) -> list[Caption]:
-    """Rolling subtitles, which repeat words of the caption before, with every word once.
+    """Removes repeated words from rolling subtitles, by the rule of the published preprocessing.
 
-    The rule of the published preprocessing, found from its results. Of a caption and the one kept
-    before it:
-    - the previous ends with the text: the previous lasts until both have ended;
-    - the text begins with all of the previous: one caption with this text lasts as long as both;
-    - the previous ends with letters that the text begins with, the fewest that do so: they go to
-      one of both. Where the previous keeps them, it lasts at least until the text starts, and the
-      text starts when it ends; else it ends when the text starts.
+    The rule was inferred from its results. It compares a caption with the previous one kept:
 
-    Letters are compared, not words: "now" after "golden brown" shares an "n". Empty texts are
+    - The previous ends with the text: the previous lasts until both have ended.
+    - The text begins with all of the previous: one caption with this text lasts as long as both.
+    - The previous ends with letters that the text begins with: the shortest such run goes to one of
+      the two. If the previous keeps it, the previous lasts at least until the text starts, and the
+      text starts when the previous ends; otherwise the previous ends when the text starts.
+
+    Letters are compared, not words: "golden brown" and then "now" share an "n". Empty texts are
     left out.
 
     Args:
-      captions: in order of their start.
+      captions: ordered by start.
       into_previous: draws, for each such overlap, whether the previous caption keeps it.
     """
     kept: list[Caption] = []
@@ -229,8 +229,8 @@ class Statistics:
     """Statistics of the captions of any number of videos; `+` combines two.
 
     The seconds of a caption count from its start or from the end of the previous caption, whichever
-    is later; `caption_seconds` is their sum in a video. Words are separated by spaces. If a video or
-    its captions last less than a millisecond, it counts in no figure of words per second.
+    is later; `caption_seconds` is their sum in a video. Words are separated by spaces. A video that
+    lasts less than a millisecond, or whose captions do, has no words per second.
     """
 
     figures: dict[str, Figure] = field(default_factory=_figures)

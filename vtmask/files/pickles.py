@@ -78,9 +78,9 @@ def read(
     """Reads the pickle that begins at the file's position, as `load` does, and moves past it.
 
     Args:
-      names: further (module, name) → a function to call, OBJECT or a value. A function must accept
-        any arguments, return plain data, and limit the size of arrays that are views itself. If it
-        returns a dict, the object's attributes are dropped.
+      names: further (module, name) → a function to call, OBJECT or a value. A function must cope
+        with any arguments, return plain data, and itself limit the size of arrays that are views.
+        Attributes of an object that it returns as a dict are dropped.
       persistent_load: maps a persistent id, which may be anything, to its value. Without it,
         persistent ids are refused.
     """
