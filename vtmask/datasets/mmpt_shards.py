@@ -1,6 +1,6 @@
 """Reads features and token ids in the shards of MMPT, the published code of VLM and VideoCLIP.
 
-A shard has about a thousand videos of a split. An array of a shard concatenates the rows of all its
+A shard has several thousand videos of a split. An array of a shard concatenates the rows of all its
 videos: NAME_data.npy holds the rows, and NAME_starts.npy, int [videos + 1], the first row of each
 video and the end of the last. `shard_feature.py` and `pretokenization.py` write these for shard 0
 of the split "train" and the captions "raw_caption_dedup.bert-base-uncased":

@@ -204,7 +204,7 @@ def _packets(
 def _stamped(
     frames: Iterable[av.VideoFrame],
 ) -> Iterator[tuple[av.VideoFrame, int | None]]:
-    """Yields frames with their pts, or with their dts while those are more orderly, as ffmpeg does."""
+    """Yields frames with their pts, or their dts while fewer dts were out of order, as in ffmpeg."""
     last_pts = last_dts = -math.inf
     disorder = 0
     for frame in frames:
@@ -225,7 +225,7 @@ def _timed(
 ) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
     """Yields frames with their start and end, in seconds from time zero.
 
-    Implausible timestamps are replaced; see `windows`.
+    Implausible timestamps are replaced; see `windows`. Those of late frames are kept.
     """
     unit = stream.time_base or Fraction(1, 90_000)
     second = 1 / unit

@@ -33,7 +33,7 @@ class S3DFeatures:
     window = Window(frames=30, frame_rate=30, image_size=224)
 
     def __init__(self, weights: str | Path, dtype: str = "float32", batch_size: int = 8):
-        """Loads `weights`: the published s3d_howto100m.pth, or a folder that `vtmask convert` wrote.
+        """Loads `weights`: the published s3d_howto100m.pth, or a folder from `vtmask convert`.
 
         Raises:
           UserError: `weights` is neither, or `dtype` is unknown.

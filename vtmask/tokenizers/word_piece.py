@@ -45,9 +45,9 @@ class WordPiece(Tokenizer):
 
     It equals `BertTokenizerFast` of transformers 3.4, which tokenised the published captions: text
     is lower-cased, control characters and accents are dropped, each CJK character is a word, and
-    words of over 100 characters are [UNK]. As there, a control symbol spelt out in a text, "[MASK]",
-    becomes that symbol's id. (The slow `BertTokenizer` also drops unassigned code points, including
-    those newer than its Python.)
+    words of over 100 characters are [UNK]. As there, a control symbol spelt out in a text, such as
+    "[MASK]", becomes that symbol's id. (The slow `BertTokenizer` also drops unassigned code points,
+    including those newer than its Python.)
 
     Attributes:
       ids: piece → id.
