@@ -1,4 +1,4 @@
-"""The examples of the user's guide run as they are written."""
+"""The examples of the user's guide run as written."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""`vtmask extract` as people run it: 200 videos, five of them bad, and a kill in the middle."""
+"""`vtmask extract` as users run it: 200 videos, five of them bad, and a kill in the middle."""
 
 import json
 import os
@@ -19,7 +19,7 @@ GOOD, FAULTS = 195, ("truncated", "empty", "text", "unreadable", "frameless")
 
 @pytest.fixture(scope="module")
 def videos(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's 40 videos by 195 names, and the faults."""
+    """The demo's 40 videos under 195 names, and the bad ones."""
     rendered = sorted((demo_dir / "demo/tiny/1.0.0/videos").iterdir())
     folder = tmp_path_factory.mktemp("videos")
     for number in range(GOOD):

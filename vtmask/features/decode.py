@@ -204,7 +204,7 @@ def _packets(
 def _stamped(
     frames: Iterable[av.VideoFrame],
 ) -> Iterator[tuple[av.VideoFrame, int | None]]:
-    """Yields frames with their pts, or their dts while fewer dts were out of order, as in ffmpeg."""
+    """Yields frames with their pts, or dts while fewer of these were out of order, as in ffmpeg."""
     last_pts = last_dts = -math.inf
     disorder = 0
     for frame in frames:
