@@ -1,4 +1,4 @@
-"""The Python API gives what tasks and evaluations give, in few shapes, for any kind of video."""
+"""The Python API matches tasks and evaluations, with few shapes, for any kind of video."""
 
 import dataclasses
 import functools
@@ -38,7 +38,7 @@ TEXTS = [" ".join((*in_memory.TEXTS, *in_memory.TEXTS)[:n]) for n in (1, 10, 2, 
 def vlm(
     task: dict[str, Any] | None = None, extractor: str = "made-up", **model_config: Any
 ) -> Model:
-    """An untrained VLM as it is exported after a task."""
+    """Returns an untrained VLM as exported after a task."""
     model = in_memory.model(
         **{"num_layers": 2, "max_video_len": LONGEST, "max_len": 60} | model_config
     )
@@ -83,7 +83,7 @@ def tokens(text: str) -> np.ndarray:
 def alone(
     model: Model, function: Callable[..., Any], rows: list[examples.Example], *settings: Any
 ) -> np.ndarray:
-    """What a function of a model gives for each row, padded to full length."""
+    """Applies a model's function to each row alone, padded to full length."""
     apply = jax.jit(nn.apply(lambda *arguments: function(*arguments, *settings), model.module))
     found = [apply({"params": model.params}, *(x[None] for x in row.values())) for row in rows]
     return np.concatenate(found)

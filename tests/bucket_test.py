@@ -1,4 +1,4 @@
-"""Runs, exports, evaluations and data in a bucket are those on a disk."""
+"""Runs, exports, evaluations and data in a bucket equal those on a disk."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ from vtmask.training.curves import read_metrics
 
 @pytest.fixture(scope="module", autouse=True)
 def bucket() -> Iterator[None]:
-    """An emulator for all tests here, with a bucket called `bucket`."""
+    """Starts an emulator for all tests here, with a bucket called `bucket`."""
     with emulator.start("bucket") as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -44,7 +44,7 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 @pytest.fixture(scope="module")
 def in_bucket(bucket: None) -> tuple[epath.Path, Any]:
-    """As `on_disk`, of a run that was killed after its checkpoint of step 2 and started again."""
+    """Like `on_disk`, for a run killed after its checkpoint of step 2 and restarted."""
     workdir = epath.Path("gs://bucket/run")
     with pytest.raises(loop_test.Killed):
         loop_test.run(workdir, loop_test.KilledAt())

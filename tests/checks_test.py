@@ -1,4 +1,4 @@
-"""A wrong value in a recipe is one line that names the field and what it may be."""
+"""A wrong value in a recipe gives one line with the field and the values that it accepts."""
 
 import math
 from typing import Any

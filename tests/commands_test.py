@@ -1,4 +1,4 @@
-"""train.py and evaluate.py as a user runs them: results, resume, and one line for what is wrong."""
+"""train.py and evaluate.py as a user runs them: results, resuming, and one-line errors."""
 
 import dataclasses
 import json
@@ -59,7 +59,7 @@ def error(*arguments: str) -> str:
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line a command that has to fail ends with."""
+    """Returns the one line with which a command that must fail ends."""
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
@@ -71,9 +71,10 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 def here(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str | int | None]:
-    """Runs a program in this process, which saves its imports; gives what it exits with.
+    """Runs a program in this process, which saves its imports.
 
-    That is an error's line, or else the status.
+    Returns:
+      What it exits with: an error's line, or the status.
     """
 
     def run(*arguments: str) -> str | int | None:
@@ -95,7 +96,7 @@ def data(folder: Path) -> list[str]:
 
 
 def small(name: str, folder: Path, **overrides: Any) -> ConfigDict:
-    """The recipe as `SMALL` has it, to run in this process."""
+    """Returns the recipe with the settings of `SMALL`, to run in this process."""
     settings = {"batch_size": 8, "num_steps": 1, "data__name": "demo/tiny", "data__split": "train"}
     model_config = {"model__hidden_size": 32, "model__num_layers": 2, "model__mlp_size": 64}
     config = synthetic.recipe(name, data__dir=str(folder), **settings | model_config)
@@ -106,7 +107,7 @@ def small(name: str, folder: Path, **overrides: Any) -> ConfigDict:
 
 
 def said_by(function: Any, *arguments: Any) -> str:
-    """The one line of a program that has to fail, which `vtmask.cli` prints."""
+    """Returns the one line that `vtmask.cli` prints for a program that must fail."""
     with pytest.raises(UserError) as said:
         function(*arguments)
     assert "\n" not in str(said.value)
@@ -273,7 +274,7 @@ def test_a_wrong_field(
 
 @pytest.fixture(scope="module")
 def bare(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data folder with folder/bare, which has features and descriptions, no annotations."""
+    """Data folder with folder/bare, which has features and descriptions but no annotations."""
     folder = tmp_path_factory.mktemp("bare")
     for name in ("a", "b"):
         np.save(folder / f"{name}.npy", np.ones((15, 512), np.float32))

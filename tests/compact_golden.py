@@ -1,7 +1,7 @@
 """Makes tests/golden from the full golden cases: `python tests/compact_golden.py FULL_DIR`.
 
-Leaves out weights (tests/golden.py rebuilds them), gradients but for their norms, all hidden
-states but the last, and of metrics.json logits and hidden states but for a few videos'.
+Leaves out weights, which tests/golden.py rebuilds; gradients except their norms; all hidden states
+but the last; and the logits and hidden states of most videos in metrics.json.
 
 `python tests/compact_golden.py --wordpiece FOLDER` makes tests/golden/wordpiece.json again, in an
 environment with transformers 3.4.0; FOLDER holds bert-base-uncased's vocab.txt and config.json.
@@ -46,7 +46,7 @@ def main(full: Path, compact: Path) -> None:
 
 
 def cut_windows(full: Path, compact: Path) -> None:
-    """Of the cases of separate modalities two windows, and of 779 classes the first 40."""
+    """Keeps two windows of the separate-modality cases, and the first 40 of 779 classes."""
     for name, rows in {
         "share": [0, 1],
         "vlm_segmentation": [0, 2],
@@ -67,7 +67,7 @@ def cut_windows(full: Path, compact: Path) -> None:
 
 
 def cut_inputs(case: Any, path: Path) -> None:
-    """Of VideoCLIP two rows of hidden states and no inputs, which are those of vlm_joint.npz."""
+    """Keeps two rows of VideoCLIP's hidden states; its inputs are those of vlm_joint.npz."""
     whole = ("meta", "pooled_video", "pooled_text", "loss")
     kept = {key: case[key] for key in case.files if key in whole or key.startswith("gradnorm/")}
     kept |= {key: case[key][:2] for key in ("hidden_video", "hidden_text")}
@@ -75,7 +75,7 @@ def cut_inputs(case: Any, path: Path) -> None:
 
 
 def compact_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
-    """All inputs of metrics over a set, and of what is done video by video the short ones."""
+    """Keeps all inputs of metrics over a set, and the short ones of metrics per video."""
     videos = [
         {key: value for key, value in video.items() if key != "logits" or len(value) < 40}
         for video in metrics["crosstask"]["videos"]
@@ -88,8 +88,8 @@ def compact_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def cut_clips(case: Any, path: Path) -> None:
-    """Of captioning the last three clips, every fourth row of their logits (`logit_rows` says
-    which), the loss of all their rows, and the decoder's bias, which no rule made."""
+    """Keeps captioning's last three clips, every fourth row of their logits (`logit_rows` says
+    which), the loss of all their rows, and the decoder's bias, which follows no rule."""
     clips = slice(-3, None)
     kept = {key: case[key] for key in ("meta", "max_decode_length", BIAS)}
     for key in case.files:
@@ -105,10 +105,10 @@ def cut_clips(case: Any, path: Path) -> None:
 
 
 def wordpiece(published: str, path: Path) -> None:
-    """Cases [text, pieces, decoded] of the published tokenizer, and a vocabulary of their pieces.
+    """Makes cases [text, pieces, decoded] of the published tokenizer, and their vocabulary.
 
-    Texts are those that the file has. Greedy matching takes the same pieces from so small a
-    vocabulary, as it lacks no piece that was taken and has none that was not.
+    The texts are those in the file. Greedy matching takes the same pieces from this small
+    vocabulary, since it has exactly the pieces that were taken.
     """
     from transformers import AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests."""
+"""Shared fixtures of the tests."""
 
 import fcntl
 import gc

@@ -1,4 +1,4 @@
-"""Published weights become exports, and exports published weights; made-up files, small models."""
+"""Converts published weights to exports and back; made-up files, small models."""
 
 import dataclasses
 import json
@@ -400,7 +400,7 @@ def test_the_command(
 
 
 def published_again(folder: Path) -> Weights:
-    """The weights that an export is converted back to."""
+    """Returns the weights that converting an export back gives."""
     unused = export.load_unused(folder)
     return convert.published_weights(export.load_any(folder), unused)
 

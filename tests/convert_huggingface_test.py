@@ -1,4 +1,4 @@
-"""BERTs of Hugging Face: transformers' numbers, cased ones, padded vocabularies, wrapped names."""
+"""Hugging Face BERTs: transformers' numbers, cased models, padded vocabularies, wrapped names."""
 
 import dataclasses
 import importlib.util
@@ -42,7 +42,7 @@ def vocab(tmp_path: Path) -> Path:
 
 
 def hidden_states(model: BertModel, ids: Any, segments: Any, mask: Any) -> np.ndarray:
-    """After the embeddings and after each layer, [layers + 1, B, L, H]."""
+    """Returns the states after the embeddings and each layer, [layers + 1, B, L, H]."""
 
     def run(bert: Bert) -> list[Any]:
         embedded = bert.embed_tokens(bert.words(ids), jnp.arange(ids.shape[1]), segments)
@@ -54,7 +54,7 @@ def hidden_states(model: BertModel, ids: Any, segments: Any, mask: Any) -> np.nd
 
 
 def assert_close(states: np.ndarray, expected: np.ndarray, mask: np.ndarray) -> None:
-    """Where there is text; relative to the states' size, which LayerNorm makes about one."""
+    """Compares positions with text; LayerNorm makes the states' size about one."""
     difference = np.abs(states - expected)[:, mask.astype(bool)]
     assert difference.max() < 1e-6 * np.abs(expected).max()
 
@@ -91,7 +91,7 @@ def test_hidden_states_are_those_of_transformers(tmp_path: Path) -> None:
 
 
 def cased(folder: Path, **tokenizer_config: Any) -> Path:
-    """A BERT of a vocabulary with capitals."""
+    """A BERT whose vocabulary has capitals."""
     huggingface(folder, bert())
     pieces = [piece.upper() if piece in "cdef" else piece for piece in PIECES]
     (folder / "vocab.txt").write_text("\n".join(pieces))
@@ -133,7 +133,7 @@ def test_a_folder_with_a_tokenizer_json_alone(tmp_path: Path) -> None:
 
 
 def padded(weights: Weights, rows: int) -> Weights:
-    """The weights with rows of words that no token has."""
+    """Adds word rows without a token to the weights."""
     changed, tables = {}, {}
     for name, value in weights.items():
         if value.shape[:1] == (VOCABULARY,):

@@ -1,4 +1,4 @@
-"""Names, axes and bits of published parameters."""
+"""Conversion of published parameters: names, axes and bits."""
 
 import re
 from pathlib import Path

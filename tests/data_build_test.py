@@ -1,4 +1,4 @@
-"""`python -m data.build`: what it builds and tells, and one line for what is wrong."""
+"""`python -m data.build`: what it builds and reports, and one-line errors."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ FLAGS = ["--manual_dir={manual}", "--data_dir={out}"]
 
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, Path]:
-    """A manual folder with one video, captions of none, and where to write."""
+    """A manual folder with one video and no captions, and a folder to write to."""
     manual = tmp_path / "manual"
     manual.mkdir()
     np.save(manual / "a.npy", np.zeros((5, 512), np.float32))

@@ -1,7 +1,6 @@
-"""Damaged files of every format end in one clear line or in counted skips, never in bad records.
+"""Damaged files of any format give one clear line or counted skips, never bad records.
 
-A failure names data set, file, mutation and seed: `--fuzz-seed=SEED` starts with it, and
-`--fuzz-mutations=1` ends after it.
+A failure names data set, file, mutation and seed; `--fuzz-seed=SEED --fuzz-mutations=1` repeats it.
 """
 
 import contextlib
@@ -60,13 +59,13 @@ MEMORY = 2**20  # KiB that a damaged file may take
 
 @dataclass(frozen=True)
 class Fuzz:
-    """Mutations of files with seeds from `seed` on."""
+    """Mutations of files, with seeds starting at `seed`."""
 
     seed: int
     mutations: int
 
     def damage(self, paths: Sequence[Path], folder: Path) -> Iterator[tuple[Path, bytes, str]]:
-        """Damages a file at a time: it, what it was and will be, and a name for what was done."""
+        """Damages one file at a time; yields the file, its valid content and a label."""
         contents = [path.read_bytes() for path in paths]
         for seed in range(self.seed, self.seed + self.mutations):
             rng = np.random.default_rng(seed)
@@ -86,7 +85,7 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
 
 @contextlib.contextmanager
 def guarded(where: str) -> Iterator[None]:
-    """Whatever is wrong inside is an AssertionError that tells where; a hang is, too."""
+    """Turns any failure inside, a hang included, into an AssertionError that says where."""
 
     def hang(*_: Any) -> None:
         raise TimeoutError
@@ -284,7 +283,7 @@ def by_id(valid: str, changed: str) -> set[str]:
 
 
 def in_lines(valid: str, changed: str) -> set[str]:
-    """The videos of the lines that are as they were, each of JSON or beginning with its video."""
+    """Returns the videos of unchanged lines, which are JSON or begin with the video."""
     same = set(valid.splitlines()) & set(changed.splitlines())
     return {json.loads(line)["vid"] if line[0] == "{" else line.split()[0] for line in same}
 
@@ -294,7 +293,7 @@ def in_items(valid: str, changed: str) -> set[str]:
 
 
 def in_rows(valid: str, changed: str, name: str, first: int = 1) -> set[str]:
-    """The videos of the rows that are as they were; `name` is made of a row's fields."""
+    """Returns the videos of unchanged rows; `name` is a format of a row's fields."""
     if valid.count('"') != changed.count('"'):
         return set()  # a quote may swallow rows
     rows = set(_rows(changed))
@@ -308,19 +307,19 @@ def _rows(text: str) -> list[tuple[str, ...]]:
 
 
 def annotated(valid: str, changed: str) -> set[str]:
-    """Whatever the list of a split says, an annotated video has its place or is skipped."""
+    """An annotated video is in a record or skipped, whatever the list of a split says."""
     return set(IDS)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A data set of a few videos, all of which have a record as long as nothing is damaged.
+    """A data set of a few videos, all of which have a record if nothing is damaged.
 
     Attributes:
-      own: which files are one video's own: they decide about it alone, and end no build.
-      lists: which files decide which videos there are, by a function of the valid and the changed
-        text; it gives those that the changed one lists beyond doubt.
-      tokenizer: put beside the files; without one it is trained on their texts.
+      own: patterns of files that belong to one video: they affect it alone, and end no build.
+      lists: pattern of files that list videos → a function of the valid and the changed text that
+        returns the videos that the changed text certainly lists.
+      tokenizer: is put beside the files; None trains one on their texts.
     """
 
     write: Callable[[Path], None]
@@ -385,7 +384,7 @@ Place = tuple[str, str]  # split and video
 
 @dataclass
 class Outcome:
-    """What became of the videos: serialised records, and the skipped."""
+    """The outcome of the videos: serialised records, and skipped videos."""
 
     records: dict[Place, bytes] = field(default_factory=dict)
     skipped: set[Place] = field(default_factory=set)
@@ -424,7 +423,7 @@ def test_damaged_files_of_a_data_set(name: str, fuzz: Fuzz, tmp_path: Path) -> N
 
 
 def outcome(builder: VideoTextBuilder, manual: Path) -> Outcome:
-    """What a build would write, each record checked."""
+    """Returns what a build would write; checks each record."""
     tokenizer, config = builder._tokenizer(manual), builder.builder_config
     maker = RecordMaker(tokenizer, config.feature_size, 1.0, config.deduplicate, config.seed)
     result = Outcome()
@@ -493,7 +492,7 @@ def check_record(record: dict[str, Any], vocab_size: int, metadata: Mapping[str,
 
 
 def check_counts(video: Video, record: dict[str, Any], counts: Counts) -> None:
-    """Every text is in the record or counted as dropped."""
+    """Checks that every text is in the record or counted as dropped."""
     timed = {name: a for name, a in video.annotations.items() if isinstance(a, TimedTexts)}
     given = len(video.descriptions) + sum(len(a.lines) for a in [video.captions, *timed.values()])
     kept = sum(len(record[name]["text"]) for name in ["descriptions", *timed])
@@ -509,14 +508,14 @@ def check_counts(video: Video, record: dict[str, Any], counts: Counts) -> None:
 
 
 def check_error(error: UserError, folder: Path) -> None:
-    """One line that can be printed and that names a file."""
+    """Checks that the error is one printable line that names a file."""
     message = str(error)
     message.encode()
     assert "\n" not in message and str(folder) in message, message
 
 
 def check_places(case: Case, path: Path, data: bytes, found: Outcome, whole: Outcome) -> None:
-    """No video is lost unless the file does not list it any more; other files change no other."""
+    """Checks that no listed video is lost, and that a video's own files affect no other video."""
     listed = next((f for pattern, f in case.lists.items() if path.match(pattern)), None)
     if listed is None:
         assert found.places == whole.places
@@ -530,7 +529,7 @@ def check_places(case: Case, path: Path, data: bytes, found: Outcome, whole: Out
 
 
 def _text(data: bytes) -> str:
-    """The file's text; "" where it can't be one, which a builder that reads it has to find."""
+    """Returns the file's text; "" if it can't be decoded, which its reader must find."""
     try:
         return data.decode("utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
     except UnicodeDecodeError:
@@ -554,7 +553,7 @@ def test_damaged_tokenizers(tokenizer: Tokenizer, fuzz: Fuzz, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """TFDS data folder with a small data set of every kind of field."""
+    """TFDS data folder with a small data set that has every kind of field."""
     manual, out = (tmp_path_factory.mktemp(name) for name in ("manual", "data"))
     (manual / "features").mkdir()
     for split in ("train", "test"):
@@ -569,7 +568,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_all(data_dir: Path) -> Any:
-    """All records of a split, and some batches."""
+    """Reads all records of a split, and some batches."""
     dataset = Dataset("toy/default", "train", str(data_dir))
     every = [dataset[i] for i in range(dataset.num_records)]
     sampler = samplers.CaptionWindows(VLMConfig(feature_size=4), clips_per_record=2)
@@ -577,7 +576,7 @@ def read_all(data_dir: Path) -> Any:
 
 
 def common(value: Any, other: Any) -> Any:
-    """The value without what the other does not have: fields that features.json has lost."""
+    """Strips a value of what the other lacks: fields that features.json has lost."""
     if isinstance(value, dict):
         return {key: common(value[key], other[key]) for key in other}
     if isinstance(value, list) and len(value) == len(other):

@@ -1,4 +1,4 @@
-"""Decoding of made-up distributions, in which a token depends on all earlier ones."""
+"""Decoding from made-up distributions in which a token depends on all earlier ones."""
 
 import itertools
 from collections.abc import Callable
@@ -50,14 +50,14 @@ def wanted(length: int, penalty: float = 1.0, prompt: int = 1) -> Sequences:
 
 
 def sequences(length: int) -> list[tuple[int, ...]]:
-    """All that end with END, and all that are cut."""
+    """Returns all sequences that end with END, and all that are cut off."""
     words = [token for token in range(VOCAB) if token != END]
     ended = [(*head, END) for n in range(length) for head in itertools.product(words, repeat=n)]
     return ended + list(itertools.product(words, repeat=length))
 
 
 def tokens_of(ids: np.ndarray) -> tuple[int, ...]:
-    """Those before the padding."""
+    """Returns the tokens before the padding."""
     kept = [int(token) for token in ids if token != PAD]
     assert list(ids[: len(kept)]) == kept
     return tuple(kept)
@@ -79,7 +79,7 @@ def test_beams_for_all_prefixes_find_the_best_sequence(penalty: float) -> None:
 
 
 def search_by_hand(toy: Toy, row: int, rules: Sequences, num_beams: int) -> tuple[int, ...]:
-    """The search that `beam_search` describes, in lists."""
+    """Implements the search of `beam_search` with lists."""
     beams: list[tuple[int, ...]] = [()]
     finished: list[tuple[float, tuple[int, ...]]] = []
     for t in range(rules.max_tokens):
@@ -154,7 +154,7 @@ def draw(toy: Toy, seed: int = 0, **settings: float) -> tuple[list[tuple[int, ..
 
 
 def many(seed: int) -> Toy:
-    """One distribution, in rows enough to see it in samples."""
+    """Repeats one distribution in enough rows to see it in samples."""
     toy = Toy(seed, length=3, batch_size=1)
     toy.table = np.repeat(toy.table, 20_000, axis=0)
     return toy

@@ -1,4 +1,4 @@
-"""An emulator of Google Cloud Storage on this machine, which can be out of order for a while."""
+"""A local emulator of Google Cloud Storage, which can be out of order for a while."""
 
 import contextlib
 import http.client
@@ -72,7 +72,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def start(*buckets: str) -> Iterator[dict[str, str]]:
-    """Starts an emulator with these buckets; gives the environment that leads there."""
+    """Starts an emulator with these buckets; returns the environment that points to it."""
     server = http.server.ThreadingHTTPServer((HOST, 0), Proxy)
     server.daemon_threads = True
     with socket.socket() as free:

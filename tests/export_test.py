@@ -1,4 +1,4 @@
-"""Exported models load as they were saved, and refuse what does not fit."""
+"""Exported models load as saved, and refuse data that does not fit."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 @dataclasses.dataclass
 class Data:
-    """What made the features and tokens of a data set: by default, as the model's."""
+    """The extractor and tokenizer of a data set: by default, those of the model."""
 
     tokenizer: tokenizers.Tokenizer
     feature_extractor: str = "pixels-v1"

@@ -1,4 +1,4 @@
-"""`vtmask extract` as people run it: 200 videos, five of them bad, and a kill in the middle."""
+"""`vtmask extract` as users run it: 200 videos, five of them bad, and a kill in the middle."""
 
 import json
 import os

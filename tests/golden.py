@@ -88,7 +88,7 @@ def _norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
 
 
 def s3d_weights(case: Any) -> dict[str, np.ndarray]:
-    """S3D's, by their published names."""
+    """Returns S3D's weights by published name."""
     facts = meta(case)
     return {key: weight(facts["tag"], key, tuple(shape)) for key, shape in facts["keys"].items()}
 
@@ -98,7 +98,7 @@ def meta(case: Any) -> dict[str, Any]:
 
 
 def model_config(case: Any) -> dict[str, Any]:
-    """What VLM and VideoCLIP have of a golden case's sizes."""
+    """Returns the settings of VLM and VideoCLIP from a golden case's sizes."""
     facts = meta(case)
     bert = facts["bert"]
     return {
@@ -119,14 +119,14 @@ def model_config(case: Any) -> dict[str, Any]:
 
 
 def vlm(case: Any, kind: str = "vlm") -> tuple[VLM, dict[str, Any]]:
-    """The model and the parameters of a golden case, of the model that `kind` names."""
+    """Returns the model and parameters of a golden case; `kind` names the model."""
     params = convert.parameters("vlm", published_weights(case, kind)).params()
     num_classes = len(params["classifier"]["bias"]) if "classifier" in params else 0
     return VLM(VLMConfig(**model_config(case), num_classes=num_classes)), params
 
 
 def videoclip(case: Any) -> tuple[VideoCLIP, dict[str, Any]]:
-    """The model and the parameters of the golden case of VideoCLIP."""
+    """Returns the model and parameters of VideoCLIP's golden case."""
     params = convert.parameters("videoclip", published_weights(case, "videoclip")).params()
     num_video_layers = meta(case)["num_hidden_video_layers"]
     return VideoCLIP(
@@ -135,7 +135,7 @@ def videoclip(case: Any) -> tuple[VideoCLIP, dict[str, Any]]:
 
 
 def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:
-    """Those in the file where it has them all, or else from the rule."""
+    """Returns the weights in the file if it has them all, otherwise those of the rule."""
     facts = meta(case)
     tag, shapes = f"{facts['tag']}/{kind}", published_shapes(facts, kind)
     inside = {k.removeprefix("param/"): case[k] for k in case.files if k.startswith("param/")}
@@ -155,7 +155,7 @@ def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:
 
 
 def batch(case: Any, prefix: str = "") -> dict[str, jnp.ndarray]:
-    """Our batch from published inputs, whose text begins with `[CLS] [SEP]`."""
+    """Makes our batch from published inputs, whose text begins with `[CLS] [SEP]`."""
     return {
         "video": jnp.asarray(case[prefix + "vfeats"]),
         "video_mask": jnp.asarray(case[prefix + "vmasks"]),
@@ -165,7 +165,7 @@ def batch(case: Any, prefix: str = "") -> dict[str, jnp.ndarray]:
 
 
 def masked(case: Any, input_text: np.ndarray, prefix: str = "") -> Masked:
-    """The masks of a golden case, whose model saw `input_text` [B, 2 + T]."""
+    """Returns the masks of a golden case, whose model saw `input_text` [B, 2 + T]."""
     return Masked(
         jnp.asarray(input_text[:, 2:], jnp.int32),
         jnp.asarray(case[prefix + "text_label"][:, 2:] != -100),
@@ -174,7 +174,7 @@ def masked(case: Any, input_text: np.ndarray, prefix: str = "") -> Masked:
 
 
 def get(tree: dict[str, Any], published_name: str) -> np.ndarray | None:
-    """A parameter or gradient in its published shape; None for one that our model leaves out."""
+    """Returns a parameter or gradient in its published shape; None if our model has none."""
     path = convert.path_of(published_name)
     if path is None:
         return None

@@ -1,7 +1,7 @@
 """Makes tests/golden/bert.npz and cased.json: `python tests/golden_transformers.py`.
 
-transformers 5.24 with PyTorch 2.13 made the files that are there. The BERT's weights follow the
-rule of `golden.weight`, so that its file needs none.
+transformers 5.24 with PyTorch 2.13 made the present files. The BERT's weights follow the rule of
+`golden.weight`, so its file contains none.
 """
 
 import json
@@ -43,7 +43,7 @@ SETTINGS = (
 
 
 def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The rule of `golden.weight`, which imports JAX."""
+    """Follows the rule of `golden.weight`, without importing JAX."""
     x = np.random.default_rng(zlib.crc32(f"{TAG}/{key}".encode())).standard_normal(shape)
     x = x.astype(np.float32)
     if "LayerNorm.weight" in key:
@@ -56,7 +56,7 @@ def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def bert() -> dict[str, np.ndarray]:
-    """Inputs, and what BertForMaskedLM computes of them."""
+    """Makes inputs, and what BertForMaskedLM computes from them."""
     model = BertForMaskedLM(BertConfig(**SIZES, attn_implementation="eager")).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -77,7 +77,7 @@ def bert() -> dict[str, np.ndarray]:
 
 
 def cased() -> dict[str, object]:
-    """Pieces of texts by tokenizers of several settings."""
+    """Tokenizes texts with several settings."""
     pieces = PIECES.split()
     cases = []
     for settings in SETTINGS:

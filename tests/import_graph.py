@@ -1,7 +1,7 @@
 """Prints which packages of vtmask import which: `python tests/import_graph.py`.
 
-A line is a package, its lines of code and the packages that it imports. Packages stand in `ORDER`,
-the lowest first, and import those above their line only. Imports inside of functions count, too.
+Each line has a package, its lines of code and the packages that it imports. Packages appear in
+`ORDER`, lowest first, and import only packages above their line. Imports in functions count, too.
 """
 
 import ast
@@ -19,12 +19,12 @@ ORDER = (
 
 
 def package_of(path: Path) -> str:
-    """The package of a file, or the module's name if it lies in vtmask/ itself."""
+    """Returns the package of a file, or the module's name if it lies in vtmask/ itself."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names of vtmask's modules that a file imports."""
+    """Returns the dotted names of vtmask's modules that a file imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name.split(".")[0] == "vtmask")
@@ -36,7 +36,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def graph() -> dict[str, set[str]]:
-    """The packages that each package imports."""
+    """Returns the packages that each package imports."""
     found: dict[str, set[str]] = {}
     for path in sorted(ROOT.rglob("*.py")):
         package = package_of(path)
@@ -51,7 +51,7 @@ def graph() -> dict[str, set[str]]:
 
 
 def upward(graph: dict[str, set[str]]) -> list[str]:
-    """Imports of a package that does not come before in `ORDER`."""
+    """Returns the imports of packages that do not come before the importer in `ORDER`."""
     place = {package: i for i, package in enumerate(ORDER)}
     return [
         f"{package} imports {name}"

@@ -1,4 +1,4 @@
-"""Packages import those below them only, and files stay short."""
+"""Packages import only packages below them, and files stay short."""
 
 import ast
 import re

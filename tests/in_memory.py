@@ -22,7 +22,7 @@ CLASSES = ("background", "slide", "spin", "lift")
 
 @dataclasses.dataclass
 class InMemory:
-    """What evaluations read of a `vtmask.inputs.dataset.Dataset`."""
+    """The parts of `vtmask.inputs.dataset.Dataset` that evaluations read."""
 
     records: list[dict[str, Any]]
     class_names: tuple[str, ...] = CLASSES
@@ -42,12 +42,12 @@ class InMemory:
 
 
 def dataset(number: int = 3, **options: Any) -> Any:
-    """Videos of 9, 10, … features."""
+    """Makes videos of 9, 10, … features."""
     return InMemory([record(i, 9 + i) for i in range(number)], **options)
 
 
 def record(index: int, length: int = 9, **fields: Any) -> dict[str, Any]:
-    """A video with one of everything for each two of `TEXTS`."""
+    """Makes a video with one annotation of each kind for every two of `TEXTS`."""
     rng = np.random.default_rng(index)
     texts = [*TEXTS[index % 5 :], *TEXTS][:2]
     timed = [(0.0, 4.0, texts[0]), (4.5, 7.25, texts[1])]
@@ -77,7 +77,7 @@ def texts(*lines: str) -> dict[str, Any]:
 
 
 def model(class_names: tuple[str, ...] = (), **model_config: Any) -> Model:
-    """An untrained model of the data set's inputs, which tells inputs apart."""
+    """Makes an untrained model of the data set's inputs that distinguishes inputs."""
     module = VLM(
         VLMConfig(
             **{
@@ -100,7 +100,7 @@ def model(class_names: tuple[str, ...] = (), **model_config: Any) -> Model:
 
 
 def params(module: AnyModel) -> Params:
-    """Fresh parameters, computed once; a caller may change what it is given."""
+    """Returns fresh parameters, computed once; a caller may change its copy."""
     return jax.tree.map(lambda leaf: leaf, _params(module))
 
 

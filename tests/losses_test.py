@@ -1,4 +1,4 @@
-"""The softmax in blocks has the loss and the gradients of the softmax in one, in less memory."""
+"""The blockwise softmax has the loss and gradients of the full softmax, in less memory."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from vtmask.losses import Candidates, Queries
 
 
 def problem(size: int = 10, number: int = 30, width: int = 8) -> tuple[Queries, Candidates]:
-    """Half of the candidates are closed, some queries' labels among them; weights differ."""
+    """Closes half of the candidates, some queries' labels among them; weights differ."""
     rng = np.random.default_rng(0)
     queries = (
         rng.standard_normal((2, size, width), np.float32),

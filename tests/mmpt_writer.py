@@ -25,7 +25,7 @@ def padded(ids: Sequence[int]) -> list[int]:
 
 
 def write(folder: Path, split: str, number: int, videos: dict[str, Any]) -> None:
-    """A shard of videos, each with its features [seconds, 512] and captions (start, end, ids)."""
+    """Writes a shard of videos, each with features [seconds, 512], captions (start, end, ids)."""
     features = [found for found, _ in videos.values()]
     said = [captions for _, captions in videos.values()]
     prefix = f"{CAPTIONS}.{split}_{number}"

@@ -1,4 +1,4 @@
-"""Damages files at random, to show that a reader ends in a value or in a UserError."""
+"""Damages files at random, to show that a reader returns a value or raises a UserError."""
 
 import datetime
 import io
@@ -33,7 +33,7 @@ _WHOLE += [b"<!DOCTYPE html><title>404</title>", b"[" * 99999, b'{"a":' * 9999, 
 
 
 def refusals(valid: bytes, path: Path, read: Callable[[Path], Any], times: int = 300) -> int:
-    """How many of `times` damaged copies of a file were refused; their messages are one line."""
+    """Counts the refused ones of `times` damaged copies; checks that messages are one line."""
     rng = np.random.default_rng(0)
     refused = 0
     for _ in range(times):
@@ -48,7 +48,7 @@ def refusals(valid: bytes, path: Path, read: Callable[[Path], Any], times: int =
 
 
 def damaged(rng: np.random.Generator, valid: bytes) -> bytes:
-    """The bytes with one to three faults."""
+    """Puts one to three faults into the bytes."""
     data = bytearray(valid)
     for _ in range(rng.integers(1, 4)):
         at = int(rng.integers(len(data) + 1))
@@ -67,11 +67,11 @@ def damaged(rng: np.random.Generator, valid: bytes) -> bytes:
 def mutate(
     rng: np.random.Generator, suffix: str, contents: Sequence[bytes], which: int
 ) -> tuple[str, bytes]:
-    """One of the files' contents in another state, and what was done to it.
+    """Returns the content of one file with damage, and a description of the damage.
 
     Args:
-      suffix: of the file's name, ".json"; its format.
-      contents: of all files, with which this one may be replaced.
+      suffix: of the file's name, such as ".json"; gives its format.
+      contents: contents of all files; any of them may replace this one's.
     """
     data = contents[which]
     kinds: dict[str, Callable[[], bytes]] = {
@@ -107,7 +107,7 @@ def _chunk(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def _rewritten(rng: np.random.Generator, data: bytes) -> bytes:
-    """Another encoding, line ending, separator or number everywhere."""
+    """Changes the encoding, line endings, separators or numbers everywhere."""
     text = data.decode()
     encoding = _one(rng, ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-7", "cp500"])
     old, new = _one(
@@ -123,7 +123,7 @@ def _rewritten(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def _line(rng: np.random.Generator, data: bytes) -> bytes:
-    """A line repeated, moved, left out or with a field too many, too few or of another kind."""
+    """Repeats, moves or drops a line, or gives it a field too many, too few or of another kind."""
     lines = data.decode().splitlines(keepends=True) or [""]
     at = int(rng.integers(len(lines)))
     separator = _one(rng, [",", "\t", " "])
@@ -157,7 +157,7 @@ def _pickle(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def _npy(rng: np.random.Generator, data: bytes) -> bytes:
-    """An array of another type or shape, or with other numbers at one place."""
+    """Changes an array's type, shape or the numbers at one place."""
     values = np.load(io.BytesIO(data))
     match rng.integers(4):
         case 0:
@@ -190,7 +190,7 @@ _VALUES: dict[str, Callable[[np.random.Generator, bytes], bytes]] = {
 
 
 def retyped(rng: np.random.Generator, value: Any, others: Sequence[Any]) -> Any:
-    """The value with one of its values, somewhere inside, changed, repeated or left out."""
+    """Changes, repeats or drops one of the values inside a value."""
     if isinstance(value, str) and value[:1] in ("[", "{"):
         return json.dumps(retyped(rng, json.loads(value), _PLAIN))
     if not isinstance(value, dict | list) or not value or rng.random() < 0.1:

@@ -1,4 +1,4 @@
-"""What a wheel needs: less for inference than for training."""
+"""A wheel needs fewer packages for inference than for training."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Agreement with the published implementation's numbers, within float32 rounding.
+"""The numbers agree with the published implementation's within float32 rounding.
 
 `pytest tests/parity_test.py --golden-dir=FULL_DIR` also compares the weights, all gradients, all
 hidden states and small parameters after training.
@@ -39,7 +39,7 @@ RTOL = 1e-4
 
 
 def assert_close(actual: Any, expected: Any, name: str = "") -> None:
-    """Within 1e-4 of the array's largest value."""
+    """Checks agreement within 1e-4 of the array's largest value."""
     scale = np.abs(expected).max()
     np.testing.assert_allclose(actual, expected, rtol=RTOL, atol=RTOL * scale, err_msg=name)
 
@@ -85,7 +85,7 @@ def test_pretraining_logits_loss_and_gradients(golden_dir: Path, objective: Any)
     masked = golden.masked(case, case["input_caps"])
 
     def logits(model: VLM) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns as the golden cases have them."""
+        """Returns logits with the rows and columns of the golden cases."""
         scored = task.score(model, batch, masked, deterministic=True)
         found = jax.tree.map(lambda x: x[0], scored)
         video, text = found.hidden[found.is_frame], found.hidden[found.is_word]
@@ -197,7 +197,7 @@ def test_joint_retrieval(golden_dir: Path) -> None:
 
 
 def embed_separately(task: Retrieval, model: AnyModel, params: Any, batch: Any) -> tuple[Any, Any]:
-    """Pooled video and text, in a call each."""
+    """Pools video and text in separate calls."""
     variables = {"params": params}
     return (
         nn.apply(task.encoding.embed_video, model)(variables, batch["video"], batch["video_mask"]),
@@ -265,7 +265,7 @@ def test_made_up_weights_of_videoclip_are_those_of_the_file(golden_dir: Path) ->
 
 @pytest.fixture
 def vocab(tmp_path: Path) -> Path:
-    """As many pieces as the golden models have words, BERT's control symbols at their places."""
+    """Makes as many pieces as golden models have words; BERT's control symbols in place."""
     pieces = [f"piece{i}" for i in range(600)]
     pieces[0], pieces[100] = "[PAD]", "[UNK]"
     pieces[101:104] = "[CLS]", "[SEP]", "[MASK]"

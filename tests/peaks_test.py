@@ -1,4 +1,4 @@
-"""Moments are peaks at half of their height, one a place."""
+"""Moments are peaks at half of their height; no two share a place."""
 
 import numpy as np
 import pytest

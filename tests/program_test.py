@@ -1,4 +1,4 @@
-"""Recipes and their overrides, as train.py, evaluate.py and `vtmask inspect` read them."""
+"""train.py, evaluate.py and `vtmask inspect` read recipes and their overrides."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Made-up weights under published names, of small models, and files of them."""
+"""Made-up weights of small models under published names, and files of them."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def position_ids() -> np.ndarray:
 
 
 def vlm() -> Weights:
-    """As in a published checkpoint, whose decoder is tied to the words."""
+    """Makes a VLM's weights as in a published checkpoint, with the decoder tied to the words."""
     weights = made_up(golden.published_shapes(META, "vlm"))
     bert = "mm_encoder.bert."
     weights |= made_up({bert + name: shape for name, shape in POOLER.items()})
@@ -58,7 +58,7 @@ def vlm() -> Weights:
 
 
 def classifier() -> Weights:
-    """A fine-tuned VLM's, without the head of pre-training."""
+    """Makes a fine-tuned VLM's weights, without the pre-training head."""
     weights = {name: value for name, value in vlm().items() if ".cls." not in name}
     shapes: dict[str, tuple[int, ...]] = {"weight": (4, HIDDEN), "bias": (4,)}
     root = "mmmodel.mm_encoder.classifier"
@@ -74,7 +74,7 @@ def videoclip() -> Weights:
 
 
 def bert() -> Weights:
-    """As BertForPreTraining of Hugging Face has them."""
+    """Makes weights as in Hugging Face's BertForPreTraining."""
     shapes = golden.published_shapes(META, "vlm")
     shapes = {name.removeprefix("mm_encoder."): shape for name, shape in shapes.items()}
     weights = made_up({name: s for name, s in shapes.items() if not name.startswith("videomlp")})
@@ -87,7 +87,7 @@ def bert() -> Weights:
 
 
 def plain_bert() -> Weights:
-    """As BertModel has them, with the old names of LayerNorm's parameters."""
+    """Makes weights as in BertModel, with the old names of LayerNorm's parameters."""
     weights = {}
     for name, value in bert().items():
         old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
@@ -105,7 +105,7 @@ def file_of(path: Path, weights: Weights, wrapped: bool = False) -> Path:
 
 
 def converted(tmp_path: Path, weights: Weights, vocab: Path, **options: Any) -> Any:
-    """The export of weights in a file, loaded."""
+    """Converts weights in a file to an export, and loads it."""
     file = file_of(tmp_path / "published.pt", weights, "mmmodel" in next(iter(weights)))
     if "text_module.word_embd.weight" not in weights:  # as S3D has no tokenizer
         options["vocab"] = vocab
@@ -114,7 +114,7 @@ def converted(tmp_path: Path, weights: Weights, vocab: Path, **options: Any) -> 
 
 
 def said(tmp_path: Path, source: Path, options: Options, out: str = "export") -> str:
-    """The error of a conversion that must fail; nothing may be written."""
+    """Returns the error of a conversion that must fail; checks that nothing is written."""
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError) as error:
         convert.convert(source, tmp_path / out, options)

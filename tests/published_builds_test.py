@@ -1,4 +1,4 @@
-"""Builds of the published annotations, with made-up features: what they count, what they hold.
+"""Builds of the published annotations, with made-up features: their counts and contents.
 
 Needs `--reference-dir` with the published annotation files.
 """
@@ -55,7 +55,7 @@ def records(built: Built, split: str) -> dict[str, Any]:
 
 
 def compare_youcook2(built: Built, folder: Path) -> None:
-    """Every record with the JSON file, read plainly."""
+    """Compares every record with the JSON file, read directly."""
     database = json.loads((folder / "youcookii_annotations_trainval.json").read_text())["database"]
     for split, subset in {"train": "training", "validation": "validation"}.items():
         found = records(built, split)
@@ -70,7 +70,7 @@ def compare_youcook2(built: Built, folder: Path) -> None:
 
 
 def compare_qvhighlights(built: Built, folder: Path) -> None:
-    """Every query with its line of the file."""
+    """Compares every query with its line of the file."""
     for split, name in {
         "train": "highlight_train_release",
         "validation": "highlight_val_release",

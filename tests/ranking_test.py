@@ -36,7 +36,7 @@ def assert_same(found: Ranking, expected: Ranking) -> None:
 
 
 def small_integers(*shape: int) -> np.ndarray:
-    """Few distinct products, all exact, so that ties are common."""
+    """Makes small integers: their products are exact and few, so ties are common."""
     return RNG.integers(-2, 3, shape).astype(np.float32)
 
 

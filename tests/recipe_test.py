@@ -1,4 +1,4 @@
-"""Sizes of a model follow from its data, and data sets that train one together must agree."""
+"""Sizes of a model follow from its data, and data sets that train it together must agree."""
 
 from pathlib import Path
 

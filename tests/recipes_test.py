@@ -1,4 +1,4 @@
-"""Recipes say what is published, fit together, and run from published files to a report."""
+"""Recipes follow the published settings, fit together, and run from published files to a report."""
 
 import importlib
 import json

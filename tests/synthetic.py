@@ -43,7 +43,7 @@ def config() -> ConfigDict:
 
 
 def recipe(name: str, **overrides: Any) -> ConfigDict:
-    """The recipe of configs/`name`.py; `data__dir` overrides config.data.dir."""
+    """Returns the recipe of configs/`name`.py; `data__dir` overrides config.data.dir."""
     found = importlib.import_module(f"configs.{name}").get_config()
     found.update_from_flattened_dict(
         {field.replace("__", "."): value for field, value in overrides.items()}
@@ -53,7 +53,7 @@ def recipe(name: str, **overrides: Any) -> ConfigDict:
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticBatches:
-    """Batches that depend on the step alone; `nan_step` has a NaN among its features."""
+    """Batches that depend only on the step; the batch of `nan_step` has a NaN in its features."""
 
     batch_size: int = 16
     nan_step: int | None = None
@@ -92,14 +92,14 @@ class SyntheticBatches:
 
 
 def labelled_batch(size: int = 16, classes: int = 4) -> dict[str, np.ndarray]:
-    """A batch as `vtmask.tasks.segmentation` takes it; a frame's class is that of its feature."""
+    """Makes a batch for `vtmask.tasks.segmentation`; a frame's class follows from its feature."""
     batch = SyntheticBatches(size).batch(0)
     labels = batch["video"][..., :classes].argmax(axis=-1).astype(np.int32)
     return {"video": batch["video"], "video_mask": batch["video_mask"], "labels": labels}
 
 
 def steps_batch(videos: int = 4, windows: int = 3, steps: int = 5) -> dict[str, np.ndarray]:
-    """A batch as `vtmask.tasks.localization` takes it.
+    """Makes a batch for `vtmask.tasks.localization`.
 
     The first video lacks its last window, and its last two steps.
     """
@@ -123,7 +123,7 @@ def steps_batch(videos: int = 4, windows: int = 3, steps: int = 5) -> dict[str, 
 
 @functools.cache
 def params(model_config: VLMConfig) -> Params:
-    """Of seed 0, the same for every type of activations."""
+    """Returns the parameters of seed 0, the same for every type of activations."""
     return initial_params(VLM(dataclasses.replace(model_config, dtype="float32")), 0)
 
 
@@ -138,7 +138,7 @@ def _compiled(function: Callable[..., Any], model_config: VLMConfig) -> Callable
 
 
 def loss_of(task: Any, model_config: VLMConfig) -> Callable[[Params, Any], Array]:
-    """A task's loss as a function of parameters and batch; dropout is the same at every call."""
+    """Returns a task's loss as a function of parameters and batch; its dropout never changes."""
     model, key = VLM(model_config), jax.random.key(1)
 
     def loss(params: Params, batch: Any) -> Array:
@@ -172,7 +172,7 @@ def _compiled_gradient(task: Any, model_config: VLMConfig) -> Callable[[Params, 
 def losses_in_training(
     task: Any, model_config: VLMConfig, batch: dict[str, np.ndarray], steps: int = 40
 ) -> list[float]:
-    """The losses of steps on one and the same batch."""
+    """Returns the losses of training steps on a single batch."""
     optimizer, start = optax.adam(3e-3), params(model_config)
 
     def step(state: Any, _: None) -> Any:

@@ -1,4 +1,4 @@
-"""Frames of videos: the right ones, upright, from anywhere in the file."""
+"""Thumbnails show the right frames, upright, from anywhere in the file."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ def picture(thumbnail: Thumbnail) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A minute of two frames a second, the n-th with level 2 n; a keyframe every 8 seconds."""
+    """A minute at two frames a second; frame n has level 2 n; a keyframe every 8 seconds."""
     path = tmp_path_factory.mktemp("videos") / "minute.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=2, options={"g": "16", "crf": "10"})

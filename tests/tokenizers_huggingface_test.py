@@ -27,7 +27,7 @@ def normalization(settings: dict[str, bool]) -> Normalization:
 
 
 def folder_of(path: Path, pieces: list[str] | None = None, **contents: Any) -> Path:
-    """A folder with a vocab.txt and JSON files."""
+    """Makes a folder with a vocab.txt and JSON files."""
     path.mkdir(exist_ok=True)
     if pieces:
         (path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
@@ -37,7 +37,7 @@ def folder_of(path: Path, pieces: list[str] | None = None, **contents: Any) -> P
 
 
 def json_of(ids: dict[str, int], normalization: Normalization) -> dict[str, Any]:
-    """A tokenizer.json with what published ones have besides."""
+    """Makes a tokenizer.json with the extra fields of published ones."""
     card = json.loads(word_piece(CASED, Normalization(lowercase=False)).content)
     card["truncation"] = {"max_length": 128}
     card["normalizer"] |= vars(normalization)

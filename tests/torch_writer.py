@@ -1,4 +1,4 @@
-"""Writes PyTorch's checkpoint files without PyTorch, also such as it would not write."""
+"""Writes PyTorch's checkpoint files without PyTorch, including ones that it would never write."""
 
 import io
 import pickle
@@ -24,13 +24,13 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Name:
-    """Pickles as a global of a module that need not be there."""
+    """Pickles as a global of a module that need not exist."""
 
     module: str
     name: str
 
     def __call__(self) -> None:
-        """What is called in a pickle must look callable."""
+        """Exists because a callee in a pickle must be callable."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def zipped(value: Any, protocol: int = 2) -> bytes:
 
 
 def older(value: Any, protocol: int = 2, **changed: Any) -> bytes:
-    """The format before PyTorch 1.6, or one with changed parts."""
+    """Writes the format before PyTorch 1.6, optionally with changed parts."""
     data, storages = pickled(value, protocol, older=True)
     keys = changed.get("keys", [str(i) for i in range(len(storages))][::-1])
     system = {"protocol_version": VERSION, "little_endian": changed.get("little", True)}

@@ -1,4 +1,4 @@
-"""A small data set in the manner of the published ones: captions in JSON, a folder of features."""
+"""A small data set in the style of the published ones: captions in JSON, a folder of features."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Unpadding keeps what was chosen, in order, and its gradient is that of indexing."""
+"""Unpadding keeps the chosen rows in order, and its gradient equals that of indexing."""
 
 import jax
 import jax.numpy as jnp

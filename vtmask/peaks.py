@@ -1,23 +1,23 @@
-"""Moments in scores of seconds: each peak with what is around it at half of its height; in NumPy.
+"""Finds moments in per-second scores: each peak with its full width at half maximum; in NumPy.
 
-A moment is the full width at half maximum, as physics has it of a line in a spectrum: the seconds
-around a peak whose score is above the middle between the peak and the mean of the video. So its
-length follows from the video, and neither from a threshold nor from how many moments are wanted.
+As with a line in a spectrum, a moment is the run of seconds around a peak whose scores reach
+halfway between the video's mean and the peak. Its length follows from the video, not from a
+threshold or from the number of moments asked for.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-REACH = 30  # places from a peak to an end of its moment, at most
+REACH = 30  # maximum number of places from a peak to either end of its moment
 
 
 class Moments(NamedTuple):
-    """Stretches of scores, those of the highest peaks first; int [moments] each.
+    """Stretches of scores, highest peaks first; int [moments] each.
 
     Attributes:
-      peak: where the best score is.
-      start, stop: first place, and the one after the last.
+      peak: place of the highest score.
+      start, stop: the first place, and the one after the last.
     """
 
     peak: np.ndarray
@@ -26,14 +26,14 @@ class Moments(NamedTuple):
 
 
 def find(scores: np.ndarray, bounds: np.ndarray, bases: np.ndarray, count: int) -> Moments:
-    """The moments with the highest peaks, of which no two share a place.
+    """Finds the moments with the highest peaks; no two share a place.
 
     Args:
-      scores: of the seconds of several stretches of video, one stretch after another: [N].
-      bounds: where each stretch begins, and N: int [stretches + 1], rising from 0.
-      bases: what the height of a peak is measured from in each stretch, the mean score of its
+      scores: scores of the seconds of several stretches of video, concatenated: [N].
+      bounds: where each stretch begins, followed by N: int [stretches + 1], rising from 0.
+      bases: level from which the height of a peak is measured, the mean score of the stretch's
         video: [stretches].
-      count: how many at most.
+      count: maximum number of moments.
 
     Raises:
       ValueError: the shapes don't fit.
@@ -60,7 +60,7 @@ def find(scores: np.ndarray, bounds: np.ndarray, bases: np.ndarray, count: int) 
         if taken[peak]:
             continue
         outside = taken[first:last] | (scores[first:last] < (scores[peak] + base) / 2)
-        outside[peak - first] = False  # where the base is above the peak
+        outside[peak - first] = False  # even if the base is above the peak
         before, after = outside[: peak - first], outside[peak - first :]
         start = peak - int(before[::-1].argmax()) if before.any() else first
         stop = peak + int(after.argmax()) if after.any() else last
@@ -70,7 +70,7 @@ def find(scores: np.ndarray, bounds: np.ndarray, bases: np.ndarray, count: int) 
 
 
 def _local_maxima(scores: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Places with no higher score beside them in their stretch; of equal ones the first."""
+    """Returns the places without a higher neighbour in their stretch; the first of equal ones."""
     rises, falls = np.ones(len(scores), bool), np.ones(len(scores), bool)
     rises[1:] = scores[1:] > scores[:-1]
     falls[:-1] = scores[:-1] >= scores[1:]

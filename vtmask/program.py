@@ -1,4 +1,4 @@
-"""Starts a program: flags in, one line out if the user can fix what is wrong."""
+"""Starts a program: parses flags, and reports errors that the user can fix in one line."""
 
 import contextlib
 import difflib
@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_flags
 from vtmask import disk
 from vtmask.errors import UserError
 
-# What `pip install vtmask[train]` brings besides.
+# Modules that come only with `pip install vtmask[train]`.
 _OF_TRAINING = (
     *("array_record", "jinja2", "matplotlib", "PIL", "tensorboard", "tensorflow"),
     "tensorflow_datasets",
@@ -43,14 +43,14 @@ def run(main: Callable[[], None]) -> None:
 
 
 def read_config(recipe: str, overrides: Sequence[str]) -> ConfigDict:
-    """The config of a recipe, with fields overridden as on the command line of train.py.
+    """Returns the config of a recipe, with fields overridden as on train.py's command line.
 
     Args:
       recipe: path of the recipe, with its argument if it takes one: configs/zeroshot.py:msrvtt.
       overrides: such as "--config.data.dir=DATA", or the same as two arguments.
 
     Raises:
-      UserError: there is no such recipe or field, or an argument is no override.
+      UserError: there is no such recipe or field, or an argument is not an override.
       absl.flags.Error: a value has the wrong type.
     """
     values = flags.FlagValues()
@@ -82,7 +82,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def quiet_orbax() -> None:
-    """Keeps tracebacks of Orbax's threads and tasks off the screen, for the rest of the program.
+    """Hides tracebacks of Orbax's threads and tasks for the rest of the program.
 
     Orbax prints them before the caller sees the error, and gcsfs logs errors of a bucket.
     VTMASK_TRACEBACK=1 shows them.
@@ -101,7 +101,7 @@ def quiet_orbax() -> None:
 
 
 def beam_options(flag: str) -> Any:
-    """Apache Beam's options from the value of --beam_pipeline_options."""
+    """Returns Apache Beam's options, from the value of --beam_pipeline_options."""
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
@@ -112,7 +112,7 @@ def beam_options(flag: str) -> Any:
 
 
 def _parse(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
-    """Parses flags into `values`; checks --config=RECIPE and the fields that are overridden."""
+    """Parses flags into `values`; checks --config=RECIPE and the overridden fields."""
     recipes = [arg.removeprefix("--config=") for arg in argv if arg.startswith("--config=")]
     recipes += [value for flag, value in pairwise(argv) if flag == "--config"]
     for recipe in recipes:
@@ -131,7 +131,7 @@ def _parse(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
 
 
 def _require_field(fields: Mapping[str, Any], field: str, recipe: str) -> None:
-    """UserError if the recipe has no such field; fields are paths such as optim.lr."""
+    """Raises a UserError if the recipe has no such field; fields are paths such as optim.lr."""
     if field in fields:
         return
     parent, _, name = field.rpartition(".")
@@ -146,7 +146,7 @@ def _require_field(fields: Mapping[str, Any], field: str, recipe: str) -> None:
 
 
 def _fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Paths of all fields with their values, also of those that hold others."""
+    """Yields the path and value of every field, including fields that hold others."""
     for name, value in config.items():
         yield f"{prefix}{name}", value
         if isinstance(value, ConfigDict):

@@ -1,4 +1,4 @@
-"""Frames of video files for pages: small JPEGs, as data URIs."""
+"""Thumbnails of video files for pages: small JPEGs as data URIs."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ from av.container import InputContainer
 from vtmask import pages
 from vtmask.errors import UserError
 
-_READ_ON = 10  # seconds between frames up to which reading on is quicker than seeking
+_READ_ON = 10  # seconds; reading on to a frame at most so far ahead is quicker than seeking
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Thumbnail:
     """A frame of a video, upright.
 
     Attributes:
-      second: in the video.
-      uri: the JPEG.
+      second: time in the video.
+      uri: the JPEG as a data URI.
     """
 
     second: float
@@ -29,9 +29,10 @@ class Thumbnail:
 
 
 def at(video: Path, seconds: Iterable[float], height: int) -> list[Thumbnail]:
-    """The frames shown at the given seconds, which ascend; past the end, the last frame.
+    """Returns the frames at the given seconds; past the end, the last frame.
 
     Args:
+      seconds: in ascending order.
       height: of the thumbnails, in pixels.
 
     Raises:
@@ -45,10 +46,10 @@ def at(video: Path, seconds: Iterable[float], height: int) -> list[Thumbnail]:
 def evenly_spaced(
     video: Path, start: float | None, end: float | None, count: int, height: int
 ) -> list[Thumbnail]:
-    """Frames from the middles of equally long parts of a stretch; fewer if it is very short.
+    """Returns the frames at the middles of equal parts of a stretch; fewer if it is very short.
 
     Args:
-      start, end: of the stretch in seconds; None is the beginning or the end of the video.
+      start, end: of the stretch, in seconds; None stands for the beginning or end of the video.
       count: number of parts.
       height: of the thumbnails, in pixels.
 
@@ -69,7 +70,7 @@ def evenly_spaced(
 @contextlib.contextmanager
 def _open(video: Path) -> Iterator[InputContainer]:
     try:
-        # A protocol, as the name may start like one.
+        # "file:" because the name may start like a protocol.
         with av.open(f"file:{video}", metadata_errors="replace") as container:
             if not container.streams.video:
                 raise UserError(f"{video.name}: has no video stream")
@@ -81,11 +82,11 @@ def _open(video: Path) -> Iterator[InputContainer]:
 def _thumbnails(
     video: Path, container: InputContainer, times: Iterable[int], height: int
 ) -> list[Thumbnail]:
-    """The first frame at or after each time in microseconds, or else the last frame."""
+    """Decodes the first frame at or after each time, in microseconds, or else the last frame."""
     thumbnails = []
     frame: av.VideoFrame | None = None
     for time in times:
-        # The file's own time need not start at zero.
+        # A file's timestamps need not start at zero.
         target = (container.start_time or 0) + min(time, container.duration or time)
         if frame is None or target - _microseconds(frame) > _READ_ON * av.time_base:
             container.seek(target)

@@ -1,1 +1,1 @@
-"""ActivityNet Captions: videos of two minutes that several timed sentences tell of."""
+"""ActivityNet Captions: two-minute videos, each described by several timed sentences."""

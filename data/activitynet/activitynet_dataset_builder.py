@@ -16,7 +16,7 @@ _SPLITS = ("train", "val_1", "val_2")
 
 
 class Builder(VideoTextBuilder):
-    """Videos with timed sentences, which together are a paragraph."""
+    """Videos with timed sentences, which together form a paragraph."""
 
     def annotations(self) -> dict[str, Any]:
         return {"clips": records.timed_texts(), "moments": records.moments()}
@@ -52,7 +52,7 @@ class Builder(VideoTextBuilder):
 
 
 def read_lines(record: Any, where: str) -> list[Caption]:
-    """The sentences of a record with their times, in its order."""
+    """Reads the sentences of a record with their times, in file order."""
     sentences = files.field(record, "sentences", list, where)
     times = files.field(record, "timestamps", list, where)
     if len(sentences) != len(times):

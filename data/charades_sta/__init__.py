@@ -1,1 +1,1 @@
-"""Charades-STA: videos of what people do at home, with sentences about parts of them."""
+"""Charades-STA: videos of activities at home, with sentences about parts of them."""

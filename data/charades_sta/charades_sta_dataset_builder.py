@@ -17,7 +17,7 @@ _LINE = re.compile(r"(\S+) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)##(.+)")
 
 
 class Builder(VideoTextBuilder):
-    """Videos of half a minute with timed sentences."""
+    """Half-minute videos with timed sentences."""
 
     def annotations(self) -> dict[str, Any]:
         return {"clips": records.timed_texts(), "moments": records.moments()}
@@ -43,7 +43,7 @@ class Builder(VideoTextBuilder):
 
 
 def read(path: Path) -> dict[str, list[Caption] | UserError]:
-    """The sentences of each video, in the file's order; or what is wrong with one of them."""
+    """Reads the sentences of each video, in file order, or the error if one can't be read."""
     videos: dict[str, list[Caption] | UserError] = {}
     for line in files.read_lines(path):
         match = _LINE.fullmatch(line)

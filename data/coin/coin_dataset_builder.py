@@ -29,14 +29,14 @@ _STEP_ID = re.compile("[1-9][0-9]{0,5}")
 
 
 class Step(NamedTuple):
-    """A segment of a video: the id of what it shows, from 1, and its name with times."""
+    """A segment of a video: the id of the step it shows, from 1, and the step's name with times."""
 
     step_id: int
     line: Caption
 
 
 class Labelled(NamedTuple):
-    """The segments of a video, in the file's order, and the name of its task."""
+    """The segments of a video, in file order, and the name of its task."""
 
     steps: list[Step]
     task: str
@@ -89,7 +89,7 @@ class Builder(VideoTextBuilder):
 
 
 def _read(record: Any) -> Labelled | UserError:
-    """What a record says, or what is wrong with it."""
+    """Reads a record, or returns the error if it can't be read."""
     try:
         annotations = files.field(record, "annotation", list, _FILE)
         steps = [_step(a, f"{_FILE}: annotation {index}") for index, a in enumerate(annotations)]
@@ -109,7 +109,7 @@ def _step(annotation: Any, where: str) -> Step:
 
 
 def step_names(path: Path, steps: Iterable[Step]) -> dict[int, str]:
-    """Names of the steps by id, in the order of ids; a UserError if an id has two names."""
+    """Returns step id → name, in the order of ids; a UserError if an id has two names."""
     names: dict[int, str] = {}
     for step_id, line in steps:
         known = names.setdefault(step_id, line.text)

@@ -15,18 +15,18 @@ from vtmask.datasets.entries import Entry, FeatureFile, Skipped, Texts, TimedTex
 from vtmask.errors import UserError, reason
 from vtmask.files.subtitles import Caption
 
-_NUM_TRAIN = 30  # videos of a primary task
+_NUM_TRAIN = 30  # training videos per primary task
 
 
 class Task(NamedTuple):
-    """What a task is called, and its steps in order."""
+    """The title of a task, and its steps in order."""
 
     title: str
     steps: tuple[str, ...]
 
 
 class Listed(NamedTuple):
-    """A video as an example of a task; it may be one of another task, too."""
+    """A video as an example of a task; it may also be an example of another task."""
 
     task: str
     video: str
@@ -104,14 +104,14 @@ class Builder(VideoTextBuilder):
 
 
 def draw_test(videos: Iterable[Listed], primary: Container[str]) -> list[Listed]:
-    """The test split: what is left of each primary task after 30 videos are drawn to train.
+    """Returns the test split: the rest of each primary task after 30 videos are drawn for training.
 
-    A task with no more than 30 has none left. They are drawn as in the published code (CrossTask's
-    `random_split`, MMPT's `CrossTaskMetaProcessor`): by NumPy's legacy generator with seed 0, over
-    tasks in the order of their first video.
+    A task with 30 videos or fewer has none in the test split. The draw is that of the published
+    code (CrossTask's `random_split`, MMPT's `CrossTaskMetaProcessor`): NumPy's legacy generator
+    with seed 0, over tasks in the order of their first video.
 
     Args:
-      videos: those with annotations that are not for validation.
+      videos: the annotated videos outside the validation split.
     """
     by_task = defaultdict(list)
     for video in videos:
@@ -126,10 +126,10 @@ def draw_test(videos: Iterable[Listed], primary: Container[str]) -> list[Listed]
 
 
 def read_tasks(path: Path) -> dict[str, Task]:
-    """Tasks by id, from blocks of five lines: id, title, address, number of steps, and the steps.
+    """Reads tasks by id from blocks of five lines: id, title, address, number of steps, steps.
 
     Raises:
-      UserError: a task comes twice, a step is empty, or there are not as many as the number says.
+      UserError: a task occurs twice, a step is empty, or the number of steps is wrong.
     """
     tasks: dict[str, Task] = {}
     lines = enumerate(map(str.strip, files.read_text(path).splitlines()), 1)
@@ -150,16 +150,16 @@ def read_tasks(path: Path) -> dict[str, Task]:
 
 
 def read_videos(path: Path) -> list[Listed]:
-    """The videos of a table of task, video and address, without a header."""
+    """Reads the videos from a table of task, video and address, without a header."""
     rows = files.read_csv(path, ("task", "video", "url"), header=False)
     return [Listed(row.fields["task"].strip(), row.fields["video"].strip()) for row in rows]
 
 
 def read_steps(path: Path, task: Task) -> TimedTexts:
-    """The steps of a video, from a table of step (from 1), start and end, without a header.
+    """Reads a video's steps from a table of step (from 1), start and end, without a header.
 
     Raises:
-      UserError: something that is no number, or no step of the task.
+      UserError: a field is not a number, or not a step of the task.
     """
     lines, labels = [], []
     for row in files.read_csv(path, ("step", "start", "end"), header=False):

@@ -28,12 +28,12 @@ _IMPORT_ROOT = Path(__file__).parents[__name__.count(".")]
 
 @dataclass(eq=False, kw_only=True)
 class DemoConfig(tfds.core.BuilderConfig):
-    """How many videos each split has, and what is made of them.
+    """The number of videos in each split, and how they are made.
 
     Attributes:
-      train: number of videos; so are `validation` and `test`.
-      seed: everything random follows from it.
-      feature_extractor: name of one in `vtmask.features`.
+      train, validation, test: numbers of videos.
+      seed: determines everything random.
+      feature_extractor: name of an extractor, see `vtmask.features.create`.
       vocab_size: upper limit of the tokenizer's vocabulary.
     """
 
@@ -112,7 +112,7 @@ class Builder(RecordBuilder):
     def _generate_examples(
         self, split: str, stories: list[world.Story], tokenizer: tokenizers.Tokenizer
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields id and record of each story; worker processes make its video and features."""
+        """Yields each story's id and record; worker processes make its video and features."""
         folder = Path(self.data_path) / _VIDEOS
         folder.mkdir(exist_ok=True)
         paths = [folder / f"{story.video_id}.mp4" for story in stories]

@@ -1,4 +1,4 @@
-"""What is said about a story: noisy narration, descriptions, questions, step and clip texts."""
+"""Writes the texts of a story: noisy narration, description, question, step and clip texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -119,7 +119,7 @@ def mention(rng: np.random.Generator, what: Composition) -> Mention:
 
 @dataclass(frozen=True)
 class Choices:
-    """A multiple-choice question: which of the answers tells what the video shows?"""
+    """A multiple-choice question: which of the answers describes the video?"""
 
     answers: tuple[str, ...]
     correct: int
@@ -127,7 +127,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Task:
-    """The steps of what a video is an example of, in order; it may leave some out.
+    """The ordered steps of the task that a video is an example of; it may leave some out.
 
     Attributes:
       done: index in `steps` of each step of the story.
@@ -139,15 +139,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Texts:
-    """Everything that is said about one story.
+    """All texts about one story.
 
     Attributes:
-      captions: the narration, noisy in words and times.
+      captions: the narration, with noise in words and times.
       description: one sentence that names all steps in order.
-      choices: the description among four of the same words in another combination.
+      choices: the description among four that combine the same words differently.
       steps: the plain step texts, with exact times.
       clips: a full sentence for each step, with exact times.
-      task: the step texts among those of steps that the video leaves out.
+      task: the step texts among texts of steps that the video leaves out.
     """
 
     captions: tuple[Timed, ...]
@@ -159,7 +159,7 @@ class Texts:
 
 
 def write(story: Story) -> Texts:
-    """All texts of a story; the same story always gets the same ones."""
+    """Writes all texts of a story; the same story always gets the same texts."""
     rng = np.random.default_rng((*story.key, 2))
     mentions = [mention(rng, step.composition) for step in story.steps]
     links, phrase = _choose(rng, LINKS), _choose(rng, PHRASES)
@@ -195,7 +195,7 @@ def _plain(what: Composition) -> str:
 
 
 def _task(rng: np.random.Generator, shown: Sequence[Composition]) -> Task:
-    """The steps shown, in order, and others of the same words put between them at random."""
+    """Returns the shown steps in order, with others of the same words between them at random."""
     done = np.sort(rng.choice(TASK_STEPS, len(shown), replace=False))
     steps = dict(zip(done.tolist(), map(_plain, shown), strict=True))
     for place in range(TASK_STEPS):
@@ -233,7 +233,7 @@ def _recombinations(rng: np.random.Generator, mentions: list[Mention]) -> list[l
 
 
 def _narrate(rng: np.random.Generator, story: Story) -> tuple[Timed, ...]:
-    """One or two captions a step, two or three seconds each, early or late by about a second."""
+    """Writes one or two captions a step, two to three seconds long, off by about a second."""
     captions = []
     for step in story.steps:
         count = int(rng.integers(1, 3))

@@ -1,4 +1,4 @@
-"""Draws a story: one object at a time, moving before a mildly varied background."""
+"""Draws a story: one object at a time, moving in front of a mildly varied background."""
 
 import math
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ RGB = {
 }
 _MARK_RGB = (25, 25, 25)
 _SPRITE = 96
-_RADIUS = 40  # of an object in its sprite, in pixels
+_RADIUS = 40  # radius of an object in its sprite, in pixels
 _OVERSAMPLING = 4
 
 
@@ -49,7 +49,7 @@ def make_video(story: Story, path: Path, extractor: str) -> np.ndarray:
 
 
 def render(story: Story) -> Iterator[np.ndarray]:
-    """The story's frames, uint8 [SIZE, SIZE, 3], `FRAME_RATE` of them a second."""
+    """Yields the story's frames, uint8 [SIZE, SIZE, 3], `FRAME_RATE` per second."""
     rng = np.random.default_rng((*story.key, 1))
     background = _background(rng)
     noise = rng.normal(0, 2, (4, SIZE, SIZE, 1)).round().astype(np.int16)
@@ -64,7 +64,7 @@ def render(story: Story) -> Iterator[np.ndarray]:
 
 
 def _background(rng: np.random.Generator) -> Image.Image:
-    """A dim wall with uneven light, and a table whose edge is at a random height."""
+    """Draws a dim wall with uneven light, and a table whose edge is at a random height."""
     wall = rng.uniform(70, 100) + rng.uniform(-8, 8, 3)
     table = wall + rng.uniform(-18, 18) + rng.uniform(-6, 6, 3)
     edge = rng.uniform(0.55, 0.85) * SIZE
@@ -77,10 +77,10 @@ def _background(rng: np.random.Generator) -> Image.Image:
 
 @dataclass(frozen=True)
 class _Motion:
-    """Where and how an object is drawn in each frame of its step; every field is [frames].
+    """The appearance of an object in each frame of its step; every field is [frames].
 
-    `x` and `y` in pixels, `scale` of its size, `angle` in radians, `light` from 0 to 1 (unseen to
-    fully lit).
+    `x` and `y` are in pixels, `scale` is a factor of its size, `angle` is in radians, and `light`
+    goes from 0, invisible, to 1, fully lit.
     """
 
     x: np.ndarray
@@ -91,13 +91,13 @@ class _Motion:
 
 
 def _move(rng: np.random.Generator, action: str, frames: int) -> _Motion:
-    """A motion that shows in any one second of the step, from a random place and phase."""
+    """Returns a motion that is visible in any second of the step, with random place and phase."""
     time = np.arange(frames) / FRAME_RATE
     speed = rng.uniform(0.85, 1.2)
     phase = rng.uniform()
 
     def cycle(seconds: float) -> np.ndarray:
-        """From 0 to 1, again and again."""
+        """Rises from 0 to 1 repeatedly."""
         return (time * speed / seconds + phase) % 1.0
 
     def wave(seconds: float) -> np.ndarray:
@@ -159,7 +159,7 @@ def _draw_step(
 
 @cache
 def _sprite(name: str, colour: str) -> Image.Image:
-    """The object alone, RGBA, with a dark mark off its centre so that turning shows."""
+    """Draws the object alone, RGBA, with a dark off-centre mark that makes rotation visible."""
     shape, mark = _outline(name)
     fill = Image.new("RGB", shape.size, RGB[colour])
     fill.paste(_MARK_RGB, mask=ImageChops.multiply(mark, shape))
@@ -168,7 +168,7 @@ def _sprite(name: str, colour: str) -> Image.Image:
 
 
 def _outline(name: str) -> tuple[Image.Image, Image.Image]:
-    """Masks of the object and of its mark, oversampled."""
+    """Draws masks of the object and of its mark, oversampled."""
     size = _SPRITE * _OVERSAMPLING
     unit = _RADIUS * _OVERSAMPLING
 

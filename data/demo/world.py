@@ -1,4 +1,4 @@
-"""What happens in a demo video: steps of (object, colour, action), and who may see which."""
+"""Generates demo stories: steps of (object, colour, action), with disjoint splits."""
 
 import hashlib
 import itertools
@@ -19,11 +19,11 @@ STEP_SECONDS = (3.5, 6.0)
 GAP_SECONDS = (0.0, 0.5)
 VIDEO_SECONDS = (12, 20)
 MAX_STEPS = 4
-SEGMENT_SECONDS = 5  # of moments, as DiDeMo has them
+SEGMENT_SECONDS = 5  # length of a moment's segments, as in DiDeMo
 
 
 class Composition(NamedTuple):
-    """What a step shows and which step of its video it is; each belongs to one split only."""
+    """The content of a step and its index in the video; each belongs to exactly one split."""
 
     object: str
     colour: str
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Story:
-    """One video: `seconds` is its length, `key` seeds everything else that is random about it."""
+    """One video: `seconds` is its length, and `key` seeds everything else that is random."""
 
     video_id: str
     key: tuple[int, int, int]
@@ -50,7 +50,7 @@ class Story:
     seconds: int
 
     def labels(self, features: int, seconds_per_feature: float) -> np.ndarray:
-        """Class of each feature, int32 [features]: 0 is background, 1 + i is `ACTIONS[i]`."""
+        """Returns each feature's class, int32 [features]: 0 is background, 1 + i `ACTIONS[i]`."""
         labels = np.zeros(features, np.int32)
         middles = (np.arange(features) + 0.5) * seconds_per_feature
         for step in self.steps:
@@ -60,10 +60,9 @@ class Story:
 
 
 def segments(step: Step) -> tuple[int, int]:
-    """First and last of the 5-second segments that the step's moment is made of, from 0.
+    """Returns the first and last 5-second segment, from 0, of the step's moment.
 
-    Of all runs of segments that which has the most of the step in common with the least besides:
-    the best intersection over union.
+    The moment is the run of segments with the highest intersection over union with the step.
     """
     last = math.ceil(step.end / SEGMENT_SECONDS)
     runs = [(i, j) for i in range(last) for j in range(i, last)]
@@ -77,7 +76,7 @@ def segments(step: Step) -> tuple[int, int]:
 
 
 def split_of(composition: Composition, seed: int) -> str:
-    """The one split that may show this composition: 70 % train, 10 % validation, 20 % test."""
+    """Returns the only split that may show a composition: 70 % train, 10 % validation, 20 % test."""
     digest = hashlib.sha256(f"{seed}/{'/'.join(map(str, composition))}".encode()).digest()
     share = int.from_bytes(digest[:4], "big") / 2**32
     return "train" if share < 0.7 else "validation" if share < 0.8 else "test"
@@ -90,9 +89,9 @@ def _compositions(seed: int, split: str, order: int) -> tuple[Composition, ...]:
 
 
 def stories(seed: int, split: str, count: int) -> list[Story]:
-    """The first `count` videos of a split; a smaller count gives a prefix of a larger one.
+    """Generates the first `count` videos of a split; a smaller count gives a prefix.
 
-    No two have the same sequence of compositions.
+    No two videos have the same sequence of compositions.
     """
     told: set[tuple[Composition, ...]] = set()
     result = []
@@ -120,7 +119,7 @@ def _draw_compositions(rng: np.random.Generator, seed: int, split: str) -> tuple
 def _draw_times(
     rng: np.random.Generator, compositions: tuple[Composition, ...]
 ) -> tuple[tuple[Step, ...], int]:
-    """Start and end on whole frames; drawn again until the video's length is within bounds."""
+    """Draws starts and ends on frame boundaries, until the video's length is within bounds."""
     count = len(compositions)
     while True:
         gaps = rng.uniform(*GAP_SECONDS, count)

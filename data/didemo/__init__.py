@@ -1,1 +1,1 @@
-"""The DiDeMo data set: personal videos with sentences about moments of them."""
+"""DiDeMo: personal videos with sentences about moments in them."""

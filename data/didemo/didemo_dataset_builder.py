@@ -20,7 +20,7 @@ _INT32 = np.iinfo(np.int32).max
 
 
 class Moment(NamedTuple):
-    """A sentence and where each annotator saw it: first and last segment, from 0."""
+    """A sentence, and the first and last segment, from 0, in which each annotator saw it."""
 
     annotation_id: int
     description: str
@@ -29,7 +29,7 @@ class Moment(NamedTuple):
 
 
 class Builder(VideoTextBuilder):
-    """Videos of 25 to 30 seconds with sentences about moments of them."""
+    """Videos of 25 to 30 seconds with sentences about moments in them."""
 
     def annotations(self) -> dict[str, Any]:
         moments = {
@@ -66,9 +66,9 @@ class Builder(VideoTextBuilder):
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """The annotations of each video, by where they are in the file.
+    """Reads the annotations of each video, by their place in the file.
 
-    A video has the name of its file without the suffix: the file calls some videos by two.
+    A video's id is its file name without the suffix, since some videos occur with two suffixes.
     """
     items = files.read_json(path)
     if not isinstance(items, list):

@@ -1,1 +1,1 @@
-"""Anybody's videos or features, with or without captions, in a folder of one's own."""
+"""Your own videos or features in a folder, with or without captions."""

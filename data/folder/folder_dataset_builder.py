@@ -26,7 +26,7 @@ _OTHER_CAPTIONS = (
 )
 _DESCRIPTIONS = (".txt",)
 _TEXTS = _CAPTIONS + _OTHER_CAPTIONS + _DESCRIPTIONS
-# A tokenizer's vocabulary, what an extractor tells of features, and yt-dlp of a video.
+# A tokenizer's vocabulary, the card of features, and yt-dlp's information about a video.
 _OTHERS = re.compile(r"vocab\.txt|(.*/)?(features|[^/]+\.info)\.json", re.DOTALL)
 _LANGUAGE = re.compile(r"(.+)\.([a-z]{2,3}(?:-[a-z0-9]+)*)", re.IGNORECASE | re.DOTALL)
 
@@ -36,12 +36,12 @@ class FolderConfig(VideoTextConfig):
     """How records are made.
 
     Attributes:
-      features: folder of the `.npy` files, relative to the manual folder, which it is by default.
-      feature_extractor: what made the `.npy` files, and makes features of videos without one.
-      language: of the captions, as files have it in their names: "en" takes `NAME.en.vtt`, then
-        `NAME.en-US.vtt`, then `NAME.vtt`. "" takes `NAME.vtt`, then the first in the alphabet.
-      rolling: captions show their last lines again, as YouTube's automatic ones do; each line is
-        kept once.
+      features: folder of the `.npy` files, relative to the manual folder; by default that folder.
+      feature_extractor: the extractor of the `.npy` files, used for videos without one.
+      language: of the captions, as in file names: "en" takes `NAME.en.vtt`, then `NAME.en-US.vtt`,
+        then `NAME.vtt`. "" takes `NAME.vtt`, then the alphabetically first language.
+      rolling: whether captions repeat their last lines, as YouTube's automatic captions do; each
+        line is then kept once.
     """
 
     features: str = "."
@@ -52,9 +52,10 @@ class FolderConfig(VideoTextConfig):
 
 @dataclass
 class Found:
-    """The files of one name; of captions, each with the language in its own name, or "".
+    """The files of one video id.
 
     Attributes:
+      captions: the language in the file's name, or "", and the file.
       others: captions of kinds that are not read.
     """
 
@@ -70,7 +71,7 @@ class Found:
 
 
 class Builder(VideoTextBuilder):
-    """Videos or features in a folder, with the captions and descriptions that lie beside them."""
+    """Videos or features in a folder, with the captions and descriptions beside them."""
 
     BUILDER_CONFIGS = [FolderConfig(description="Features by pixel-statistics-v1.")]
     builder_config: FolderConfig
@@ -146,7 +147,7 @@ class Builder(VideoTextBuilder):
         )
 
     def _captions(self, found: Found) -> tuple[Subtitles, list[str]]:
-        """Those of the best file that has some, and which files were left out for what reason."""
+        """Reads the captions of the best file that has any; also returns files left out, and why."""
         unread = []
         ranked = _ranked(found.captions, self.builder_config.language)
         for path in ranked:
@@ -168,7 +169,7 @@ class Builder(VideoTextBuilder):
 
 
 def _ranked(captions: Iterable[tuple[str, Path]], language: str) -> list[Path]:
-    """The files in a language or, if that is "", all; the best first."""
+    """Returns the files in a language, or all if it is "", the best first."""
 
     def rank(caption: tuple[str, Path]) -> tuple[bool, str, int, Path]:
         own, path = caption
@@ -182,11 +183,11 @@ def _ranked(captions: Iterable[tuple[str, Path]], language: str) -> list[Path]:
 
 
 def find(folder: Path, features_folder: Path) -> dict[str, Found]:
-    """The files by video id: their path from the folder, without suffix and captions' language.
+    """Finds the files of each video; its id is their path without suffix and captions' language.
 
     Args:
-      folder: of videos, captions and descriptions.
-      features_folder: of `.npy` files, by the same ids.
+      folder: videos, captions and descriptions.
+      features_folder: `.npy` files with the same ids.
 
     Raises:
       UserError: a folder can't be read, or there is neither a video nor a `.npy` file.

@@ -16,7 +16,7 @@ from vtmask.files.subtitles import Subtitles
 from vtmask.tokenizers import SentencePiece, Tokenizer, WordPiece
 
 _LISTS = {"train": "how2_s3d_train.lst", "validation": "how2_s3d_val.lst"}
-_TAGS = {"train": "train", "validation": "val"}  # of shards
+_TAGS = {"train": "train", "validation": "val"}  # split → its name in the shards
 
 T = TypeVar("T")
 
@@ -27,8 +27,8 @@ class HowTo100MConfig(VideoTextConfig):
 
     Attributes:
       captions: the file of all captions, `.json` or `.pkl`.
-      shards: what the names of caption shards begin with, "raw_caption_dedup.bert-base-uncased";
-        they and the shards of features in the folder `features` are then read, and not `captions`.
+      shards: prefix of the caption shards' names, such as "raw_caption_dedup.bert-base-uncased". If
+        given, the shards of captions and features in the folder `features` are read instead.
     """
 
     captions: str = "raw_caption.json"
@@ -37,7 +37,7 @@ class HowTo100MConfig(VideoTextConfig):
 
 
 class Builder(VideoTextBuilder):
-    """Instructional videos and what is said in them."""
+    """Instructional videos and their narration."""
 
     BUILDER_CONFIGS = [
         HowTo100MConfig(description="raw_caption.json, de-duplicated."),
@@ -108,7 +108,7 @@ class Builder(VideoTextBuilder):
 
 
 def read_lists(folder: Path) -> dict[str, dict[str, None]]:
-    """The video ids of each split, in order."""
+    """Reads the video ids of each split, in order."""
     lists = {
         split: dict.fromkeys(files.read_lines(folder / name)) for split, name in _LISTS.items()
     }
@@ -127,7 +127,7 @@ def _listed(
     make: Callable[[str, T], Entry],
     not_found: str,
 ) -> Iterator[Entry]:
-    """Entries of the listed videos, in the order in which they are found."""
+    """Yields the entries of the listed videos as they are found, then those not found as skipped."""
     missing = dict(listed)
     for video_id, video in found:
         if video_id in listed:
@@ -138,7 +138,7 @@ def _listed(
 
 
 def _reader(path: Path) -> Callable[[], Iterable[tuple[str, Any]]]:
-    """Gives, each time, what is said in each video; JSON is read anew, in constant memory."""
+    """Returns a function that iterates over all captions; JSON is re-read, in constant memory."""
     if path.suffix == ".json":
         return lambda: json_stream.members(path)
     if path.suffix != ".pkl":
@@ -160,7 +160,7 @@ def _entry(video_id: str, said: Any, features: Path, where: str) -> Entry:
 
 
 def _captions(said: Any, where: str) -> Subtitles:
-    """The captions of a video, given as JSON has them or, as in MMPT's pickles, as a text of it."""
+    """Reads a video's captions from a JSON value or, as in MMPT's pickles, from JSON text."""
     if isinstance(said, str):
         try:
             said = json.loads(said)

@@ -1,1 +1,1 @@
-"""Tables with a row a text: the form of WebVid, InternVid, Panda-70M and OpenVid."""
+"""Tables with one text per row: the layout of WebVid, InternVid, Panda-70M and OpenVid."""

@@ -1,4 +1,4 @@
-"""TFDS builder of tables with a row a text; README.md says which files it reads."""
+"""TFDS builder of tables with one text per row; README.md says which files it reads."""
 
 import math
 import os
@@ -36,15 +36,14 @@ class ManifestConfig(VideoTextConfig):
     """How records are made.
 
     Attributes:
-      tables: which files of the manual folder are the tables, as a pattern; "" is all with a suffix
-        of one.
-      video: column of a video's id or the path of its file or features; "" where each table has the
-        texts of one video and its name.
-      text: column of the texts.
-      start, end: columns of a text's times, as seconds or hours:minutes:seconds; "" where texts are
-        about whole videos.
-      split: column of the split; "" puts all into train.
-      extra: columns that are kept beside each text.
+      tables: pattern for the tables in the manual folder; "" takes all with a table's suffix.
+      video: column with the video's id or the path of its file or features; "" if each table has
+        the texts of one video and its name.
+      text: column with the text.
+      start, end: columns with a text's times, as seconds or hours:minutes:seconds; "" if texts
+        describe complete videos.
+      split: column with the split; "" puts everything into train.
+      extra: columns that are kept with each text.
     """
 
     tables: str = ""
@@ -81,7 +80,7 @@ class ManifestConfig(VideoTextConfig):
 
 
 class Builder(VideoTextBuilder):
-    """Videos of tables with a row a text."""
+    """Videos from tables with one text per row."""
 
     BUILDER_CONFIGS = [ManifestConfig(description="Columns video and text.")]
     builder_config: ManifestConfig
@@ -141,7 +140,7 @@ class Builder(VideoTextBuilder):
 
 
 def find(folder: Path, pattern: str) -> list[Path]:
-    """The tables in a folder, in the order of their names."""
+    """Finds the tables in a folder, in the order of their names."""
     found = sorted(
         path for path in folder.glob(pattern or "*") if path.suffix in table_stream.SUFFIXES
     )
@@ -152,7 +151,7 @@ def find(folder: Path, pattern: str) -> list[Path]:
 
 
 def _seconds(time: str) -> float:
-    """Seconds of a number or of hours:minutes:seconds; NaN where it is neither."""
+    """Parses a number of seconds or hours:minutes:seconds; NaN if it is neither."""
     clock = _CLOCK.fullmatch(time.strip())
     if clock:
         hours, minutes, seconds = clock.groups()

@@ -1,1 +1,1 @@
-"""The MSR-VTT data set: short web videos with about twenty sentences each."""
+"""MSR-VTT: short web videos with about twenty sentences each."""

@@ -33,7 +33,7 @@ class MsrvttConfig(VideoTextConfig):
     """How records are made.
 
     Attributes:
-      protocol: what is tested: "1k-a", "full" or "multiple-choice".
+      protocol: the test protocol: "1k-a", "full" or "multiple-choice".
     """
 
     protocol: str = "1k-a"
@@ -118,18 +118,18 @@ class Builder(VideoTextBuilder):
 
 
 def _video_id(row: files.Row) -> str:
-    """Questions call "video7010" "msr7010"."""
+    """Returns a question's video id; questions write "msr7010" for "video7010"."""
     return re.sub("^msr", "video", row.fields["vid_key"])
 
 
 def _read_ids(path: Path) -> list[str]:
-    """Each once: a table may have a row a sentence."""
+    """Reads each video id once; a table may have a row for each sentence."""
     rows = files.read_csv(path, ["video_id"])
     return list(dict.fromkeys(row.fields["video_id"] for row in rows))
 
 
 def _read_sentences(path: Path) -> defaultdict[str, list[str]]:
-    """All sentences of each video, in the file's order."""
+    """Reads all sentences of each video, in file order."""
     sentences = defaultdict(list)
     items = files.field(files.read_json(path), "sentences", list, str(path))
     for number, item in enumerate(items):

@@ -1,1 +1,1 @@
-"""QVHighlights: 150 seconds of a vlog or of news, and the windows that a query asks for."""
+"""QVHighlights: 150-second clips of vlogs and news, with the windows that queries ask for."""

@@ -24,7 +24,7 @@ _INT32 = np.iinfo(np.int32).max
 
 
 class Query(NamedTuple):
-    """A query and the windows that it asks for, in seconds; none where they are not published."""
+    """A query and the windows that it asks for, in seconds; none if they are not published."""
 
     qid: int
     text: str
@@ -32,7 +32,7 @@ class Query(NamedTuple):
 
 
 class Builder(VideoTextBuilder):
-    """Parts of videos with queries, each of which asks for some windows."""
+    """Parts of videos with queries, each of which asks for one or more windows."""
 
     def annotations(self) -> dict[str, Any]:
         return {
@@ -88,7 +88,7 @@ def _query(item: Any, where: str) -> Query:
     if not text.strip():
         raise UserError(f"{where}: query is empty")
     windows = []
-    if "relevant_windows" in item:  # the challenge's file of test lacks them
+    if "relevant_windows" in item:  # the challenge's test file lacks them
         windows = files.field(item, "relevant_windows", list, where)
     return Query(qid, text, [activitynet.segment({"segment": w}, where) for w in windows])
 

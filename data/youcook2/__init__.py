@@ -1,1 +1,1 @@
-"""YouCook2: cooking videos, each clip of which is described by a sentence."""
+"""YouCook2: cooking videos in which a sentence describes each clip."""

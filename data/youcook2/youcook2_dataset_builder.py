@@ -21,18 +21,18 @@ _ANNOTATIONS = "youcookii_annotations_trainval.json"
 _SUBSETS = {"training": "train", "validation": "validation"}
 _LISTS = {"train": "train_list.txt", "validation": "val_list.txt"}
 _PICKLES = {"train": "youcook_train.pkl", "validation": "youcook_val.pkl"}
-_CLIP_ID = re.compile(r"(.+)_([0-9]{1,6})")  # video ids have underscores, too
+_CLIP_ID = re.compile(r"(.+)_([0-9]{1,6})")  # video ids may have underscores, too
 
 
 class PickledClip(NamedTuple):
-    """A clip by its place among the video's annotations, and its caption without stop words."""
+    """A clip: its index among the video's annotations, and its caption without stop words."""
 
     place: int
     caption: str
 
 
 Chosen = Mapping[str, Sequence[PickledClip] | None]
-"""The videos of a split and the clips of each; None is all that are annotated."""
+"""Video id → clips, for a split; None stands for all annotated clips."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -40,8 +40,8 @@ class YouCook2Config(VideoTextConfig):
     """How records are made.
 
     Attributes:
-      pickles: use the videos and clips of HowTo100M's youcook_train.pkl and youcook_val.pkl alone.
-      pickled_captions: use their captions, which lack the stop words, not the annotated sentences.
+      pickles: use only the videos and clips of HowTo100M's youcook_train.pkl and youcook_val.pkl.
+      pickled_captions: use their captions, which lack stop words, instead of annotated sentences.
     """
 
     pickles: bool = False
@@ -49,7 +49,7 @@ class YouCook2Config(VideoTextConfig):
 
 
 class Builder(VideoTextBuilder):
-    """Cooking videos whose clips have a sentence each."""
+    """Cooking videos with a sentence for each clip."""
 
     BUILDER_CONFIGS = [
         YouCook2Config(description="All annotated videos."),
@@ -151,7 +151,7 @@ def _line(annotation: Any, where: str) -> Caption:
 
 
 def read_list(path: Path) -> Chosen:
-    """The videos of a split list, whose lines are RECIPE/VIDEO."""
+    """Reads the videos of a split list, whose lines are RECIPE/VIDEO."""
     chosen: dict[str, None] = {}
     for line in files.read_lines(path):
         recipe, _, video_id = line.partition("/")
@@ -162,9 +162,10 @@ def read_list(path: Path) -> Chosen:
 
 
 def read_clips(path: Path) -> Chosen:
-    """The clips of a pickle of HowTo100M's, by video.
+    """Reads the clips in a pickle of HowTo100M, by video.
 
-    It is a list of dicts; `id` is VIDEO_INDEX, `caption` a text, and features are ignored.
+    The pickle is a list of dicts: `id` is VIDEO_INDEX, `caption` is a text, and features are
+    ignored.
     """
     clips = files.read_pickle(path)
     if not isinstance(clips, list):

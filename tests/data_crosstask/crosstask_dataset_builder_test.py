@@ -26,7 +26,7 @@ def write(
     validation: Sequence[str] = (),
     annotations: dict[str, str] | None = None,
 ) -> None:
-    """The release; videos are named TASK_VIDEO, and all are annotated where not told."""
+    """Writes the release; videos are named TASK_VIDEO, and by default all are annotated."""
     release = folder / "crosstask_release"
     (release / "annotations").mkdir(parents=True)
     (release / "tasks_primary.txt").write_text(PRIMARY)
@@ -77,7 +77,7 @@ def test_records(tmp_path: Path) -> None:
 
 
 def published_split(task_vids: dict[str, list[str]], primary: set[str]) -> dict[str, set[str]]:
-    """The videos to train of each task, by the global generator, as published."""
+    """Draws each task's training videos from the global generator, as published."""
     np.random.seed(0)
     return {
         task: set(np.random.choice(vids, 30, replace=False))

@@ -1,4 +1,4 @@
-"""Which captions and descriptions a video gets, and what is told of the others."""
+"""A video gets the right captions and descriptions; the others are reported."""
 
 from pathlib import Path
 

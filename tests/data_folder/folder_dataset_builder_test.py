@@ -1,4 +1,4 @@
-"""Which files become which videos, what is skipped, and records of real video files."""
+"""Files become the right videos or are skipped; records of real video files."""
 
 import json
 import math
@@ -147,7 +147,7 @@ def test_a_video_without_the_others_features_is_skipped(manual: Path) -> None:
 
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
-    """A manual folder with two videos that can be read and one that can't; and their features."""
+    """A manual folder with two readable videos and a damaged one; and their features."""
     folder = tmp_path_factory.mktemp("manual")
     stories = world.stories(seed=3, split="train", count=2)
     made = {

@@ -1,4 +1,4 @@
-"""Manual folders of the folder builder, and what it makes of them."""
+"""Makes manual folders for the folder builder, and builds them."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ JSON = '[{{"start": 1, "end": 2.5, "text": "{}"}}]'
 
 
 def write(folder: Path, *names: str) -> None:
-    """Files that hold their own name: `.npy` with a second of features, captions, anything."""
+    """Writes files that hold their own name: `.npy` with a second of features, captions, others."""
     forms = {".vtt": VTT, ".srt": SRT, ".json": JSON}
     for name in names:
         path = folder / name

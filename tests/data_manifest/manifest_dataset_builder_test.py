@@ -29,7 +29,7 @@ COLUMNS = ("id", "caption", "from", "to", "part", "score", "tags")
 
 
 def write(folder: Path, suffix: str) -> None:
-    """The rows in two tables, and features of three videos."""
+    """Writes the rows to two tables, and the features of three videos."""
     (folder / "features").mkdir(parents=True)
     for number, name in enumerate("abc"):
         np.save(folder / f"features/{name}.npy", np.full((10, 4), number, np.float16))

@@ -30,7 +30,7 @@ def manual(tmp_path: Path) -> Path:
 
 
 def write(folder: Path) -> None:
-    """Two videos to train on and two of the official test, of which one is in 1k-A."""
+    """Writes two training videos and two of the official test split, one of them in 1k-A."""
     (folder / "features").mkdir(parents=True)
     write_sentences(folder, SENTENCES)
     (folder / "MSRVTT_train.csv").write_text("video_id\nvideo0\nvideo1\n")
@@ -73,7 +73,7 @@ def descriptions(manual: Path, config: str, split: str) -> dict[str, list[str]]:
 
 
 def built(manual: Path, config: str) -> dict[str, dict[str, dict]]:
-    """The records of both splits, by video."""
+    """Builds and returns the records of both splits, by video."""
     data_dir = manual.parent / "data"
     (manual / "vocab.txt").write_text(
         "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])

@@ -74,7 +74,7 @@ def reasons(entries: dict[str, Entry]) -> dict[str, str]:
 
 @pytest.fixture
 def manual(tmp_path: Path) -> Path:
-    """Manual folder with three videos, whose ids have what YouTube's have."""
+    """Manual folder with three videos, whose ids have the special characters of YouTube's."""
     database = {
         "-a_b_1": record("training", CUT, FRY),
         "b": record("training", CUT, FRY, SERVE),

@@ -1,4 +1,4 @@
-"""Records made by what all builders share: fields, cleaning, skips, report, Beam."""
+"""The common base of all builders: fields, cleaning, skips, report, Beam."""
 
 import json
 from collections import Counter
@@ -38,7 +38,7 @@ def manual(tmp_path: Path) -> Path:
 
 
 def build(manual: Path, out: Path, beam: bool = False, **fields: Any) -> Toy:
-    """Builds Toy's config or, with fields of a config, "mine"."""
+    """Builds Toy's default config or, given fields, a config "mine"."""
     options = {}
     if beam:
         options["beam_options"] = pytest.importorskip(

@@ -1,4 +1,4 @@
-"""Rows come together by a column, in their order, a bucket at a time; nothing is left on disk."""
+"""Rows are grouped by a column, in order, a bucket at a time; nothing stays on disk."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""MMPT's shards hold what their expected.json says; files that do not fit are refused."""
+"""MMPT's shards give what their expected.json says; inconsistent files are refused."""
 
 import json
 import pickle

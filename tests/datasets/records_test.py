@@ -1,4 +1,4 @@
-"""Records keep texts, tokens and times together, and bad ones are refused with their name."""
+"""Records keep texts, tokens and times together; bad ones are refused by name."""
 
 from typing import Any
 

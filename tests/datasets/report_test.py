@@ -1,4 +1,4 @@
-"""A build's report counts every video, in whatever order, and has a page that people can read."""
+"""A build's report counts every video, in any order, and has a readable page."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ def plots(page: str) -> list[str]:
 
 
 def shown(plot: str) -> list[str]:
-    """The texts in a plot."""
+    """Returns the texts in a plot."""
     return re.findall(r"<!-- (.*?) -->", plot)
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow is imported when it is first used, quietly and without a GPU."""
+"""TensorFlow is imported on first use, quietly and without a GPU."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Shards: the same bytes whatever the order of fields, as they are; a full disk is named."""
+"""Shards have the same bytes for any order of fields, uncompressed; a full disk is named."""
 
 import json
 import resource
@@ -20,7 +20,7 @@ FIELDS = {name: name.encode() * 99 for name in ("video_id", "features", "caption
 
 
 def serialized(names: list[str]) -> bytes:
-    """The fields, one after the other in this order: a valid message in any."""
+    """Concatenates the fields in this order; the message is valid in any order."""
     return b"".join(
         tf_example_pb2.Example(
             features={"feature": {name: {"bytes_list": {"value": [FIELDS[name]]}}}}
@@ -44,7 +44,7 @@ def test_the_order_of_fields_does_not_matter(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk() -> Iterator[None]:
-    """No file may grow beyond 300 KB."""
+    """Limits files to 300 KB."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
     yield

@@ -1,4 +1,4 @@
-"""Examples go through a model once, in order, whatever the size of a batch."""
+"""Examples go through a model once, in order, for any batch size."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def clips(*lengths: int) -> list[Example]:
 
 @jax.jit
 def embed(clip: Example) -> Array:
-    """The clip's embedding from a call of its own."""
+    """Returns the clip's embedding from a separate call."""
     inputs = {name: x[None] for name, x in clip.items()}
     apply = nn.apply(Retrieval(None).encoding.embed_video, MODEL.module)
     return apply({"params": MODEL.params}, **inputs)[0]
@@ -70,7 +70,7 @@ def test_windows_are_merged_to_whole_videos(stride: int) -> None:
     dataset = in_memory.InMemory([in_memory.record(i, n) for i, n in enumerate((3, 6, 7, 20))])
 
     def tell(module: VLM, video: Array, video_mask: Array, scale: Array) -> Array:
-        """A frame's first feature, and how many frames its window has."""
+        """Returns a frame's first feature, and the number of frames in its window."""
         length = jnp.broadcast_to(video_mask.sum(axis=1)[:, None, None], (*video_mask.shape, 1))
         return jnp.concatenate([video[..., :1].astype(jnp.float32), scale * length], axis=2)
 

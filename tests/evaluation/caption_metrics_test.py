@@ -1,4 +1,4 @@
-"""Captions' scores against the scorers' own corpus figures, by hand, and resampled."""
+"""Caption scores agree with the scorers' corpus figures, with values by hand, and resampled."""
 
 import os
 import shutil

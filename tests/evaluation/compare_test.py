@@ -1,4 +1,4 @@
-"""Runs compared on a page: names, configs, curves, evaluations."""
+"""Comparison of runs on a page: names, configs, curves, evaluations."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def write_run(folder: Path, lr: float, lines: list[dict[str, float]], **config: 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> list[Path]:
-    """Two runs, the first with validation between and in the lines of training."""
+    """Two runs, the first with validation both between and within the training lines."""
     first = [
         {"step": 50, "loss": 3.0, "learning_rate": 0.1},
         {"step": 50, "validation/loss": 3.5, "validation/R@1": 0.25, "validation/seconds": 1.0},

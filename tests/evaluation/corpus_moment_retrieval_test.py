@@ -1,4 +1,4 @@
-"""Corpus moment retrieval gives the figures of its definition, and chance those of draws."""
+"""Corpus moment retrieval follows its definition, and chance agrees with random draws."""
 
 from typing import Any
 

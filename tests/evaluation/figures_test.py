@@ -9,7 +9,7 @@ from vtmask.evaluation.report import Figure
 
 
 def svg(figure: Figure) -> str:
-    """The plot for light pages; a ParseError where it is no XML."""
+    """Parses the plot for light pages; a ParseError if it is not XML."""
     text = base64.b64decode(figure.plot.light.split(",")[1]).decode()
     ElementTree.fromstring(text)
     return text

@@ -124,7 +124,7 @@ def test_frames_that_do_not_fit(predicted: list[np.ndarray]) -> None:
 
 
 def done(*steps: list[int]) -> np.ndarray:
-    """Six seconds; each step is done in the seconds listed."""
+    """Marks, of six seconds, those in which each step is done."""
     truth = np.zeros((6, len(steps)), bool)
     for step, seconds in enumerate(steps):
         truth[seconds, step] = True

@@ -1,4 +1,4 @@
-"""Figures of moments in seconds, against values worked out by hand from the papers' definitions."""
+"""Metrics of moments in seconds agree with values by hand from the papers' definitions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Windows of seconds: which there are, how they are scored, and an evaluation from end to end."""
+"""Windows of seconds: the set of windows, their scores, and an evaluation end to end."""
 
 from typing import Any
 

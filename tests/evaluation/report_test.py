@@ -25,7 +25,7 @@ from vtmask.evaluation.report import (
 
 
 class Page(HTMLParser):
-    """The tags, addresses and text of a page."""
+    """Collects the tags, addresses and text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Evaluations give the figures of their predictions, which are those of the model alone."""
+"""Evaluations give the figures of their predictions, which equal the bare model's."""
 
 import dataclasses
 import functools
@@ -99,7 +99,7 @@ class Evaluated:
         return EVALUATIONS[self.name](self.model, self.task, self.dataset, settings)
 
     def video(self, method: Callable[..., Any], record: Any) -> np.ndarray:
-        """What a method gives for the video from its start."""
+        """Returns a method's output for the video from its start."""
         return alone(self.model, method, clip(self.model, record))
 
     def windows(self, method: Callable[..., Any], record: Any) -> np.ndarray:
@@ -110,7 +110,7 @@ class Evaluated:
 
 
 def alone(model: Model, method: Callable[..., Any], example: Example) -> np.ndarray:
-    """What a method gives for one example in a call of its own."""
+    """Returns a method's output for one example in a separate call."""
     batch = {name: x[None] for name, x in example.items()}
     return np.asarray(compiled(method, model.module)({"params": model.params}, **batch))[0]
 
@@ -126,7 +126,7 @@ def clip(model: Model, record: Any, start: int = 0, stop: int | None = None) -> 
 
 
 def merged(model: Model, method: Callable[..., Any], record: Any, stride: int) -> np.ndarray:
-    """The mean of what a method gives for each frame, over the windows that have it."""
+    """Averages a method's output for each frame over the windows that contain it."""
     length, size = len(record["features"]), model.module.config.max_video_len
     found: list[list[np.ndarray]] = [[] for _ in range(length)]
     for start in windows.starts(length, size, stride).tolist():
@@ -303,7 +303,7 @@ SETTINGS = ConfigDict({"batch_size": 2, "stride": 4, "field": "descriptions"})
 
 
 def several_texts() -> Any:
-    """Three videos with one, three and two texts, of which two are equal."""
+    """Three videos with one, three and two texts; two of these are equal."""
     described = (in_memory.TEXTS[:1], in_memory.TEXTS[1:4], (*in_memory.TEXTS[4:], "lift a star"))
     return InMemory(
         [in_memory.record(i, descriptions=texts(*lines)) for i, lines in enumerate(described)]
@@ -414,7 +414,7 @@ def test_a_class_that_was_not_in_training() -> None:
 
 
 def changed(index: int = 1, **fields: Any) -> InMemory:
-    """A data set one of whose videos has other fields."""
+    """Returns a data set in which one video has changed fields."""
     dataset = in_memory.dataset()
     dataset.records[index] |= fields
     return dataset

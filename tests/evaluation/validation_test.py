@@ -1,4 +1,4 @@
-"""Validation gives the figures of evaluation and of pre-training's loss, the same at every call."""
+"""Validation gives evaluation's figures and pre-training's loss, the same at every call."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ CLIPS_PER_RECORD = 4
 
 
 class Batches(synthetic.SyntheticBatches):
-    """Four records a batch of four clips each."""
+    """Batches of four records with four clips each."""
 
     sampler = SimpleNamespace(clips_per_record=CLIPS_PER_RECORD)
     records_per_batch = 16 // CLIPS_PER_RECORD

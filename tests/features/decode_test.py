@@ -26,12 +26,12 @@ CLOCKWISE = (0, 1, -1, 0)  # a display matrix
 def decoded(
     path: Path, rate: int, size: int = 32, interpolation: Literal["bicubic", "area"] = "bicubic"
 ) -> np.ndarray:
-    """All frames, without any that fill up the last window."""
+    """Returns all frames except those that fill up the last window."""
     return np.concatenate(list(windows(path, Window(1, rate, size, interpolation))))
 
 
 def salvaged(path: Path, rate: int, size: int = 32) -> tuple[np.ndarray, str]:
-    """All frames of a damaged video, and what is said to be lost."""
+    """Returns all frames of a damaged video, and the report of what is lost."""
     frames = []
     with pytest.raises(DamagedVideo) as error:
         for window in windows(path, Window(1, rate, size)):
@@ -40,7 +40,7 @@ def salvaged(path: Path, rate: int, size: int = 32) -> tuple[np.ndarray, str]:
 
 
 def levels(frames: np.ndarray) -> list[int]:
-    """Brightness of uniform frames in units of 10, as they were written."""
+    """Returns the brightness of uniform frames in units of 10, as written."""
     return (frames.mean((1, 2, 3)) / 10).round().astype(int).tolist()
 
 
@@ -413,7 +413,7 @@ def test_what_is_left_of_truncated_files_is_decoded(
 
 
 class FailingDisk:
-    """A container of which some packets can be read."""
+    """A container that fails after some packets."""
 
     def __init__(self, container: InputContainer, packets: int):
         self.container, self.packets = container, packets
@@ -468,7 +468,7 @@ def test_covers_are_no_damage(tmp_path: Path) -> None:
 
 
 def with_cover(path: Path, video: bool = False) -> Path:
-    """Sound with a cover picture, and maybe a small video."""
+    """Writes sound with a cover picture and, optionally, a small video."""
     with av.open(str(path), "w") as file:
         sound = file.add_stream("aac", rate=8000, layout="mono")
         pictures = [(file.add_stream("png", rate=1), "rgb24", greys([50], 96, 96)[0])]

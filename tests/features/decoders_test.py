@@ -1,4 +1,4 @@
-"""A decoder in a process of its own; `stand_in` scripts are decoders that fail in their own way."""
+"""The decoder process; `stand_in` scripts are decoders that fail in different ways."""
 
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ WINDOW = Window(frames=8, frame_rate=8, image_size=32)
 
 
 def stand_in(script: str) -> Sequence[str]:
-    """A command that answers as a decoder; `script` may use `pipe` and `window`, a black one."""
+    """Returns a stand-in decoder's command; `script` may use `pipe` and a black `window`."""
     head = (
         "import os, sys, time\n"
         "import numpy as np\n"

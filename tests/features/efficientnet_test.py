@@ -1,4 +1,4 @@
-"""The extractor that docs/features.md shows, with its real weights if they are installed."""
+"""The extractor in docs/features.md works, with its real weights if they are installed."""
 
 import importlib.util
 from pathlib import Path

@@ -17,7 +17,7 @@ from vtmask.features.window import Window
 
 @dataclasses.dataclass
 class Brightness:
-    """An extractor of two numbers; it keeps the sizes of the batches that it gets."""
+    """An extractor of two numbers, which records the sizes of its batches."""
 
     name: str = "brightness"
     size: int = 2
@@ -33,7 +33,7 @@ class Brightness:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Listed]:
-    """Of 1, 2, 3 and 4 seconds, each brighter than the one before."""
+    """Videos of 1, 2, 3 and 4 seconds, each brighter than the previous one."""
     folder = tmp_path_factory.mktemp("videos")
     return [
         Listed(

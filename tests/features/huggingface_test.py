@@ -1,4 +1,4 @@
-"""Vision encoders of transformers as extractors: tiny ones that the test makes and saves."""
+"""Vision encoders of transformers as extractors: tiny models that the test makes and saves."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def transformers() -> Any:
 
 @pytest.fixture(scope="module")
 def folder(transformers: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for a CLIP, a SigLIP, a DINOv2 with registers and a ResNet."""
+    """A folder each for a CLIP, a SigLIP, a DINOv2 with registers and a ResNet."""
     transformers.set_seed(0)
     text = SIZES | {"intermediate_size": 16, "vocab_size": 20, "max_position_embeddings": 8}
     ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
@@ -58,7 +58,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def theirs(transformers: Any, folder: Path, frames: np.ndarray, pooling: str) -> np.ndarray:
-    """Of frames [n, height, width, 3] each model's vector, spelt out with transformers' classes."""
+    """Returns each model's vectors of frames [n, height, width, 3], by transformers' classes."""
     torch = pytest.importorskip("torch")
     kinds = {
         "clip": transformers.CLIPModel,

@@ -1,4 +1,4 @@
-"""Small video files for tests, and what the ffmpeg command makes of them."""
+"""Small video files for tests, and their frames by the ffmpeg command."""
 
 import shutil
 import struct
@@ -16,7 +16,7 @@ CLOCK = Fraction(1, 90_000)  # the time base of frames
 
 
 def ffmpeg() -> str:
-    """The command; skips the test where there is none."""
+    """Returns the ffmpeg command; skips the test if there is none."""
     try:
         import imageio_ffmpeg
 
@@ -26,7 +26,7 @@ def ffmpeg() -> str:
 
 
 def published(path: Path, rate: int, size: int) -> np.ndarray:
-    """Frames of the published preprocessing, uint8 [frames, size, size, 3], by the command."""
+    """Returns the published preprocessing's frames, uint8 [frames, size, size, 3], by ffmpeg."""
     scale = f"trunc(iw*{size}/min(iw\\,ih)):trunc(ih*{size}/min(iw\\,ih))"
     filters = f"fps={rate},scale={scale},crop={size}:{size}"
     command = [ffmpeg(), "-v", "error", "-threads", "1", "-i", str(path), "-vf", filters]
@@ -36,7 +36,7 @@ def published(path: Path, rate: int, size: int) -> np.ndarray:
 
 
 def textures(count: int, width: int = 64, height: int = 48) -> list[np.ndarray]:
-    """Pictures that differ everywhere and from each other, uint8 [height, width, 3]."""
+    """Makes textures that differ from each other, uint8 [height, width, 3]."""
     noise = np.random.default_rng(0).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3))
     smooth = noise.repeat(4, 0).repeat(4, 1)[:height, :width].astype(np.uint8)
     return [np.roll(smooth, 3 * index, axis=1) for index in range(count)]
@@ -96,14 +96,14 @@ def write(
 
 
 def packets(path: Path) -> list[tuple[int, int]]:
-    """Where the packets of a file's video are, and how large."""
+    """Returns the position and size of the packets of a file's video."""
     with av.open(str(path)) as container:
         found = [packet for packet in container.demux(video=0) if packet.size]
         return [(packet.pos, packet.size) for packet in found if packet.pos is not None]
 
 
 def overwrite(path: Path, at: int, data: bytes) -> None:
-    """Changes bytes of a file."""
+    """Overwrites bytes of a file."""
     with path.open("r+b") as file:
         file.seek(at)
         file.write(data)

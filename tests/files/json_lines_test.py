@@ -1,4 +1,4 @@
-"""JSON lines: a value a line, the line named where something is wrong."""
+"""JSON Lines: one value per line; errors name the line."""
 
 from pathlib import Path
 

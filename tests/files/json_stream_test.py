@@ -1,4 +1,4 @@
-"""JSON objects are read member by member: as by `json`, and refused where that refuses."""
+"""JSON objects are read member by member, with the values and the refusals of `json`."""
 
 import json
 import re

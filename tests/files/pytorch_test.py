@@ -330,7 +330,7 @@ def modules() -> set[str]:
 
 @pytest.fixture
 def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file that hostile checkpoints would make; no module may get imported on the way."""
+    """A file that hostile checkpoints would make; no module may be imported on the way."""
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "vtmask_trap.py").write_text(f"open({str(tmp_path / 'trap')!r}, 'w')")
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))

@@ -1,8 +1,7 @@
-"""Subtitle files made up from a grammar: whoever writes a cue knows what is to be read from it.
+"""Subtitle files generated from a grammar, which knows what should be read from each cue.
 
-A cue is drawn together with what is right: its caption or none, and what is to be counted. Files
-come with each sort of line end, numbering and header, with comments between the cues and faults in
-them.
+A cue is drawn with the right result: its caption or none, and the expected counts. Files come with
+all kinds of line endings, numbering and headers, with comments between cues and faults in them.
 """
 
 from collections import Counter
@@ -27,7 +26,7 @@ _MILLISECONDS = st.integers(0, 10**8)
 
 @dataclass(frozen=True)
 class Cue:
-    """A cue as it is written, and how it is to be read.
+    """A cue as written, and the expected result.
 
     Attributes:
       said: start, end and text, or None for a cue that is dropped.
@@ -143,7 +142,7 @@ _ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
 
 
 def between(cue: Cue) -> st.SearchStrategy[str]:
-    """Lines after a cue; none where its text could then be the next one's name."""
+    """Draws lines after a cue; none if its text could then be the next cue's name."""
     return st.sampled_from(["\n", "\n\n", "\n \n", *([""] * (not cue.body.startswith("\n")))])
 
 
@@ -184,7 +183,7 @@ def test_webvtt(
 
 
 def rolling(lines: list[str], rows: int, tail: bool) -> str:
-    """WebVTT as YouTube writes it of speech that fills `rows` lines.
+    """Writes WebVTT as YouTube does for speech that fills `rows` lines.
 
     Args:
       tail: whether a short cue without the line that scrolls out follows each, as YouTube has it.

@@ -1,4 +1,4 @@
-"""JSON as other tools write it, Advanced SubStation Alpha, SBV and timed lyrics."""
+"""Other tools' JSON, Advanced SubStation Alpha, SBV and timed lyrics are read."""
 
 import json
 import re

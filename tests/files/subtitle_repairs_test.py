@@ -1,4 +1,4 @@
-"""A cue that is not as it should be costs no other: it is dropped or repaired, and counted."""
+"""A bad cue costs no other cue: it is dropped or repaired, and counted."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Subtitles of the three kinds are read as they are found in the wild."""
+"""Subtitles of three kinds are read as found in the wild."""
 
 import json
 import re

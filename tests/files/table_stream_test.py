@@ -1,4 +1,4 @@
-"""Tables as texts, a batch at a time; what can't be read whole is named."""
+"""Tables are read as text, in batches; a file that can't be read completely is named."""
 
 from pathlib import Path
 from typing import Any

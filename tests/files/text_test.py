@@ -1,4 +1,4 @@
-"""Foreign files are read as data; what is wrong with one is told in a line."""
+"""Foreign files are read as data; errors are one line."""
 
 import io
 import json
@@ -252,7 +252,7 @@ def global_call(module: str, name: str, argument: str) -> bytes:
 
 
 def hostile(trap: Path) -> dict[str, bytes]:
-    """Pickles that would make the file `trap`, or try what is next to it."""
+    """Makes pickles that would create the file `trap`, or attempt something similar."""
     command = f"touch {trap}"
     pickled = {
         "os.system": Calls(os.system, command),

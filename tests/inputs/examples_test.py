@@ -1,4 +1,4 @@
-"""Evaluation cuts clips and texts as training does."""
+"""Evaluation cuts clips and texts in the same way as training."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Clips are drawn from windows of the published distribution, and hold what is in them."""
+"""Clips are drawn from windows of the published distribution, and hold their content."""
 
 import json
 import math
@@ -85,7 +85,7 @@ def records(*num_captions: int, seconds: int = 50) -> dict[str, Any]:
 
 
 def drawn(sampler: samplers.Sampler, record: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The clips of all records, one after the other."""
+    """Draws the clips of all records and concatenates them."""
     shape = len(record["num_features"]), sampler.clips_per_record, sampler.draws
     found = sampler(record, random(*shape))
     return {name: x.numpy().reshape(-1, *x.shape[2:]) for name, x in found.items()}
@@ -193,7 +193,7 @@ def test_a_video_without_description_is_an_error_with_its_name() -> None:
 
 
 def padded(rows: Sequence[Sequence[Any]], dtype: Any) -> tf.Tensor:
-    """Rows of different lengths as a matrix, zero beyond each."""
+    """Pads rows of different lengths with zeros to a matrix."""
     filled = np.zeros((len(rows), max(map(len, rows))), dtype)
     for row, values in zip(filled, rows, strict=True):
         row[: len(values)] = values
@@ -201,7 +201,7 @@ def padded(rows: Sequence[Sequence[Any]], dtype: Any) -> tf.Tensor:
 
 
 def videos(lengths: Sequence[int]) -> dict[str, Any]:
-    """Videos of so many features, of which feature i is the number i + 1."""
+    """Makes videos with these numbers of features; feature i is the number i + 1."""
     rows = [[*range(1, length + 1)] for length in lengths]
     return {
         "video_id": tf.constant([f"v{i}" for i in range(len(lengths))]),
@@ -212,7 +212,7 @@ def videos(lengths: Sequence[int]) -> dict[str, Any]:
 
 
 def labelled(classes: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Videos with such a class for each feature."""
+    """Makes videos with these classes of features."""
     found = videos([len(row) for row in classes])
     labels = tf.pad(padded(classes, np.int32), [[0, 0], [0, 1]])
     return found | {"labels": {"count": found["num_features"], "class": labels}}
@@ -275,7 +275,7 @@ class Done(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A video of so many features, the token ids of its task's steps, and which are done when."""
+    """A video's number of features, the token ids of its task's steps, and when each is done."""
 
     length: int
     steps: list[list[int]]
@@ -304,7 +304,7 @@ def tasks(videos_of: Sequence[Task]) -> dict[str, Any]:
 
 @st.composite
 def made_up_tasks(draw: st.DrawFn) -> Task:
-    """Steps that repeat, overlap, take no time or go on after the video's end."""
+    """Makes steps that repeat, overlap, take no time or continue after the video's end."""
     length = draw(st.integers(1, 20))
     steps = draw(st.lists(st.lists(st.integers(5, 9), max_size=6), min_size=1, max_size=4))
     time = st.integers(0, 88).map(lambda quarter: quarter / 4)

@@ -1,4 +1,4 @@
-"""The clips shown are those of the batch, with their words and their places."""
+"""The clips shown are those of the batch, with their words and places."""
 
 import re
 from collections.abc import Iterator

@@ -19,7 +19,7 @@ def config(data_dir: Path, name: str = "demo") -> ConfigDict:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
-    """The exit code of `vtmask inspect`, or what it prints on an error."""
+    """Returns the exit code of `vtmask inspect`, or what it prints on an error."""
     monkeypatch.setattr(sys, "argv", ["vtmask", "inspect", *arguments])
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(program, "quiet_orbax", lambda: None)  # lasts beyond the test

@@ -62,7 +62,7 @@ def test_retrieval_masks_nothing() -> None:
 
 
 def small_batch() -> Batch:
-    """Four clips of two frames, the second one of padding, and one or two words."""
+    """Makes four clips of two frames, the second one padding, and one or two words."""
     sep, pad = CONFIGS.sep_id, CONFIGS.pad_id
     text = np.array([[9, 8, sep], [9, sep, pad], [9, 8, sep], [9, 8, sep]])
     return {

@@ -1,4 +1,4 @@
-"""Dropout has its rate, and does not depend on where rows lie."""
+"""Dropout has its rate, and does not depend on the placement of rows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The model in other precisions, with dropout, and where nothing can be predicted."""
+"""The model in other precisions, with dropout, and with nothing to predict."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium; skipped where there is none."""
+"""The page in Debian's Chromium; skipped if it is not installed."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="drives a browser w
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Index], str]]:
-    """Serves an index; its address."""
+    """Serves an index; yields its address."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(index: Index) -> str:
@@ -69,7 +69,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def until(page: Any, expression: str) -> None:
-    """Waits; `wait_for_function` evaluates texts, which the page's security policy forbids."""
+    """Waits; `wait_for_function` evaluates text, which the page's security policy forbids."""
     end = time.monotonic() + PATIENCE
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
@@ -77,7 +77,7 @@ def until(page: Any, expression: str) -> None:
 
 
 def shown(page: Any) -> float:
-    """The second of the video that is on screen."""
+    """Returns the second of the video that is on screen."""
     until(page, "document.querySelector('video').readyState >= 2")
     return page.evaluate(
         "(video => video.currentTime + Number(video.dataset.offset))"
@@ -93,7 +93,7 @@ def search(page: Any, address: str, text: str = TEXT) -> None:
 
 
 def card(page: Any, name: str, later: bool = True) -> Any:
-    """The first card of a video whose moment does not begin with it."""
+    """Returns a video's first card; if `later`, the first whose moment starts after 0 s."""
     start = ":not([data-start='0.0'])" if later else ""
     return page.locator(f".moment[data-name='{name}']{start}").first
 

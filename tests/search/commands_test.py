@@ -17,7 +17,7 @@ TEXT = "bake the cake"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int | str | None:
-    """The exit code, or the line that the command ends with."""
+    """Returns the exit code, or the line with which the command ends."""
     monkeypatch.setattr(sys, "argv", ["vtmask", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -13,7 +13,7 @@ from vtmask.search.index import Index
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Not to be changed."""
+    """A shared instance, which tests must not change."""
     folder = tmp_path_factory.mktemp("search")
     write_videos(folder / "videos")
     write_model(folder / "model")
@@ -25,7 +25,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture
 def own(made_once: Made, tmp_path: Path) -> Made:
-    """A copy to be changed; its index is of the copied videos."""
+    """A copy that tests may change; its index is of the copied videos."""
     shutil.copytree(made_once.videos, tmp_path / "videos")
     found = Made(tmp_path / "videos", made_once.model, tmp_path / "index")
     shutil.copytree(made_once.index / "features", found.index / "features")

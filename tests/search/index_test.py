@@ -1,4 +1,4 @@
-"""Search gives the moments whose seconds score highest, as the model scores them."""
+"""Search returns the moments whose seconds the model scores highest."""
 
 import dataclasses
 import datetime
@@ -28,7 +28,7 @@ def by_name(index: Index, name: str) -> int:
 
 
 def expected(made: Made, text: str, k: int) -> list[tuple[str, float, float, float, float]]:
-    """Moments from the scores of `localize` and the rule of `peaks`."""
+    """Returns the moments by the scores of `localize` and the rule of `peaks`."""
     model, index = vtmask.load(made.model), Index(made.index)
     found = []
     for video in index.videos.values():

@@ -1,4 +1,4 @@
-"""An index holds every video once, whole, as it is now, whatever happened before."""
+"""An index holds every video once, complete and up to date, whatever happened before."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ Update = Callable[[], Summary]
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """All of an index, by the video's name."""
+    """Returns the content of an index, by the video's name."""
     index = Index(folder)
     tables = Tables(folder, index.card.size)
     names = {number: video.name for number, video in index.videos.items()}

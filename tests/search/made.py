@@ -16,7 +16,7 @@ RATE = 8
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What a user has.
+    """A user's files.
 
     Attributes:
       videos: folder of the videos; model: of the export; index: made of both.
@@ -28,14 +28,14 @@ class Made:
 
 
 def write_video(path: Path, seconds: int, seed: int, **options: Any) -> Path:
-    """A video in which every second looks different."""
+    """Writes a video in which every second looks different."""
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = np.random.default_rng(seed).integers(0, 256, seconds).repeat(RATE)
     return made.write(path, made.greys(levels.tolist()), rate=RATE, **options)
 
 
 def write_videos(folder: Path) -> None:
-    """Four videos: names, containers and captions of several kinds."""
+    """Writes four videos with several kinds of names, containers and captions."""
     write_video(folder / "cake.mp4", 12, 1, sound=12.0)
     (folder / "cake.vtt").write_text(
         "WEBVTT\n\n00:01.000 --> 00:03.500\nbake the apple cake\n\n"

@@ -1,4 +1,4 @@
-"""The page finds, plays and cuts what is indexed, and nothing else."""
+"""The page finds, plays and cuts indexed videos, and nothing else."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ def number(index: Index, name: str) -> int:
 
 
 def pictures(data: bytes) -> Iterator[tuple[float, float]]:
-    """Time and grey level of a video's frames."""
+    """Returns the time and grey level of a video's frames."""
     with av.open(io.BytesIO(data), "r") as container:
         for frame in container.decode(video=0):
             assert frame.time is not None

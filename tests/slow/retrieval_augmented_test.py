@@ -1,4 +1,4 @@
-"""VideoCLIP with retrieval-augmented batches trains alike on any number of processes."""
+"""VideoCLIP with retrieval-augmented batches trains identically on any number of processes."""
 
 import subprocess
 import time

@@ -1,4 +1,4 @@
-"""Any number of processes trains alike, and goes on where another number was killed."""
+"""Any number of processes trains identically, and resumes where another number was killed."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Captioning: the cache against whole sequences, searches, samples, the loss, wrong settings."""
+"""Captioning: the cache against full sequences, searches, samples, the loss, wrong settings."""
 
 import dataclasses
 import functools

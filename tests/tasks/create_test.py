@@ -1,4 +1,4 @@
-"""A recipe's task is made with its settings, or one line says what is wrong with them."""
+"""A recipe's task is created with its settings, or one line says what is wrong with them."""
 
 from typing import Any
 

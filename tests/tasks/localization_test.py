@@ -1,4 +1,4 @@
-"""Step localisation scores frames against steps, of what is there alone."""
+"""Step localisation scores frames against steps and ignores padding."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Embeddings of retrieval: joint as apart where layers are isolated, whatever the padding."""
+"""Retrieval embeddings: with isolated layers joint equals separate, for any padding."""
 
 import dataclasses
 from typing import Any

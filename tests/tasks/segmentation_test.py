@@ -1,4 +1,4 @@
-"""Segmentation learns classes of frames, sees no padding, and knows background without training."""
+"""Segmentation learns classes of frames, ignores padding, and has zero-shot background."""
 
 import dataclasses
 from typing import Any

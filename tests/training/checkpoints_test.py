@@ -1,4 +1,4 @@
-"""A damaged checkpoint is told from a whole one, whichever of its files it is and however."""
+"""A damaged checkpoint is detected, whichever of its files is damaged and in whatever way."""
 
 import math
 import shutil
@@ -35,7 +35,7 @@ def workdir(saved: Path, tmp_path: Path) -> Path:
 
 
 def restored(workdir: Path) -> int | None:
-    """The step that is restored, with what was saved of it."""
+    """Returns the restored step and its saved content."""
     with Checkpoints(workdir, keep=2) as checkpoints:
         found = checkpoints.restore_newest(state(0))
     if found is None:
@@ -126,7 +126,7 @@ BEST = "validation/loss"
 
 @pytest.fixture(scope="module")
 def with_best(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Workdir with the two last of six checkpoints and the best, of step 2."""
+    """Workdir with the last two of six checkpoints, and the best, of step 2."""
     workdir = tmp_path_factory.mktemp("best")
     losses = {1: math.nan, 2: 0.25, 3: 0.5, 5: 0.75}  # not measured at steps 4 and 6
     with Checkpoints(workdir, keep=2, best=BEST) as checkpoints:

@@ -1,4 +1,4 @@
-"""Two processes train as one, and end together."""
+"""Two processes train like one, and end together."""
 
 import os
 import socket

@@ -19,7 +19,7 @@ Command = Sequence[str | Path]
 
 
 def start(workdir: Path, count: int, devices: int, **fields: Any) -> list[subprocess.Popen[str]]:
-    """`processes.py`, as `start_program` has it."""
+    """Starts `processes.py` with `start_program`."""
     return start_program([training(workdir, **fields)] * count, devices)
 
 
@@ -29,7 +29,7 @@ def training(workdir: Path | str, **fields: Any) -> Command:
 
 
 def start_program(commands: Sequence[Command], devices: int) -> list[subprocess.Popen[str]]:
-    """A Python program with arguments as each process, with `devices` simulated devices each."""
+    """Starts a Python program as several processes, each with `devices` simulated devices."""
     count = len(commands)
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -58,7 +58,7 @@ def start_program(commands: Sequence[Command], devices: int) -> list[subprocess.
 
 
 def ends(processes: list[subprocess.Popen[str]], seconds: float = 600) -> list[tuple[int, str]]:
-    """Exit status of each and what it said on stderr."""
+    """Waits; returns the exit status and stderr of each process."""
     try:
         said = [process.communicate(timeout=seconds)[1] for process in processes]
     finally:
@@ -68,12 +68,12 @@ def ends(processes: list[subprocess.Popen[str]], seconds: float = 600) -> list[t
 
 
 def run(workdir: Path, count: int, devices: int, **fields: Any) -> list[float]:
-    """The losses of a run."""
+    """Runs training in several processes; returns its losses."""
     return finish(start(workdir, count, devices, **fields), workdir)
 
 
 def finish(processes: list[subprocess.Popen[str]], workdir: Path) -> list[float]:
-    """The losses of a run that ends as it should."""
+    """Waits for a run that must succeed; returns its losses."""
     for status, said in ends(processes):
         assert status == 0, said
     return losses(workdir)

@@ -1,6 +1,6 @@
-"""A step on eight devices in several layouts, against one device; prints what was found as JSON.
+"""Runs a step on eight devices in several layouts and on one device; prints results as JSON.
 
-A program of its own, as the number of simulated devices is set before JAX starts them.
+It is a separate program because the number of simulated devices is set before JAX starts.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ def of_layout(
     negatives: Any = "global",
     model_config: VLMConfig = CONFIGS,
 ) -> dict[str, Any]:
-    """Losses of two steps, bytes of a device's state, and what devices exchange in a step."""
+    """Returns losses of two steps, bytes of state per device, and the exchange in a step."""
     mesh = sharding.make_mesh(model, jax.devices()[:devices])
     task, optimizer = Pretrain(negatives=negatives), optax.adam(1e-3)
     state = initial_state(initial_params(VLM(model_config), 0), optimizer, mesh, fsdp)
@@ -69,7 +69,7 @@ def of_layout(
 
 
 def in_blocks(devices: int, **layout: Any) -> dict[str, Any]:
-    """As `of_layout`, the loss in several blocks."""
+    """Does what `of_layout` does, with the loss in several blocks."""
     at_once, losses.BLOCK_SCORES = losses.BLOCK_SCORES, 2**12
     try:
         return of_layout(devices, **layout)
@@ -78,7 +78,7 @@ def in_blocks(devices: int, **layout: Any) -> dict[str, Any]:
 
 
 def contrastive(devices: int) -> list[float]:
-    """The loss with each device's own negatives, and that of the devices' parts one by one."""
+    """Returns the loss with each device's own negatives, and that of the parts one by one."""
     mesh = sharding.make_mesh(devices=jax.devices()[:devices])
     pairs = np.random.default_rng(0).standard_normal((2, 32, 8)).astype(np.float32)
 
@@ -93,13 +93,13 @@ def contrastive(devices: int) -> list[float]:
 
 
 def dealt_out(batch: dict[str, np.ndarray], groups: int, parts: int) -> dict[str, np.ndarray]:
-    """Rows in the order that makes a device's microbatches those of that many devices."""
+    """Reorders rows so that a device's microbatches are those of that many devices."""
     rows = np.arange(len(batch["text"])).reshape(groups, parts, -1).swapaxes(0, 1).ravel()
     return {name: x[rows] for name, x in batch.items()}
 
 
 def exchanged(program: str) -> dict[str, list[int]]:
-    """Numbers in each array that devices exchange, by the kind of exchange."""
+    """Returns kind of exchange → number of elements in each array that devices exchange."""
     kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
     found: dict[str, list[int]] = {kind: [] for kind in kinds.split("|")}
     for line in program.splitlines():
@@ -113,7 +113,7 @@ def exchanged(program: str) -> dict[str, list[int]]:
 
 
 def loss_by_parts(parts: int) -> float:
-    """The loss of the batch's parts, each with its own negatives, as one mean."""
+    """Returns the mean loss of the batch's parts, each with its own negatives."""
     key, _ = step_keys(0, 0)
     model, task = VLM(CALM), Pretrain()
     batch = {name: jnp.asarray(x) for name, x in BATCH.items()}

@@ -33,7 +33,7 @@ TASKS = {"pretrain": PRETRAIN, "retrieval": RETRIEVAL, "apart": APART}
 
 
 def run(workdir: Any, batches: Any = None, **overrides: Any) -> Any:
-    """Trains on retrieval, which compiles sooner than pre-training."""
+    """Trains on retrieval, which compiles faster than pre-training."""
     config = synthetic.config()
     config.task = RETRIEVAL
     validation = overrides.pop("validation", None)
@@ -51,7 +51,7 @@ class Killed(Exception):
 
 
 class SignalAt(synthetic.SyntheticBatches):
-    """Batches during whose preparation for step 5, while step 3 is under way, a signal comes."""
+    """Batches that raise a signal while preparing step 5, as step 3 is running."""
 
     signal = signal.SIGTERM
 
@@ -62,7 +62,7 @@ class SignalAt(synthetic.SyntheticBatches):
 
 
 class KilledAt(synthetic.SyntheticBatches):
-    """Batches that end the process, as far as the loop can tell, before step 5."""
+    """Batches that appear to the loop to end the process before step 5."""
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         if step == 5:
@@ -94,7 +94,7 @@ NORMS: list[float] = []
 
 
 def distance(params: Any) -> dict[str, float]:
-    """A validation: the norm of the parameters, and what is best in the middle of the run."""
+    """A validation: the norm of the parameters, and a figure that is best mid-run."""
     norm = float(np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(params))))
     NORMS.append(norm)
     return {"norm": norm, "middle": -abs(len(NORMS) - 2)}

@@ -2,7 +2,7 @@
 
     python processes.py WORKDIR '{"sharding": {"model": 1, "fsdp": true}}'
 
-A program of its own, as JAX joins processes before anything else.
+It is a separate program because JAX joins processes before anything else.
 """
 
 import dataclasses

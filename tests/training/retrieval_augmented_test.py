@@ -1,4 +1,4 @@
-"""Clusters are of neighbours, made once an epoch with its parameters, and outlive a kill."""
+"""Clusters hold neighbours, are made once an epoch with its parameters, and survive a kill."""
 
 import dataclasses
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def augmented(
 
 
 def taken(source: RetrievalAugmented, params: Params, steps: range) -> list[Batch]:
-    """The batches of steps from 0, as training takes them."""
+    """Returns the batches of steps from 0, as training takes them."""
     stream, found = source.from_step(0), []
     for step in steps:
         if source.needs_params(step):

@@ -1,4 +1,4 @@
-"""Layouts over devices have one device's losses, and exchange no more than they must."""
+"""Sharded layouts have one device's losses, and exchange no more than necessary."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What makes a step cheaper leaves its losses, gradients and metrics as they were."""
+"""Optimisations of a step leave its losses, gradients and metrics unchanged."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ BUDGETS = ((0.2, 0.2, 0.2), (0.9, 0.7, 0.9))
 def step(
     task: Any, model_config: VLMConfig = synthetic.CALM, microbatches: int = 1
 ) -> tuple[Any, dict[str, float]]:
-    """Updates of one step by plain gradient descent, and its metrics."""
+    """Returns the updates of one step of plain gradient descent, and its metrics."""
     model, optimizer = VLM(model_config), optax.sgd(1.0)
     mesh = sharding.make_mesh()
     params = initial_params(VLM(synthetic.CALM), 0)
@@ -89,7 +89,7 @@ def test_scanned_layers_have_the_same_update(remat: str) -> None:
 
 @functools.cache
 def gradients(fresh: VLMConfig, model_config: VLMConfig) -> Any:
-    """Gradients of retrieval, whose mask differs by layer."""
+    """Returns gradients of retrieval, whose mask differs by layer."""
     params = initial_params(VLM(fresh), 0)
     task = Retrieval(2)
 

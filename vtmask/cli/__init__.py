@@ -1,8 +1,8 @@
-"""The `vtmask` command, a module for each subcommand.
+"""The `vtmask` command, with one module per subcommand.
 
 A subcommand's module has `add`, which declares its arguments, and `run`, which takes them and
-returns the exit code. `run` imports what is slow to import, so that `vtmask --help` is quick. A
-subcommand with an argument `--config` also takes overrides of the recipe's fields, such as
+returns the exit code. Slow imports are in `run`, so that `vtmask --help` is quick. A subcommand
+with an argument `--config` also accepts overrides of the recipe's fields, such as
 `--config.data.dir=DATA`; they arrive in `options.overrides`.
 """
 
@@ -14,7 +14,7 @@ from vtmask.cli import compare, convert, extract, features, inspect
 from vtmask.search import commands as search
 
 _SUBCOMMANDS = (extract, features, convert, inspect, compare, search)
-_STOPPED = 130  # exit code after Ctrl-C, as shells have it
+_STOPPED = 130  # exit code after Ctrl-C, by the convention of shells
 
 
 def main() -> None:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from vtmask.features.extractors import ExtractorConfig
 
 if TYPE_CHECKING:
-    # Generic to type checkers only.
+    # The class is generic to type checkers only.
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def positive(text: str) -> int:
-    """An integer of 1 or more, for `type=`."""
+    """Parses an integer of 1 or more, for `type=`."""
     return _at_least(1, text)
 
 
 def not_negative(text: str) -> int:
-    """An integer of 0 or more, for `type=`."""
+    """Parses an integer of 0 or more, for `type=`."""
     return _at_least(0, text)
 
 

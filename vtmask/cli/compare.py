@@ -1,4 +1,4 @@
-"""`vtmask compare`: runs side by side, on a page."""
+"""`vtmask compare`: compares runs side by side on a page."""
 
 import argparse
 

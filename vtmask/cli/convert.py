@@ -1,4 +1,4 @@
-"""`vtmask convert`: published weights to an exported model, and back."""
+"""`vtmask convert`: converts published weights to an exported model, and back."""
 
 import argparse
 import dataclasses

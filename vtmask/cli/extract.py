@@ -1,4 +1,4 @@
-"""`vtmask extract`: features of video files."""
+"""`vtmask extract`: extracts features of video files."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""`vtmask features show`: a picture of a video's features."""
+"""`vtmask features show`: draws a picture of a video's features."""
 
 import argparse
 from pathlib import Path

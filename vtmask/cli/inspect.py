@@ -1,4 +1,4 @@
-"""`vtmask inspect`: what a model will see at a step of training."""
+"""`vtmask inspect`: shows what a model will see at a training step."""
 
 import argparse
 import sys
@@ -35,7 +35,7 @@ def add(commands: "arguments.Subcommands") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    # Recipes import each other: as configs.demo, from the folder of configs/ or the current one.
+    # Recipes import each other as configs.demo, from the parent of configs/ or the current folder.
     sys.path[:0] = ["", str(Path(options.config).absolute().parent.parent)]
     config = program.read_config(options.config, options.overrides)
     from vtmask.inspection.inspect import inspect

@@ -1,7 +1,7 @@
-"""Published weights to our exports, and back: MMPT's VLM and VideoCLIP, BERT, S3D.
+"""Converts published weights to our exports, and back: MMPT's VLM and VideoCLIP, BERT, S3D.
 
-`names` and `s3d` map published names to our paths, and `arrays` their arrays to our parameters.
-`read` and `write` are about files; `conversion` joins them.
+`names` and `s3d` map published names to our paths, and `arrays` maps published arrays to our
+parameters. `read` and `write` handle files; `conversion` joins them.
 """
 
 from vtmask.convert.arrays import Parameters, parameters, s3d_from_published

@@ -1,4 +1,4 @@
-"""Published parameters as those of our modules: paths, axes, types, and whether they fit."""
+"""Maps published parameters to our modules': paths, axes and types; checks whether they fit."""
 
 import dataclasses
 import functools
@@ -25,12 +25,12 @@ _DTYPES = [np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """Published parameters, sorted.
+    """Published parameters, separated by use.
 
     Attributes:
-      used: by our paths, as our modules have them; unknown ones by their published names.
-      unused: those that feed no output, by their published names.
-      names: the published names of `used`, by path.
+      used: our path → parameter as our modules have it; unknown ones under their published names.
+      unused: published name → parameter that feeds no output.
+      names: our path → published name, for `used`.
     """
 
     used: dict[str, np.ndarray]
@@ -38,15 +38,15 @@ class Parameters:
     names: dict[str, str]
 
     def params(self) -> dict[str, Any]:
-        """The pytree of a module's parameters."""
+        """Returns `used` as the pytree of a module's parameters."""
         return traverse_util.unflatten_dict(self.used, sep="/")
 
 
 def parameters(kind: Kind, weights: Mapping[str, np.ndarray]) -> Parameters:
-    """Published parameters as ours: float32 for shorter floats, with our paths and axes.
+    """Maps published parameters to ours: our paths and axes, and float32 for shorter floats.
 
-    Dense weights [out, in] become kernels [in, out], and those of convolutions [out, in, time,
-    height, width] kernels [time, height, width, in, out].
+    Dense weights [out, in] become kernels [in, out]; convolution weights [out, in, time, height,
+    width] become kernels [time, height, width, in, out].
 
     Raises:
       UserError: a parameter differs from one that it is tied to.
@@ -75,7 +75,7 @@ def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def reordered(path: str, value: np.ndarray, inverse: bool = False) -> np.ndarray:
-    """A parameter with its axes in the published order, or from that order to ours."""
+    """Transposes a parameter's axes to the published order, or to ours if `inverse`."""
     if not path.endswith("/kernel"):
         return value
     if value.ndim == 5:
@@ -84,10 +84,10 @@ def reordered(path: str, value: np.ndarray, inverse: bool = False) -> np.ndarray
 
 
 def s3d_from_published(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Parameters of `vtmask.models.s3d.S3D` from those of `s3d_howto100m.pth`.
+    """Maps the parameters of `s3d_howto100m.pth` to those of `vtmask.models.s3d.S3D`.
 
     Raises:
-      UserError: a parameter is missing, unknown or of another shape or type, and is named.
+      UserError: a parameter is missing, unknown or of another shape or type; the message names it.
     """
     converted = parameters("s3d", weights)
     words = converted.used.get("text/word_embd/embedding")
@@ -96,10 +96,10 @@ def s3d_from_published(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def module_of(kind: Kind, used: Mapping[str, np.ndarray], options: Options) -> Any:
-    """The module whose sizes are those of the parameters.
+    """Makes the module with the sizes of the parameters.
 
     Raises:
-      UserError: a parameter that tells a size is missing, or the options do not fit the sizes.
+      UserError: a parameter that determines a size is missing, or the options do not fit the sizes.
     """
     if kind == "s3d":
         return S3D(_size(kind, used, "text/word_embd/embedding", 0))
@@ -129,11 +129,11 @@ def module_of(kind: Kind, used: Mapping[str, np.ndarray], options: Options) -> A
             model_config["num_classes"] = size("classifier/kernel", 1)
     else:
         model_config["feature_size"] = size("video/video_mlp/in/kernel", 0)
-        size("video/encoder/layer_0/mlp_in/kernel", 1)  # there is one
+        size("video/encoder/layer_0/mlp_in/kernel", 1)  # checks that there is a layer
         model_config["num_video_layers"] = _num_layers(used, "video/")
     try:
         return models.create(models.CONFIGS[kind](**model_config))
-    except UserError as error:  # written for recipes
+    except UserError as error:  # its message is written for recipes
         raise UserError(str(error).replace("config.model.", "--")) from error
 
 
@@ -153,7 +153,7 @@ def _num_layers(used: Iterable[str], root: str) -> int:
 
 
 def require_fit(kind: Kind, converted: Parameters, module: Any) -> None:
-    """UserError unless these are the module's parameters, all of them, in their shapes, float32."""
+    """Raises a UserError unless these are exactly the module's parameters, shapes and float32."""
     used, names = converted.used, converted.names
     expected = _expected_shapes(module, used)
     missing, unknown = sorted(expected.keys() - used.keys()), sorted(used.keys() - expected.keys())
@@ -173,13 +173,13 @@ def require_fit(kind: Kind, converted: Parameters, module: Any) -> None:
 
 
 def _expected_shapes(module: Any, used: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters a module has; of a head only if any of it is there."""
+    """Returns the shapes of a module's parameters; a head counts only if any of it is in `used`."""
     if isinstance(module, S3D):
         frames = jax.ShapeDtypeStruct((1, 16, 32, 32, 3), np.uint8)
         text = jax.ShapeDtypeStruct((1, MAX_WORDS), np.int32)
         initial = jax.eval_shape(module.init, jax.random.key(0), frames, text)["params"]
         return _shapes(initial)
-    # A BERT is a VLM without video.
+    # A BERT has the parameters of a VLM without video.
     is_bert = type(module) is Bert
     if is_bert:
         model_config = dataclasses.asdict(module.config)

@@ -1,4 +1,4 @@
-"""From published files to exports."""
+"""Converts published files to exports, and exports back."""
 
 import dataclasses
 from pathlib import Path
@@ -17,19 +17,19 @@ from vtmask.export import BertModel, Model, S3DModel
 from vtmask.models.transformer import Bert
 from vtmask.tokenizers import Tokenizer
 
-_PADDED_TO = 8  # tables of words get rows without a token, until their number is a multiple of it
-_MOST_SPARE_ROWS = 127  # as some are padded to a multiple of 128
+_PADDED_TO = 8  # word tables may be padded with rows without a token to a multiple of this
+_MOST_SPARE_ROWS = 127  # some are padded to a multiple of 128
 
 
 def convert(source: Path, out: Path, options: Options) -> list[str]:
-    """Published weights to an export in the folder `out`, or an export to the file `out`.
+    """Converts published weights to an export in the folder `out`, or an export to the file `out`.
 
     Returns:
-      What differs between the input and the output, a line each: names, rows of no token.
+      A line for each difference between input and output: names, rows without a token.
 
     Raises:
-      UserError: a file cannot be read or holds something else; parameters are missing, unknown or
-        of other shapes, and its message names them; options do not fit. Nothing is written then.
+      UserError: a file cannot be read or holds something else; parameters, which the message names,
+        are missing, unknown or of other shapes; or options do not fit. Nothing is written then.
     """
     if not (source / "model.json").exists():
         return to_export(source, out, options)
@@ -40,7 +40,7 @@ def convert(source: Path, out: Path, options: Options) -> list[str]:
 
 
 def to_export(source: Path, out: Path, options: Options) -> list[str]:
-    """Published weights to an export; see `convert`.
+    """Converts published weights to an export; see `convert`.
 
     Parameters of float16 and bfloat16 become float32.
     """
@@ -70,7 +70,7 @@ def to_export(source: Path, out: Path, options: Options) -> list[str]:
     config: dict[str, Any] = {"init_from": str(source), "num_steps": 0}
     config["published_names"] = list(weights.arrays)
     if read.is_safetensors(file) and kind == "bert" and "decoder_bias" in converted.used:
-        # Such a file holds tied parameters once, a file of PyTorch's by each of their names.
+        # A safetensors file holds tied parameters once; a PyTorch file holds them under each name.
         config["published_names"] += [name for name in TIED if name not in weights.arrays]
     if kind == "s3d":
         if options != Options():
@@ -107,7 +107,7 @@ def _video_text_model(
     config: dict[str, Any],
     options: Options,
 ) -> Model:
-    """A VLM or VideoCLIP with all that its weights do not say."""
+    """Completes a VLM or VideoCLIP with the settings that its weights do not contain."""
     ids = {name: getattr(tokenizer, name) for name in ("pad_id", "cls_id", "sep_id", "mask_id")}
     model_config = dataclasses.replace(model_config, **ids)
     class_names = _class_names(model_config.num_classes, options)
@@ -130,7 +130,7 @@ def _video_text_model(
 
 
 def _tokenizer(file: Path, rows: int, options: Options) -> Tokenizer:
-    """The tokenizer of a model whose table of words has these rows."""
+    """Reads the tokenizer of a model whose word table has `rows` rows."""
     if options.vocab is None:
         raise UserError(f"{file}: needs the tokenizer of its {rows} words: --vocab vocab.txt")
     tokenizer = tokenizers.read_published(options.vocab)
@@ -145,7 +145,7 @@ def _tokenizer(file: Path, rows: int, options: Options) -> Tokenizer:
 
 
 def _without_spare_rows(converted: Parameters, vocab_size: int) -> Parameters:
-    """Rows without a token go to `unused`, under the path of the table that they are of."""
+    """Moves rows without a token to `unused`, under the path of their table."""
     used, unused = dict(converted.used), dict(converted.unused)
     for path, value in converted.used.items():
         if path.endswith("words/embedding") or path == "decoder_bias":

@@ -1,8 +1,8 @@
-"""Published names of parameters, and our paths: VLM, VideoCLIP and BERT.
+"""Maps published names of parameters to our paths, and back: VLM, VideoCLIP and BERT.
 
-A published name, such as `mmmodel.mm_encoder.bert.encoder.layer.0.output.dense.weight`, stands for
-one of our parameters, `encoder/layer_0/mlp_out/kernel`, whose axes have another order; for one that
-feeds no output; or for a second name of tied parameters.
+A published name, such as `mmmodel.mm_encoder.bert.encoder.layer.0.output.dense.weight`, is one of
+three: it names one of our parameters, `encoder/layer_0/mlp_out/kernel`, whose axes have another
+order; a parameter that feeds no output; or tied parameters a second time.
 """
 
 import re
@@ -14,7 +14,7 @@ from vtmask.errors import UserError
 
 Kind = Literal["vlm", "videoclip", "bert", "s3d"]
 
-_MODULES = {  # of the published code, and ours; # is the number of a layer
+_MODULES = {  # published module → ours; # is the number of a layer
     "videomlp.linear1": "video_mlp/in",
     "videomlp.LayerNorm": "video_mlp/norm",
     "videomlp.linear2": "video_mlp/out",
@@ -50,7 +50,7 @@ _ENCODERS = {"mm_encoder.": "", "video_encoder.": "video/", "text_encoder.": "te
 
 
 def kind_of(names: Iterable[str]) -> Kind:
-    """Which model has parameters of these names."""
+    """Returns the kind of model that has parameters with these names."""
     modules = {name.removeprefix(TASK).split(".")[0] for name in names}
     if "mm_encoder" in modules:
         return "vlm"
@@ -67,13 +67,13 @@ def kind_of(names: Iterable[str]) -> Kind:
 
 
 def path_of(name: str) -> str | None:
-    """Our path of a published parameter of VLM, VideoCLIP or BERT; None if we have none."""
+    """Returns our path of a published parameter of VLM, VideoCLIP or BERT; None if we have none."""
     name = name.removeprefix(TASK)
     encoder, _, rest = name.partition(".")
     root = _ENCODERS.get(f"{encoder}.")
     if root is None:
         root, rest = "", name
-    if rest.startswith(("embeddings.", "encoder.")):  # of a BERT without a head
+    if rest.startswith(("embeddings.", "encoder.")):  # from a BERT without a head
         rest = f"bert.{rest}"
     if rest in TIED:
         return root + TIED[rest]
@@ -95,7 +95,7 @@ def path_of(name: str) -> str | None:
 
 
 def _name_of(kind: Kind, path: str) -> str:
-    """The published name of a parameter; the inverse of `path_of` but for prefixes."""
+    """Returns the published name of a parameter; the inverse of `path_of` except for prefixes."""
     prefix = {"vlm": "mmmodel.mm_encoder.", "bert": ""}.get(kind)
     if prefix is None:
         encoder, _, path = path.partition("/")
@@ -113,17 +113,17 @@ def _name_of(kind: Kind, path: str) -> str:
 
 
 def our_path(kind: Kind, name: str) -> str | None:
-    """Our path of a published name; None if it feeds no output or is unknown."""
+    """Returns our path of a published name; None if it feeds no output or is unknown."""
     if feeds_no_output(name):
         return None
     return s3d.path_of(name) if kind == "s3d" else path_of(name)
 
 
 def published_name(kind: Kind, path: str) -> str:
-    """The published name of one of our paths; the first of tied ones."""
+    """Returns the published name of one of our paths; the first name if it is tied."""
     return s3d.name_of(path) if kind == "s3d" else _name_of(kind, path)
 
 
 def feeds_no_output(name: str) -> bool:
-    """Whether a published parameter exists that no output of the model depends on."""
+    """Whether this is a published parameter on which no output of the model depends."""
     return bool(_UNUSED.fullmatch(name))

@@ -6,15 +6,15 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What published weights do not say.
+    """Settings of a model that published weights do not contain.
 
     Attributes:
-      vocab: the tokenizer's file, by default that of a Hugging Face folder.
-      num_heads: attention heads; by default as config.json says, or hidden_size / 64.
+      vocab: the tokenizer's file, by default the one in a Hugging Face folder.
+      num_heads: attention heads; by default from config.json, or hidden_size / 64.
       max_video_len, max_len: see `vtmask.models.VLMConfig`.
-      feature_extractor: name of what made the features, one a second.
-      class_names: file with the names of a classifier's classes, one a line.
-      isolated_layers: how many a VLM was fine-tuned with, 12 as published; None is the form of
+      feature_extractor: name of the extractor of the features, one a second.
+      class_names: file with the names of a classifier's classes, one per line.
+      isolated_layers: number with which a VLM was fine-tuned, 12 as published; None is as in
         pre-training, see `vtmask.tasks.encoding`.
     """
 

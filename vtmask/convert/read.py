@@ -1,4 +1,4 @@
-"""Published files as data: parameters by name, and what a Hugging Face folder says of them."""
+"""Reads published files as data: parameters by name, and the config of a Hugging Face folder."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from vtmask.models.layers import LAYER_NORM_EPSILON, EncoderConfig
 INSTALL = "pip install -e '.[convert]'"
 _SAFETENSORS = ".safetensors"
 _WEIGHT_FILES = (f"model{_SAFETENSORS}", "pytorch_model.bin")
-_SIZES = {  # of Hugging Face's config.json, and ours
+_SIZES = {  # field of Hugging Face's config.json → ours
     "hidden_size": "hidden_size",
     "num_hidden_layers": "num_layers",
     "intermediate_size": "mlp_size",
@@ -29,15 +29,15 @@ _SUPPORTED = {  # values in config.json that our BERT computes
     "position_embedding_type": "absolute",
     "is_decoder": False,
 }
-_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # of DistributedDataParallel, torch.compile
+_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # DistributedDataParallel, torch.compile
 
 
 class Weights(NamedTuple):
-    """Parameters by name, and what was taken off to get at them.
+    """Parameters by name, and the wrappers around them.
 
     Attributes:
-      arrays: by published name.
-      wrappers: the key and the prefixes that the parameters were under, as `state_dict`, `module.`.
+      arrays: published name → parameter.
+      wrappers: the key and the prefixes that were stripped, such as `state_dict` and `module.`.
     """
 
     arrays: dict[str, np.ndarray]
@@ -50,9 +50,9 @@ class HuggingFaceFolder:
 
     Attributes:
       path: the folder.
-      weights: the file in it that holds the parameters.
+      weights: the file in it with the parameters.
       num_heads: attention heads.
-      sizes: those that config.json states, by its names.
+      sizes: the sizes in config.json, by its names.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class HuggingFaceFolder:
     sizes: dict[str, int]
 
     def require_sizes(self, config: EncoderConfig) -> None:
-        """UserError unless the sizes are those of the parameters."""
+        """Raises a UserError unless the sizes in config.json are those of the parameters."""
         for field, stated in self.sizes.items():
             if (size := getattr(config, _SIZES[field])) != stated:
                 raise UserError(
@@ -71,7 +71,7 @@ class HuggingFaceFolder:
 
 
 def weights(path: Path) -> Weights:
-    """The parameters in a .safetensors file, or in one that `torch.save` wrote.
+    """Reads the parameters in a .safetensors file or a file of `torch.save`.
 
     Raises:
       UserError: the file can't be read, is damaged or holds something else.
@@ -84,18 +84,18 @@ def weights(path: Path) -> Weights:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether the file is of a format that holds tied parameters once, not by each name."""
+    """Whether the file is a .safetensors file, which holds tied parameters under one name only."""
     return path.suffix == _SAFETENSORS
 
 
 def state_dict(content: Any) -> dict[str, np.ndarray]:
-    """Parameters by name in a file's content.
+    """Returns the parameters by name in a file's content.
 
-    They may be under "model", as fairseq writes them, or "state_dict", and their names may begin
-    with `module.` or `_orig_mod.`, which is stripped.
+    They may be under "model", as fairseq writes them, or "state_dict". The prefixes `module.` and
+    `_orig_mod.` are stripped from their names.
 
     Raises:
-      UserError: it holds something else.
+      UserError: the content holds something else.
     """
     return _unwrapped(content).arrays
 
@@ -134,12 +134,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
-    except (SafetensorError, AttributeError, TypeError) as error:  # the latter: of unknown dtypes
+    except (SafetensorError, AttributeError, TypeError) as error:  # the last two: unknown dtypes
         raise UserError(f"{path}: is damaged or of another format: {reason(error)}") from error
 
 
 def huggingface_folder(folder: Path) -> HuggingFaceFolder:
-    """What the folder says of its weights.
+    """Reads a Hugging Face folder's config and finds its weights.
 
     Raises:
       UserError: a file is missing or damaged, or config.json is of a model that can't be converted.

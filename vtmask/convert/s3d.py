@@ -1,17 +1,17 @@
-"""Published names of S3D's parameters, and our paths."""
+"""Maps published names of S3D's parameters to our paths, and back."""
 
 _LEAVES = {"weight": "kernel", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 
 
 def path_of(name: str) -> str | None:
-    """Our path of a published parameter; None if we have none."""
+    """Returns our path of a published parameter; None if we have none."""
     *modules, layer, leaf = ["", *name.split(".")]
     is_norm = layer.startswith("bn")
     if leaf not in _LEAVES or (layer.startswith("conv") and leaf != "weight"):
         return None
     ours = _LEAVES[leaf]
     if is_norm:
-        layer = layer.replace("bn", "conv")  # a `ConvNorm` is both
+        layer = layer.replace("bn", "conv")  # our `ConvNorm` holds both
         ours = "scale" if leaf == "weight" else ours
     elif layer == "word_embd":
         ours = "embedding"
@@ -20,7 +20,7 @@ def path_of(name: str) -> str | None:
 
 
 def name_of(path: str) -> str:
-    """The published name of a parameter; the inverse of `path_of`."""
+    """Returns the published name of a parameter; the inverse of `path_of`."""
     tower, *modules, layer, leaf = path.split("/")
     if layer.startswith("conv") and leaf != "kernel":
         layer = layer.replace("conv", "bn")

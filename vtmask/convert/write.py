@@ -1,4 +1,4 @@
-"""Exports to the files of PyTorch that the published code loads."""
+"""Converts exports to PyTorch files that the published code loads."""
 
 import os
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from vtmask.convert.read import INSTALL
 from vtmask.errors import UserError, reason
 from vtmask.export import AnyExport, Model
 
-_SEGMENT_ROWS = 256  # of the published `seg_embeddings`
+_SEGMENT_ROWS = 256  # in the published `seg_embeddings`
 _BERTS = {"vlm": ["mm_encoder.bert."], "videoclip": ["video_encoder.bert.", "text_encoder."]}
 
 
 def to_published(folder: Path, out: Path) -> None:
-    """An export to a file of PyTorch's, with the parameters of `published_weights`.
+    """Converts an export to a PyTorch file with the parameters of `published_weights`.
 
     Raises:
-      UserError: PyTorch is not installed, the folder holds no whole export, or the file can't be
-        written. An older file stays then.
+      UserError: PyTorch is not installed, the folder holds no complete export, or the file can't be
+        written. An older file is then left unchanged.
     """
     try:
         import torch
@@ -38,7 +38,7 @@ def to_published(folder: Path, out: Path) -> None:
         arrays = published_weights(model, unused)
     except KeyError as error:
         raise UserError(f"{folder}: has no {error}, which it was made of") from error
-    # Tied parameters are one array, and PyTorch's file holds one storage for them.
+    # Tied parameters are one array, so the PyTorch file holds one storage for them.
     tensors = {id(array): torch.from_numpy(np.array(array, order="C")) for array in arrays.values()}
     content: Any = {name: tensors[id(array)] for name, array in arrays.items()}
     if isinstance(model, Model):
@@ -56,18 +56,18 @@ def to_published(folder: Path, out: Path) -> None:
 def published_weights(
     model: AnyExport, unused: Mapping[str, np.ndarray] | None
 ) -> dict[str, np.ndarray]:
-    """The parameters of an export by their published names, axes in the published order.
+    """Returns the parameters of an export by published name, with axes in the published order.
 
     Args:
-      unused: of a converted model, what its unused.npz holds: the result is bit for bit what was
-        converted, if that was float32. None is a model trained here: it gets all parameters that
-        the published code expects, zero if they feed no output.
+      unused: the content of a converted model's unused.npz; the result is then bit-identical to
+        what was converted, if that was float32. None for a model trained here, which gets all
+        parameters that the published code expects; those that feed no output are zero.
 
     Returns:
       Arrays by name; tied parameters are one array.
 
     Raises:
-      KeyError: a parameter that the model was made of is missing.
+      KeyError: a parameter that the model was made from is missing.
     """
     kind: Any = type(model.module).__name__.lower()
     params = traverse_util.flatten_dict(model.params, sep="/")
@@ -77,14 +77,14 @@ def published_weights(
         names = [*_names_of_trained(kind, arrays), *unused]
     else:
         names = model.config["published_names"]
-    for path in arrays.keys() & unused.keys():  # rows that no token has
+    for path in arrays.keys() & unused.keys():  # rows without a token
         arrays[path] = np.concatenate([arrays[path], unused[path]])
     arrays = {**unused, **arrays}
     return {name: arrays[our_path(kind, name) or name] for name in names}
 
 
 def _names_of_trained(kind: Kind, used: Mapping[str, np.ndarray]) -> list[str]:
-    """Names of all parameters, tied ones too; of a decoder's bias only if it is not all zero."""
+    """Returns the names of all parameters, tied ones included; a decoder bias of zeros is left out."""
     names = [published_name(kind, path) for path in used if path != "decoder_bias"]
     if kind == "vlm":
         tied = ["decoder.weight"]
@@ -95,7 +95,7 @@ def _names_of_trained(kind: Kind, used: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def _fresh_unused(kind: Kind, config: Any) -> dict[str, np.ndarray]:
-    """The parameters that a published model has, but that feed no output."""
+    """Makes the parameters that a published model has but that feed no output."""
     unused: dict[str, np.ndarray] = {}
     hidden = config.hidden_size
     for bert in _BERTS[kind]:

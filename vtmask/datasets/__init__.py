@@ -1,1 +1,1 @@
-"""What the data-set builders under `data/` share: entries, records, captions, Beam, the report."""
+"""Shared code of the data-set builders under `data/`: entries, records, captions, Beam, report."""

@@ -16,10 +16,10 @@ _ENTRIES_PER_FILE = 1000
 
 
 class Examples(beam.PTransform):
-    """Ids and records of all usable videos; what became of each is counted in `folder`.
+    """The ids and records of all usable videos; every video's outcome is counted in `folder`.
 
-    Entries travel to the workers in files of `folder`, which all must reach: a pipeline's graph has
-    no room for the captions of a million videos.
+    Entries travel to the workers in files in `folder`, which all workers must reach: a pipeline's
+    graph has no room for the captions of a million videos.
     """
 
     def __init__(self, entries: Iterable[Entry], maker: RecordMaker, folder: Path):

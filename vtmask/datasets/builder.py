@@ -1,9 +1,9 @@
-"""What the TFDS builders under `data/` have in common: annotations and features in, records out.
+"""The base of the TFDS builders under `data/`: annotations and features in, records out.
 
-A builder says what a data set's files hold, as `Video`s by split; everything else happens here,
-the same way for every data set: features are read and checked, captions cleaned, de-duplicated and
-tokenised, videos that can't be used skipped, counted and listed in a report. It runs in one process
-or on Apache Beam, with the same output.
+A builder only turns a data set's files into `Video`s by split. Everything else happens here, the
+same way for every data set: features are read and checked; captions are cleaned, de-duplicated and
+tokenised; unusable videos are skipped, counted and listed in a report. It runs in one process or on
+Apache Beam, with the same output.
 """
 
 import json
@@ -33,14 +33,14 @@ class VideoTextConfig(tfds.core.BuilderConfig):
     """How records are made.
 
     Attributes:
-      features: folder of the features; relative to the manual folder. What a features.json in it
-        says must be so.
+      features: folder of the features, relative to the manual folder. If it has a features.json,
+        that must agree with this config.
       feature_size: width of a feature.
-      seconds_per_feature: how much of a video a feature is of: 0.5 where there are two a second.
-      feature_extractor: name of what made the features; a model runs on the same only.
-      deduplicate: free captions from the repetitions of rolling subtitles, by the published rule.
-      vocab_size: of the tokenizer trained on the texts where none is given.
-      seed: of the choices of de-duplication.
+      seconds_per_feature: length of video that a feature covers: 0.5 for two features a second.
+      feature_extractor: name of the extractor; a model runs only on features of the same one.
+      deduplicate: whether to remove the repetitions of rolling subtitles, by the published rule.
+      vocab_size: size of the tokenizer that is trained on the texts if none is given.
+      seed: for the random choices of de-duplication.
     """
 
     name: str = "default"
@@ -60,7 +60,7 @@ class VideoTextConfig(tfds.core.BuilderConfig):
             )
 
     def check_card(self, folder: Path) -> None:
-        """UserError where the card of the features in the folder says otherwise than the config."""
+        """Raises a UserError if the folder has a card of features that contradicts this config."""
         where = str(folder / files.CARD)
         if os.path.exists(where):
             card = files.read_json(where)
@@ -72,7 +72,7 @@ class VideoTextConfig(tfds.core.BuilderConfig):
             )
 
     def require(self, where: str, **made: str | float) -> None:
-        """UserError unless the features `where` were made as this config's fields say."""
+        """Raises a UserError if the features `where` names differ from this config in `made`."""
         differing = {name: value for name, value in made.items() if value != getattr(self, name)}
         if differing:
             theirs = ", ".join(f"{name} {value!r}" for name, value in differing.items())
@@ -87,8 +87,8 @@ class VideoTextBuilder(RecordBuilder, skip_registration=True):
     """A TFDS builder whose subclass only reads annotations: `splits` and, if any, `annotations`.
 
     The tokenizer is the one given, or `tokenizer.model`, `vocab.txt` or `tokenizer.json` in the
-    manual folder, or else is trained on the train split. Next to the shards lie the tokenizer and
-    build_report.json and .html, which list every skipped video.
+    manual folder; otherwise one is trained on the train split. The tokenizer is saved next to the
+    shards, and so are build_report.json and .html, which list the skipped videos.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -100,19 +100,19 @@ class VideoTextBuilder(RecordBuilder, skip_registration=True):
     _on_beam = False
 
     def splits(self, folder: Path) -> Mapping[str, Iterable[Entry]]:
-        """The videos of each split, from the files in the manual folder; read lazily.
+        """Reads the videos of each split lazily from the files in the manual folder.
 
         Raises:
-          UserError: a file is missing or is not what it should be.
+          UserError: a file is missing or its content is not as expected.
         """
         raise NotImplementedError
 
     def annotations(self) -> dict[str, Any]:
-        """The fields that this data set's records have beside those of all."""
+        """Returns the fields that this data set adds to the common ones of a record."""
         return {}
 
     def metadata(self) -> dict[str, Any]:
-        """What this data set adds to metadata.json."""
+        """Returns the entries that this data set adds to metadata.json."""
         return {}
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -128,7 +128,7 @@ class VideoTextBuilder(RecordBuilder, skip_registration=True):
         )
 
     def download_and_prepare(self, *, download_config: Any = None, **kwargs: Any) -> None:
-        """As TFDS's; a pipeline of `download_config` has the work done on Apache Beam."""
+        """Builds the data set as TFDS does; on Apache Beam if `download_config` asks for it."""
         if download_config is not None:
             self._on_beam = bool(download_config.beam_options or download_config.beam_runner)
         super().download_and_prepare(download_config=download_config, **kwargs)
@@ -168,7 +168,7 @@ class VideoTextBuilder(RecordBuilder, skip_registration=True):
             raise UserError(f"{folder}: {error}") from error
 
     def _generate_examples(self, split: str, entries: Iterable[Entry], maker: RecordMaker) -> Any:
-        """Id and record of every usable video: an iterator, or a Beam transform."""
+        """Returns the id and record of every usable video: an iterator, or a Beam transform."""
         folder = report.working_folder(Path(self.data_path), split)
         if self._on_beam:
             from vtmask.datasets import beam
@@ -178,7 +178,7 @@ class VideoTextBuilder(RecordBuilder, skip_registration=True):
 
 
 def _lines(entries: Iterable[Entry]) -> Iterator[str]:
-    """All texts, to train a tokenizer on."""
+    """Yields all texts, to train a tokenizer on."""
     for entry in entries:
         if isinstance(entry, Video):
             yield from entry.descriptions

@@ -1,4 +1,4 @@
-"""Timed captions: checked, freed from the repetitions of rolling subtitles, counted."""
+"""Checks timed captions, removes the repetitions of rolling subtitles, and counts words."""
 
 import math
 import zlib
@@ -15,21 +15,21 @@ from vtmask.files.subtitles import Caption
 
 _INSTANT = 1e-3  # seconds
 _AT_ONCE = 0.1  # seconds
-_SURELY_SHOWN = 3  # words that are hardly said twice by chance
+_SURELY_SHOWN = 3  # so many words in a row are hardly said twice by chance
 
 
 def clean(captions: Iterable[Caption], seconds: float) -> tuple[list[Caption], Counter[str]]:
-    """Captions fit for a record, in order of their start, and what was dropped or cut.
+    """Returns captions fit for a record, ordered by start, and counts what was dropped or cut.
 
-    Times are cut to the video; a sampler would do so too, so that no clip changes. Each run of
-    white space in a text becomes one space.
+    Times are cut to the video. A sampler would do the same, so no clip changes. Each run of white
+    space in a text becomes one space.
 
     Args:
       seconds: length of the video.
 
     Returns:
-      The captions, with 0 <= start < seconds and start <= end <= seconds; and how many captions
-      had each problem ("empty caption": 3), a caption having at most one.
+      The captions, with 0 <= start < seconds and start <= end <= seconds; and problem → number of
+      captions ("empty caption": 3). A caption has at most one problem.
     """
     kept: list[Caption] = []
     problems: Counter[str] = Counter()
@@ -57,20 +57,20 @@ def clean(captions: Iterable[Caption], seconds: float) -> tuple[list[Caption], C
 
 
 def unroll(captions: Iterable[Caption]) -> tuple[list[Caption], Counter[str]]:
-    """Rolling captions, which show the lines before them again, with every spoken word once.
+    """Removes repeated lines from rolling captions, so that every spoken word occurs once.
 
-    A caption that begins with the last lines of the caption before it keeps only its other words.
-    One that shows nothing new and follows at once makes the caption before it last longer; if it
-    comes later, its words are said again and stay. Lines are compared whole, so that a sentence
-    that begins with the word that the last one ends with loses nothing.
+    A caption that begins with the last lines of the previous caption keeps only its other words. If
+    it shows nothing new and follows at once, it extends the previous caption; if it comes later,
+    its words were said again, and it stays. Complete lines are compared, so a sentence that begins
+    with the last word of the previous one loses nothing.
 
     Returns:
-      The captions in order of their start, and how many of them showed lines again.
+      The captions ordered by start, and how many of them repeated lines.
     """
     kept: list[Caption] = []
     problems: Counter[str] = Counter()
-    screen: list[list[str]] = []  # the words of each line that the last caption shows
-    end, last = -math.inf, 0  # when it ends, and where in `kept` its last line is
+    screen: list[list[str]] = []  # the words of each line that the previous caption shows
+    end, last = -math.inf, 0  # when it ends, and the index in `kept` of its last line
     for caption in sorted(captions, key=lambda caption: caption.start):
         words = caption.text.split()
         if not words:
@@ -91,12 +91,12 @@ def unroll(captions: Iterable[Caption]) -> tuple[list[Caption], Counter[str]]:
 
 
 def _shown_again(screen: list[list[str]], words: list[str]) -> list[list[str]]:
-    """The last lines on the screen that the words begin with, as many as can be."""
+    """Returns as many of the last lines on the screen as the words begin with."""
     for lines in (screen[first:] for first in range(len(screen))):
         above = list(chain.from_iterable(lines))
         if words[: len(above)] == above:
             return lines
-    # Where captions are missing, two lines may have come at once and count as one here.
+    # If captions are missing, two lines may have come at once and count as one here.
     shown = list(chain.from_iterable(screen))
     lengths = range(min(len(shown), len(words)), _SURELY_SHOWN - 1, -1)
     again = next((n for n in lengths if shown[-n:] == words[:n]), 0)
@@ -104,21 +104,21 @@ def _shown_again(screen: list[list[str]], words: list[str]) -> list[list[str]]:
 
 
 def deduplicate(captions: Iterable[Caption], into_previous: Callable[[], bool]) -> list[Caption]:
-    """Rolling subtitles, which repeat words of the caption before, with every word once.
+    """Removes repeated words from rolling subtitles, by the rule of the published preprocessing.
 
-    The rule of the published preprocessing, found from its results. Of a caption and the one kept
-    before it:
-    - the previous ends with the text: the previous lasts until both have ended;
-    - the text begins with all of the previous: one caption with this text lasts as long as both;
-    - the previous ends with letters that the text begins with, the fewest that do so: they go to
-      one of both. Where the previous keeps them, it lasts at least until the text starts, and the
-      text starts when it ends; else it ends when the text starts.
+    The rule was inferred from its results. It compares a caption with the previous one kept:
 
-    Letters are compared, not words: "now" after "golden brown" shares an "n". Empty texts are
+    - The previous ends with the text: the previous lasts until both have ended.
+    - The text begins with all of the previous: one caption with this text lasts as long as both.
+    - The previous ends with letters that the text begins with: the shortest such run goes to one of
+      the two. If the previous keeps it, the previous lasts at least until the text starts, and the
+      text starts when the previous ends; otherwise the previous ends when the text starts.
+
+    Letters are compared, not words: "golden brown" and then "now" share an "n". Empty texts are
     left out.
 
     Args:
-      captions: in order of their start.
+      captions: ordered by start.
       into_previous: draws, for each such overlap, whether the previous caption keeps it.
     """
     kept: list[Caption] = []
@@ -155,7 +155,7 @@ def _separate(
 
 
 def coin(seed: int, video_id: str) -> Callable[[], bool]:
-    """A fair coin for `deduplicate` whose throws depend on seed and video alone."""
+    """Returns a fair coin for `deduplicate` whose throws depend only on the seed and the video."""
     rng = np.random.default_rng([seed, zlib.crc32(video_id.encode())])
     return lambda: bool(rng.integers(2))
 
@@ -166,12 +166,12 @@ def _one_line(text: str) -> str:
 
 @dataclass
 class Figure:
-    """How one figure is distributed, in constant memory.
+    """The distribution of one figure, in constant memory.
 
     Attributes:
-      width: of a bin of the histogram, in the figure's unit.
-      counts: of values in [i * width, (i + 1) * width); the last bin holds all above, too.
-      total: in millionths of the unit: integers have one sum in whatever order.
+      width: width of a histogram bin, in the figure's unit.
+      counts: number of values in [i * width, (i + 1) * width); the last bin also holds all above.
+      total: sum in millionths of the unit; a sum of integers does not depend on their order.
     """
 
     width: float
@@ -200,7 +200,7 @@ class Figure:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Count, mean, least, most (None without values) and the histogram."""
+        """Returns the count, mean, minimum, maximum (None without values) and histogram."""
         some = self.count > 0
         return {
             "count": self.count,
@@ -213,7 +213,7 @@ class Figure:
 
 
 def _figures() -> dict[str, Figure]:
-    """The names say the unit; a value is of a video where they do not say otherwise."""
+    """Returns empty figures. A value describes a video unless the name says otherwise."""
     return {
         "video_seconds": Figure(20.0),
         "caption_seconds": Figure(20.0),
@@ -226,17 +226,17 @@ def _figures() -> dict[str, Figure]:
 
 @dataclass
 class Statistics:
-    """What the captions of any number of videos are like; sums of two count both's videos.
+    """Statistics of the captions of any number of videos; `+` combines two.
 
-    The seconds of a caption are those since its start or, where that is later, the end of the
-    caption before; `caption_seconds` is their sum in a video. Words are what stands between
-    spaces. Where a video or its captions last less than a millisecond, there are no words a second.
+    The seconds of a caption count from its start or from the end of the previous caption, whichever
+    is later; `caption_seconds` is their sum in a video. Words are separated by spaces. A video that
+    lasts less than a millisecond, or whose captions do, has no words per second.
     """
 
     figures: dict[str, Figure] = field(default_factory=_figures)
 
     def add(self, captions: Sequence[Caption], seconds: float) -> None:
-        """Counts a video's clean captions; `seconds` is the video's length."""
+        """Adds a video's clean captions; `seconds` is the video's length."""
         lengths = []
         previous_end = 0.0
         for caption in captions:
@@ -260,5 +260,5 @@ class Statistics:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """`Figure.to_json` of each figure, by name."""
+        """Returns name → `Figure.to_json`."""
         return {name: figure.to_json() for name, figure in self.figures.items()}

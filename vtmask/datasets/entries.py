@@ -1,4 +1,4 @@
-"""What a builder says of a data set: videos, where their features are, and their annotations."""
+"""Entries of a data set, as builders yield them: videos, their feature sources and annotations."""
 
 import dataclasses
 import math
@@ -19,11 +19,11 @@ from vtmask.tokenizers import Tokenizer
 
 
 class Duration(NamedTuple):
-    """How long a video is.
+    """The length of a video.
 
     Attributes:
-      features: how many it has.
-      seconds_per_feature: how long each is.
+      features: number of features.
+      seconds_per_feature: length of each.
     """
 
     features: int
@@ -34,16 +34,16 @@ class Duration(NamedTuple):
         return self.features * self.seconds_per_feature
 
     def place(self, time: float) -> float:
-        """The time within the video that is nearest to `time`, counted in features."""
+        """Returns `time`, limited to the video, in units of features."""
         inside = min(max(time, 0.0), self.seconds)
         return round(inside / self.seconds_per_feature, 6)  # 0.3 / 0.1 is 2.9999999999999996
 
 
 class FeatureSource(Protocol):
-    """Where a video's features come from. It is pickled and sent to Beam's workers."""
+    """The source of a video's features. It is pickled and sent to Beam's workers."""
 
     def read(self) -> np.ndarray:
-        """Features [rows, size]; a UserError names the file that can't be read."""
+        """Reads features [rows, size]; a UserError names the file that can't be read."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class FeatureFile:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A video file, whose features are extracted when they are read.
+    """A video file whose features are extracted when they are read.
 
     Attributes:
-      extractor: name of one in `vtmask.features`.
+      extractor: name of an extractor, see `vtmask.features.create`.
     """
 
     path: Path
@@ -75,12 +75,16 @@ class Annotation(Protocol):
     """A field of a record that depends on the tokenizer or the video's length."""
 
     def encode(self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]) -> Any:
-        """The field's value; what had to be dropped or cut is counted in `problems`."""
+        """Returns the field's value; counts in `problems` what had to be dropped or cut."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts without times, `vtmask.datasets.records.texts`, and what the field has beside them."""
+    """Texts without times, `vtmask.datasets.records.texts`.
+
+    Attributes:
+      beside: further values, by the name of their field.
+    """
 
     lines: Sequence[str]
     beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -93,7 +97,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Value:
-    """A number or a text, as it is."""
+    """A number or a text, unchanged."""
 
     value: Any
 
@@ -103,11 +107,12 @@ class Value:
 
 @dataclass(frozen=True)
 class TimedTexts:
-    """Texts with times, `vtmask.datasets.records.timed_texts`, cleaned and in order of their start.
+    """Texts with times, `vtmask.datasets.records.timed_texts`, cleaned and ordered by start.
 
     Attributes:
-      labels: a class of each line, for a field that has `label`.
-      tokens: ids of each line, where texts are known by these alone; those of `lines` are not read.
+      labels: the class of each line, for a field that has `label`.
+      tokens: the token ids of each line, if the texts are known only as these; the texts of `lines`
+        are then ignored.
       beside: further values of each line, by the name of their field.
     """
 
@@ -129,7 +134,7 @@ class TimedTexts:
             clean, found = captions.clean([line], duration.seconds)
             problems += found
             kept += [(caption, index) for caption in clean]
-        kept.sort(key=lambda pair: (pair[0].start, pair[0].end))  # stable: the file's order
+        kept.sort(key=lambda pair: (pair[0].start, pair[0].end))  # stable: ties stay in file order
         encoded = records.encode_timed_texts(tokenizer, [caption for caption, _ in kept])
         order = [index for _, index in kept]
         if self.tokens is not None:
@@ -150,13 +155,14 @@ def _check_ids(tokens: Sequence[Sequence[int]], tokenizer: Tokenizer) -> None:
 
 @dataclass(frozen=True)
 class Moments:
-    """Texts about windows of a video, `vtmask.datasets.records.moments`, in the file's order.
+    """Texts about windows of a video, `vtmask.datasets.records.moments`, in file order.
 
-    Windows stay as they are published, also beyond the video's end, as figures count them all. One
-    that is none is left out, and so is a text without a word, or all of whose windows are none.
+    Windows stay as published, even beyond the video's end, since published metrics count all of
+    them. A window that is negative, empty or infinite is left out. So is a text without a word, and
+    a text that has windows, all of them left out.
 
     Attributes:
-      windows: of each line, (start, end) in seconds.
+      windows: (start, end) in seconds, of each line.
       beside: integers, one for each line, by the name of their field.
     """
 
@@ -195,8 +201,8 @@ class FeatureLabels:
     """A class for every feature of a video, int32 [features].
 
     Attributes:
-      steps: (start, end, class), in seconds; a feature that a step touches has its class, the last
-        one's where several do, and 0 where none does.
+      steps: (start, end, class), in seconds. A feature has the class of the step that touches it,
+        of the last one if several do, and 0 if none does.
     """
 
     steps: Sequence[tuple[float, float, int]]
@@ -212,16 +218,16 @@ class FeatureLabels:
 
 @dataclass(frozen=True)
 class Video:
-    """What the annotations say of a video.
+    """The annotations of a video.
 
     Attributes:
-      captions: its narration.
-      descriptions: sentences about the whole of it; those without a word are left out.
+      captions: the narration.
+      descriptions: sentences about the complete video; those without a word are left out.
       beside: further values of each description, by the name of their field.
       annotations: the record's other fields.
       file: path of the video file, for reports and browsers, or "".
-      problems: how many captions were dropped or repaired while its files were read, by kind.
-      unread: the files that were left out, a line each: which and why.
+      problems: kind → number of captions that were dropped or repaired while files were read.
+      unread: a line for each file that was left out: the file and the reason.
     """
 
     video_id: str
@@ -237,7 +243,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A video that the annotations list but that can't be used, and why."""
+    """A video that the annotations list but that can't be used, and the reason."""
 
     video_id: str
     reason: str

@@ -1,4 +1,4 @@
-"""Rows of tables by what they belong to, in bounded memory, in whatever order they come."""
+"""Groups the rows of tables, in any order, in bounded memory."""
 
 import contextlib
 import tempfile
@@ -18,20 +18,21 @@ Row = dict[str, str]
 
 
 class Groups:
-    """Rows on disk, in `BUCKETS` files by a hash of a column, until the object is gone.
+    """Rows on disk, in `BUCKETS` files by a hash of a column, until the object is deleted.
 
-    One file at a time is in memory. The files lie in TMPDIR and are as large as the rows.
+    One file at a time is in memory. The files are in TMPDIR and take as much space as the rows.
 
     Attributes:
-      values: of another column, those that come, in their order; `read` reads the rows of one.
+      values: the distinct values of the column `apart`, in the order in which they first occur;
+        `read` reads the rows of one value.
     """
 
     def __init__(self, batches: Iterable["pyarrow.RecordBatch"], by: str, apart: str | None = None):
-        """Reads all batches, whose columns are texts.
+        """Writes all batches to disk; their columns are text.
 
         Args:
-          by: the column whose equal values make a group.
-          apart: the column of `values`; None is one value, "".
+          by: the column to group by.
+          apart: the column of `values`; None stands for a single value, "".
         """
         self._folder = tempfile.TemporaryDirectory(prefix="vtmask-rows-")
         self._by, self._apart = by, apart
@@ -56,7 +57,7 @@ class Groups:
         return tuple(values)
 
     def read(self, value: str) -> Iterator[tuple[str, list[Row]]]:
-        """The groups with the rows of this value, each row's columns by name, in their order."""
+        """Yields each group and its rows with this value, in order; a row is column → text."""
         import pyarrow
 
         for bucket in range(BUCKETS):

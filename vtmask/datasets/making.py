@@ -1,4 +1,4 @@
-"""Entries to records: features read and checked, captions cleaned, what was lost counted."""
+"""Makes records from entries: reads and checks features, cleans captions, counts what was lost."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ Example = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class RecordMaker:
-    """Makes a record of a video and counts what became of it.
+    """Makes the record of a video and counts the outcome.
 
-    Beam's workers get a pickled one and may lack the builder's module: it holds nothing of that.
+    Beam's workers unpickle it and may lack the builder's module, so it holds no object from there.
     """
 
     tokenizer: Tokenizer
@@ -74,7 +74,7 @@ class RecordMaker:
 
 
 def examples(entries: Iterable[Entry], maker: RecordMaker, folder: Path) -> Iterator[Example]:
-    """Ids and records of all usable videos; what became of each is counted in `folder`."""
+    """Yields the ids and records of all usable videos; writes the counts of all into `folder`."""
     total = Counts()
     for entry in entries:
         example, counts = maker(entry)
@@ -85,7 +85,7 @@ def examples(entries: Iterable[Entry], maker: RecordMaker, folder: Path) -> Iter
 
 
 def once_each(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The same entries; those of a video that came before are skipped."""
+    """Yields the entries; an entry whose video id came before becomes `Skipped`."""
     seen = set()
     for entry in entries:
         if entry.video_id in seen:

@@ -1,16 +1,16 @@
-"""Features and token ids in the shards of MMPT, the published code of VLM and VideoCLIP.
+"""Reads features and token ids in the shards of MMPT, the published code of VLM and VideoCLIP.
 
-A shard has some thousand videos of a split. Its arrays have the rows of all of them, one video
-after the other; NAME_data.npy holds them, and NAME_starts.npy, int [videos + 1], where each video's
-begin and the last one's end. `shard_feature.py` and `pretokenization.py` write, for shard 0 of the
-split "train" and captions "raw_caption_dedup.bert-base-uncased":
+A shard has several thousand videos of a split. An array of a shard concatenates the rows of all its
+videos: NAME_data.npy holds the rows, and NAME_starts.npy, int [videos + 1], the first row of each
+video and the end of the last. `shard_feature.py` and `pretokenization.py` write these for shard 0
+of the split "train" and the captions "raw_caption_dedup.bert-base-uncased":
 
-- train_meta.pkl: a dict of the ids of a shard's videos, in order, by the shard's number;
+- train_meta.pkl: a dict, number of a shard → ids of its videos, in order;
 - train_0: features, float [seconds, size];
-- raw_caption_dedup.bert-base-uncased.train_0.caps_ids: ids of the first 32 tokens of a caption,
-  int [captions, 32], -1 where there are fewer;
-- raw_caption_dedup.bert-base-uncased.train_0.startends: its start and end in seconds, float
-  [captions, 2].
+- raw_caption_dedup.bert-base-uncased.train_0.caps_ids: ids of the first 32 tokens of each caption,
+  int [captions, 32], padded with -1;
+- raw_caption_dedup.bert-base-uncased.train_0.startends: start and end of each caption in seconds,
+  float [captions, 2].
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ _KINDS = {"f": "floats", "iu": "integers"}
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a `.npy` file, of which no others are read: a source of features."""
+    """A source of features: a range of rows in a `.npy` file. No other rows are read."""
 
     path: Path
     start: int
@@ -56,7 +56,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Shard:
-    """The arrays of a shard and whose they are."""
+    """The videos of a shard and its arrays."""
 
     video_ids: list[str]
     features: Array
@@ -68,7 +68,7 @@ class ShardVideo(NamedTuple):
     """A video of a shard.
 
     Attributes:
-      token_ids: int [captions, 32]; -1 where there is no token.
+      token_ids: int [captions, 32], padded with -1.
       times: float [captions, 2], seconds.
     """
 
@@ -78,14 +78,14 @@ class ShardVideo(NamedTuple):
 
 
 def find(folder: Path, split: str, captions: str) -> list[Shard]:
-    """The shards of a split.
+    """Opens the shards of a split.
 
     Args:
-      split: as in the files' names, "train" or "val".
-      captions: what stands before it in those of the captions.
+      split: as in the file names, "train" or "val".
+      captions: the prefix of the captions' file names, before the split.
 
     Raises:
-      UserError: a file is missing or damaged, or does not fit another; the message names it.
+      UserError: a file is missing, damaged or inconsistent with another; the message names it.
     """
     shards = []
     meta = folder / f"{split}_meta.pkl"
@@ -109,10 +109,10 @@ def find(folder: Path, split: str, captions: str) -> list[Shard]:
 
 
 def videos(shards: Iterable[Shard], vocab_size: int) -> Iterator[tuple[str, ShardVideo]]:
-    """The videos of the shards by id, in order.
+    """Yields the ids and videos of the shards, in order.
 
     Raises:
-      UserError: a token id beyond the vocabulary, which must be another tokenizer's.
+      UserError: a token id is beyond the vocabulary, so another tokenizer made it.
     """
     for shard in shards:
         token_ids = files.read_array(shard.token_ids.path)
@@ -130,7 +130,7 @@ def videos(shards: Iterable[Shard], vocab_size: int) -> Iterator[tuple[str, Shar
 
 
 def entry(video_id: str, video: ShardVideo) -> Entry:
-    """What a builder makes a record of; captions keep their ids, and their text is decoded."""
+    """Returns a builder's entry for a video; captions keep their token ids, which give the text."""
     if not len(video.token_ids):
         return Skipped(video_id, "has no captions")
     bad = np.argwhere(video.token_ids < _NO_TOKEN)
@@ -156,7 +156,7 @@ def _read_meta(path: Path) -> dict[int, list[str]]:
 
 
 def _open(folder: Path, name: str, kind: str, width: int | None = None) -> Array:
-    """An array whose rows have this width, or any, and which fits its starts."""
+    """Opens an array; checks its type, its width (None: any) and that it fits its starts."""
     path = folder / f"{name}_data.npy"
     data = files.map_array(path)
     if data.ndim != 2 or data.dtype.kind not in kind or width not in (None, data.shape[-1]):
@@ -175,7 +175,7 @@ def _open(folder: Path, name: str, kind: str, width: int | None = None) -> Array
 
 
 def _rise(starts: np.ndarray, end: int) -> bool:
-    """Whether they go from 0 to the end, none back."""
+    """Whether the starts go from 0 to `end` and never decrease."""
     return bool(len(starts) and starts[0] == 0 and starts[-1] == end) and bool(
         (starts[1:] >= starts[:-1]).all()
     )

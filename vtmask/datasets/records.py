@@ -1,7 +1,7 @@
-"""What a record holds: one whole video, its features, captions and descriptions.
+"""The fields of a record: one complete video, its features, captions and descriptions.
 
-Every data set under `data/` builds its records from these fields and adds annotations of its own
-beside them, so that one reader serves all.
+Every data set under `data/` builds its records from these fields and adds its own annotations, so
+that one reader serves all.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def timed_texts() -> dict[str, Any]:
 def moments() -> dict[str, Any]:
     """Texts with windows of the video: `windows` float32 [m, 2] and `num_windows` int32 [n].
 
-    A window is a start and an end in seconds; those of the first text come first, m in all.
+    A window is a start and an end in seconds. All m windows are concatenated in order of the texts.
     """
     return texts() | {
         "windows": tfds.features.Tensor(shape=(None, 2), dtype=np.float32),
@@ -50,13 +50,13 @@ def integers() -> tfds.features.Tensor:
 
 
 def features(feature_size: int, **annotations: Any) -> tfds.features.FeaturesDict:
-    """The record's fields.
+    """Returns the fields of a record.
 
     - `video_id`: unique in the data set.
     - `video`: the file, relative to the data set's folder, or "".
-    - `features`: float16 [rows, feature_size], each of as many seconds as metadata.json says.
-    - `captions`: the narration, `timed_texts` in order of their start.
-    - `descriptions`: `texts` that describe the whole video, none or many.
+    - `features`: float16 [rows, feature_size]; metadata.json has the seconds of each.
+    - `captions`: the narration, `timed_texts` ordered by start.
+    - `descriptions`: `texts` that describe the complete video, none or many.
     - `annotations`: what this data set adds.
     """
     return tfds.features.FeaturesDict(
@@ -74,12 +74,12 @@ def features(feature_size: int, **annotations: Any) -> tfds.features.FeaturesDic
 
 
 def encode_texts(tokenizer: Tokenizer, lines: Sequence[str]) -> dict[str, Any]:
-    """The fields of `texts` for these lines."""
+    """Returns the fields of `texts` for these lines."""
     return {"text": list(lines)} | join_tokens(tokenizer.encode(lines))
 
 
 def join_tokens(ids: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
-    """`tokens` and `num_tokens` of texts whose ids are these."""
+    """Returns `tokens` and `num_tokens` of texts, given the token ids of each."""
     return {
         "tokens": np.asarray([i for line in ids for i in line], np.int32),
         "num_tokens": np.asarray([len(line) for line in ids], np.int32),
@@ -89,9 +89,9 @@ def join_tokens(ids: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
 def encode_timed_texts(
     tokenizer: Tokenizer, timed: Sequence[tuple[float, float, str]]
 ) -> dict[str, Any]:
-    """The fields of `timed_texts` for (start, end, text) triples, sorted by start, then by end.
+    """Returns the fields of `timed_texts` for (start, end, text) triples, by start, then by end.
 
-    Those of equal times stay in the order in which they are given.
+    Triples of equal times stay in the given order.
     """
     timed = sorted(timed, key=lambda line: line[:2])
     return encode_texts(tokenizer, [text for _, _, text in timed]) | {
@@ -101,7 +101,7 @@ def encode_timed_texts(
 
 
 def check(video_id: str, record: dict[str, Any]) -> None:
-    """Raises a UserError, naming video and field, for a record no model should see."""
+    """Raises a UserError that names video and field if no model should see the record."""
     values = record["features"]
     if values.ndim != 2 or not len(values):
         raise UserError(

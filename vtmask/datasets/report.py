@@ -1,4 +1,4 @@
-"""What became of every video of a build: counted while records are made, written as a report."""
+"""Reports the outcome of every video of a build: counted while records are made, then written."""
 
 import json
 import re
@@ -18,8 +18,8 @@ from vtmask.errors import UserError
 
 _WORKING_FOLDER = "build"
 _COUNTS = "counts.json"
-_SPLITS = ("train", "validation", "test")  # come first, in this order
-_SHOWN = 200  # skipped videos, and reasons, of a split on the page
+_SPLITS = ("train", "validation", "test")  # these come first, in this order
+_SHOWN = 200  # skipped videos with reasons that the page shows for each split
 _FIGURES = {
     "video_seconds": ("Length of a video", "seconds", "videos"),
     "captions": ("Captions of a video", "captions", "videos"),
@@ -32,13 +32,13 @@ _FIGURES = {
 
 @dataclass
 class Counts:
-    """What became of a number of videos; sums of two count both's.
+    """The outcome of a number of videos; `+` combines two.
 
     Attributes:
       videos: how many have a record.
-      skipped: id and reason of every video that has none.
-      problems: captions and annotations that were dropped, cut or repaired, by reason.
-      unread: id and, for each file of a video in use that was left out, which and why.
+      skipped: id and reason of every video without a record.
+      problems: reason → number of captions and annotations that were dropped, cut or repaired.
+      unread: for each file of a used video that was left out: video id, and the file and reason.
       before, after: captions before and after de-duplication; `after` stays empty without it.
     """
 
@@ -79,7 +79,7 @@ class Counts:
         }
 
     def write(self, folder: Path) -> None:
-        """Leaves the counts for `write`; a UserError where no video can be used."""
+        """Stores the counts for `write` to collect; a UserError if no video can be used."""
         if not self.videos:
             first = "; the first: video {}: {}".format(*self.skipped[0]) if self.skipped else ""
             raise UserError(
@@ -89,22 +89,21 @@ class Counts:
 
 
 def kind(reason: str) -> str:
-    """A reason without what is different for every video: file names and numbers."""
+    """Strips from a reason what differs for every video: file names and numbers."""
     return re.sub(r"\d+(\.\d+)?", "N", reason.split(": ", 1)[-1])
 
 
 def working_folder(data_path: Path, split: str) -> Path:
-    """Where a split's files lie until the build is finished."""
+    """Creates and returns the folder of a split's files until the build is finished."""
     folder = data_path / _WORKING_FOLDER / split
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def write(data_path: Path, name: str) -> None:
-    """Gathers the counts of a build that has just finished into build_report.json and .html.
+    """Writes the counts of a build that has just finished to build_report.json and .html.
 
-    The JSON has, by split, `Counts.to_json`: every skipped video. The page has what a person can
-    read of it.
+    The JSON maps each split to `Counts.to_json`, with every skipped video. The page summarises it.
     """
     folder = data_path / _WORKING_FOLDER
     if not folder.exists():
@@ -137,7 +136,7 @@ def _page(name: str, splits: Mapping[str, Any]) -> str:
 
 
 def _statistics(counts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Of the captions at each stage of the build."""
+    """Returns the caption statistics by stage of the build."""
     if not counts["captions_deduplicated"]["captions"]["count"]:
         return {"captions": counts["captions"]}
     return {
@@ -147,7 +146,7 @@ def _statistics(counts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _histogram(name: str, stages: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """One figure at each stage: the first as an area, the other as a line over it."""
+    """Plots one figure at each stage: the first as an area, the second as a line over it."""
     _, unit, of = _FIGURES[name]
     figure = Figure(figsize=(4.4, 2.6), layout="constrained")
     axes = figure.add_subplot(xlabel=unit, ylabel=f"share of {of}")
@@ -176,7 +175,7 @@ def _histogram(name: str, stages: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def _name_last_bin(axes: Any, edges: list[float]) -> None:
-    """Its tick says that it holds all above."""
+    """Labels the last bin ≥, since it holds all larger values."""
     end = edges[-1]
     ticks = [tick for tick in axes.get_xticks() if 0 <= tick < 0.85 * end]
     labels = [f"{tick:g}" for tick in ticks]

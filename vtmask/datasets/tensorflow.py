@@ -1,4 +1,4 @@
-"""TensorFlow, imported when it is first used: its log quiet, the GPU left to JAX."""
+"""Imports TensorFlow on first use, with a quiet log, and leaves the GPU to JAX."""
 
 import functools
 import logging

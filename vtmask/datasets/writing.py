@@ -1,4 +1,4 @@
-"""How TFDS writes shards, for every builder of records."""
+"""Makes TFDS write shards reproducibly, for every builder of records."""
 
 import contextlib
 import errno
@@ -21,13 +21,16 @@ _DISK_IS_FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errn
 
 
 class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """A TFDS builder whose shards are the same bytes from any process, and fast to read."""
+    """A TFDS builder whose shards have the same bytes from any process, and are fast to read."""
 
     def __init__(self, *, tokenizer: str | None = None, file_format: Any = None, **kwargs: Any):
-        """`tokenizer` is a file or folder, as `vtmask.tokenizers.read_published` takes it.
+        """Makes a builder of ArrayRecord files.
+
+        Args:
+          tokenizer: a file or folder for `vtmask.tokenizers.read_published`.
 
         Raises:
-          UserError: a file format other than ArrayRecord, which `vtmask.inputs` reads by index.
+          UserError: `file_format` is not ArrayRecord, which `vtmask.inputs` reads by index.
         """
         known = file_adapters.FileFormat.ARRAY_RECORD
         if file_format not in (None, known, known.value):
@@ -37,13 +40,13 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         super().__init__(file_format=known, **kwargs)
 
     def __init_subclass__(cls, skip_registration: bool = False, **kwargs: Any) -> None:
-        # TFDS would work these out with importlib_resources, which it does not install.
+        # TFDS would find these with importlib_resources, which it does not install.
         cls.code_path = tfds.core.Path(inspect.getfile(cls))
         cls.pkg_dir_path = cls.code_path.parent
         super().__init_subclass__(skip_registration=skip_registration, **kwargs)
 
     def download_and_prepare(self, **kwargs: Any) -> None:
-        """As TFDS's.
+        """Builds the data set as TFDS does.
 
         Raises:
           UserError: the disk is full.
@@ -58,13 +61,13 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 class ShardWriter(writer.ExampleWriter):
     """Writes ArrayRecord shards. TFDS hands it to Beam's workers, too.
 
-    TFDS by itself writes a record's fields in an order that differs from process to process, Beam's
-    workers among them; and it compresses, which makes features 8 % smaller and reading take nearly
-    three times the processor's time (benchmarks/input.md).
+    By default TFDS writes a record's fields in an order that differs between processes, including
+    Beam's workers. It also compresses, which makes features 8 % smaller but reading take nearly
+    three times the CPU time (benchmarks/input.md).
     """
 
     def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> None:
-        """Each record stands for itself, so that records can be read at random."""
+        """Writes each record as a group of its own, so that records can be read at random."""
         shard = ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
         with contextlib.closing(shard):
             for _, serialized in examples:
@@ -74,7 +77,7 @@ class ShardWriter(writer.ExampleWriter):
 
 @contextlib.contextmanager
 def _full_disk_named(folder: Path) -> Iterator[None]:
-    """Turns what TFDS, Beam or ArrayRecord raise on a full disk into a UserError."""
+    """Turns the errors of TFDS, Beam and ArrayRecord on a full disk into a UserError."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Video files to features, a vector for each window of a video."""
+"""Extracts features from video files: one vector for each window of a video."""
 
 from vtmask.features.decode import windows
 from vtmask.features.extractors import FeatureExtractor, create, extract

@@ -1,4 +1,4 @@
-"""Features of many videos on Apache Beam (the optional extra `beam`)."""
+"""Extracts features of many videos on Apache Beam (the optional extra `beam`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +15,12 @@ from vtmask.features.listing import Listed
 def extract_all(
     videos: Sequence[Listed], config: ExtractorConfig, folder: Path, log: Path, options: Any
 ) -> list[Outcome]:
-    """As `vtmask.features.extraction.extract_all`; every worker has a log of its own.
+    """Does what `vtmask.features.extraction.extract_all` does; every worker has its own log.
 
     Args:
-      config: what every worker makes its extractor of.
-      folder: at a path that all workers reach, as videos and weights must be.
-      log: of the videos that no worker gets.
+      config: from which every worker makes its extractor.
+      folder: a path that all workers can reach, as they must the videos and the weights.
+      log: file for the outcomes of videos that no worker gets.
       options: `apache_beam.options.pipeline_options.PipelineOptions`.
     """
     feature_folder.write_card(folder, config.create())

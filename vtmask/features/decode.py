@@ -1,4 +1,4 @@
-"""Video files to uint8 frames, a window at a time."""
+"""Decodes video files to uint8 frames, one window at a time."""
 
 import dataclasses
 import math
@@ -17,46 +17,46 @@ from vtmask.errors import UserError
 from vtmask.features.squares import Squares
 from vtmask.features.window import Window
 
-_DEFAULT_RATE = 25  # frames a second where nothing says how many; ffmpeg's
-_LONGEST_GAP = 10  # seconds that time may jump in formats that allow for jumps; ffmpeg's
-_JITTER = 0.1  # seconds that time may go back in these; ffmpeg's
-_LONGEST_HOLD = 3600  # seconds that a picture may stay, whatever timestamps say
+_DEFAULT_RATE = 25  # frames per second if the file states no rate; as in ffmpeg
+_LONGEST_GAP = 10  # seconds that time may jump ahead in formats that allow jumps; as in ffmpeg
+_JITTER = 0.1  # seconds that time may go back in these formats; as in ffmpeg
+_LONGEST_HOLD = 3600  # seconds that a picture may stay, whatever the timestamps say
 _PICTURES_PER_SECOND = 8
 
 
 class DamagedVideo(UserError):
-    """A video whose windows are not all as they were recorded; raised after the last of them."""
+    """Raised after a video's last window if some of its windows are not as they were recorded."""
 
 
 def windows(path: str | Path, window: Window) -> Iterator[np.ndarray]:
     """Decodes a video into windows, uint8 `window.shape`.
 
-    Frames are those of the published preprocessing, the command
+    The frames equal those of the published preprocessing, the command
 
         ffmpeg -i PATH -vf fps=RATE,scale=WIDTH:HEIGHT,crop=SIZE:SIZE -pix_fmt rgb24 -f rawvideo -
 
-    where SIZE is the picture's short side after `scale`, and the long one's is rounded down: tick t
+    where SIZE is the picture's short side after `scale`, and the long side is rounded down. Tick t
     of the frame rate shows the last frame whose time rounds to t / RATE or less. Time zero is the
-    file's, or the first frame's if nothing but video is in it. Pictures are turned upright as their
-    metadata say, pixels taken for square. The last window is filled up. Memory does not grow with
-    the video's length.
+    file's, or the first frame's if the file has a single stream. Pictures are turned upright
+    according to their metadata, and pixels count as square. The last window is filled up. Memory
+    does not grow with the video's length.
 
-    What is damaged is left out: a packet that can't be decoded is covered by the frame before, and
-    an error of the file ends the video. A time that can't be true (a jump of more than 10 seconds
-    where the format allows for jumps, one past the end that the file states, or of more than an
-    hour) is not believed; time goes on.
+    Damaged parts are left out: the previous frame covers a packet that can't be decoded, and an
+    error of the file ends the video. An implausible time is ignored, and time runs on: a jump of
+    more than 10 seconds if the format allows jumps, past the end that the file states, or of more
+    than an hour.
 
     Raises:
-      DamagedVideo: after the last window, if some of the video is lost; says what.
-      UserError: the file is missing, is no video, or none of it can be decoded.
+      DamagedVideo: after the last window, if some of the video is lost; the message says what.
+      UserError: the file is missing, not a video, or none of it can be decoded.
     """
     path = Path(path)
     if path.exists() and not path.is_file():  # a pipe might never end
         raise UserError(f"{path}: not a file")
     health = _Health()
     try:
-        # "file:" as a name may begin like a protocol's; "-genpts" as that reads ahead unboundedly;
-        # "replace" as not all metadata are UTF-8.
+        # "file:" because a name may begin like a protocol; "-genpts" because generating timestamps
+        # reads ahead without bound; "replace" because not all metadata are UTF-8.
         options = {"fflags": "-genpts"}
         with av.open(
             f"file:{path}", container_options=options, metadata_errors="replace"
@@ -76,7 +76,7 @@ def windows(path: str | Path, window: Window) -> Iterator[np.ndarray]:
 
 
 def pictures(path: str | Path, times: Sequence[float], size: int) -> list[np.ndarray]:
-    """What is on screen at each of the times, give or take 1 / 16 s; at the end, the last frame.
+    """Returns the frame shown at each time, within 1/16 s; after the end, the last frame.
 
     Args:
       times: in seconds, in order.
@@ -86,7 +86,7 @@ def pictures(path: str | Path, times: Sequence[float], size: int) -> list[np.nda
       uint8 [size, size, 3] each.
 
     Raises:
-      UserError: as `windows`, but of what is damaged the pictures are those that are left.
+      UserError: as in `windows`, except that a damaged video gives the pictures that are left.
     """
     ticks = [round(time * _PICTURES_PER_SECOND) for time in times]
     at_tick: dict[int, np.ndarray] = {}
@@ -101,7 +101,7 @@ def pictures(path: str | Path, times: Sequence[float], size: int) -> list[np.nda
 
 
 def _choose_stream(path: Path, container: InputContainer) -> av.VideoStream:
-    """The one that ffmpeg takes: the largest, the default one before others."""
+    """Chooses the stream that ffmpeg would: the largest, with a bonus for the default stream."""
     streams = [s for s in container.streams.video if Disposition.attached_pic not in s.disposition]
     if not streams:
         raise UserError(f"{path}: no video stream in it; expected a video file")
@@ -114,15 +114,15 @@ def _choose_stream(path: Path, container: InputContainer) -> av.VideoStream:
 
 @dataclasses.dataclass
 class _Health:
-    """What became of a video.
+    """The outcome of decoding a video.
 
     Attributes:
-      packets, undecodable: how many were read, and how many of these gave an error, the last of
-        which is `reason`.
-      frames, corrupt: how many were decoded, and how many of these with errors in them.
-      end: of the last frame, in seconds.
+      packets, undecodable: number of packets read, and of those that gave an error.
+      reason: the last such error.
+      frames, corrupt: number of frames decoded, and of those decoded with errors.
+      end: end of the last frame, in seconds.
       error: why the file couldn't be read further.
-      read, stated: the end of the last packet and the one in the file's header, in seconds.
+      read, stated: end of the video by its packets and by the file's header, in seconds.
     """
 
     packets: int = 0
@@ -136,7 +136,7 @@ class _Health:
     stated: float = 0.0
 
     def losses(self) -> str:
-        """What is lost, in words."""
+        """Describes what is lost."""
         losses = []
         if self.undecodable:
             lost = f"{self.undecodable} of {self.packets} packets can't be decoded ({self.reason})"
@@ -153,8 +153,8 @@ class _Health:
 def _decoded(
     container: InputContainer, stream: av.VideoStream, health: _Health
 ) -> Iterator[av.VideoFrame]:
-    """The stream's frames, in the order in which they are shown."""
-    stream.codec_context.thread_count = 1  # videos are decoded side by side, one a core
+    """Yields the stream's frames in display order."""
+    stream.codec_context.thread_count = 1  # videos are decoded in parallel, one per core
     for packet in _packets(container, stream, health):
         try:
             if packet and packet.has_sidedata("encryption_info"):
@@ -174,10 +174,10 @@ def _decoded(
 def _packets(
     container: InputContainer, stream: av.VideoStream, health: _Health
 ) -> Iterator[av.Packet | None]:
-    """The stream's packets, as far as they can be read, and None, which empties a decoder."""
-    # Trusted are durations that a file states, not those found by last timestamps or bit rates: of
-    # streams with an index (MP4, AVI), and of Matroska, which has one duration for all streams, so
-    # that all are looked at.
+    """Yields the stream's packets, as far as they can be read, then None to flush the decoder."""
+    # Only durations that a file states are trusted, not those estimated from timestamps or bit
+    # rates: durations of streams with an index (MP4, AVI), and Matroska's single duration of all
+    # streams, for which all streams have to be read.
     looked_at: list[Stream] = [stream]
     if (stream.frames or "mp4" in container.format.name) and stream.duration and stream.time_base:
         health.stated = float(stream.duration * stream.time_base)
@@ -185,7 +185,7 @@ def _packets(
         health.stated, looked_at = container.duration / av.time_base, [*container.streams]
     try:
         for packet in container.demux(looked_at):
-            if not packet.size:  # AVI has such, for a picture that stays
+            if not packet.size:  # AVI has empty packets for a picture that stays
                 continue
             start = packet.dts if packet.pts is None else packet.pts
             if start is not None:
@@ -196,7 +196,7 @@ def _packets(
                 yield packet
     except av.FFmpegError as error:
         health.error = error.strerror or str(error)
-    except IndexError:  # PyAV's, at the end of a file in the middle of which a stream turned up
+    except IndexError:  # PyAV raises it at the end of a file in which a stream turned up late
         pass
     yield None
 
@@ -204,7 +204,7 @@ def _packets(
 def _stamped(
     frames: Iterable[av.VideoFrame],
 ) -> Iterator[tuple[av.VideoFrame, int | None]]:
-    """Frames with their pts, or their dts while fewer of these came out of order, as in ffmpeg."""
+    """Yields frames with their pts, or dts while fewer of these were out of order, as in ffmpeg."""
     last_pts = last_dts = -math.inf
     disorder = 0
     for frame in frames:
@@ -223,14 +223,14 @@ def _timed(
     stream: av.VideoStream,
     health: _Health,
 ) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
-    """Frames with the times at which they begin and end, in seconds from time zero.
+    """Yields frames with their start and end, in seconds from time zero.
 
-    A timestamp is believed if it can be true. Those of frames that come late stay as they are.
+    Implausible timestamps are replaced; see `windows`. Those of late frames are kept.
     """
     unit = stream.time_base or Fraction(1, 90_000)
     second = 1 / unit
     leaps = FormatFlags.ts_discont in FormatFlags(container.format.flags)
-    if leaps:  # as ffmpeg does, which here leaves out streams that are not decoded
+    if leaps:  # as in ffmpeg, which here ignores streams that are not decoded
         zero = stream.start_time or 0
     else:
         zero = round((container.start_time or 0) * second / av.time_base)
@@ -252,9 +252,9 @@ def _timed(
 def _sampled(
     frames: Iterable[tuple[av.VideoFrame, Fraction, Fraction]], rate: int, padded: bool
 ) -> Iterator[tuple[av.VideoFrame, int]]:
-    """Frames with how many ticks of 1 / rate seconds they are shown; those with none left out.
+    """Yields frames with the number of ticks, of 1 / rate seconds, that they are shown, if any.
 
-    The first is shown from time zero on if `padded`, and from its own else.
+    The first frame is shown from time zero if `padded`, otherwise from its own time.
     """
 
     def nearest(time: Fraction) -> int:
@@ -273,7 +273,7 @@ def _sampled(
 
 
 def _filled(images: Iterable[tuple[np.ndarray, int]], window: Window) -> Iterator[np.ndarray]:
-    """Windows of images, uint8 [size, size, 3], each of them shown for some ticks."""
+    """Fills windows with images, uint8 [size, size, 3], each shown for a number of ticks."""
     pixels, filled = np.zeros(window.shape, np.uint8), 0
     for image, ticks in images:
         while ticks:

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own: a file that crashes or hangs the decoder costs only itself."""
+"""Decodes in a separate process: a file that crashes or hangs the decoder costs only itself."""
 
 import multiprocessing
 import os
@@ -16,15 +16,15 @@ from vtmask.features import decode
 from vtmask.features.window import Window
 
 _COMMAND = (sys.executable, "-m", "vtmask.features.decoders")
-_WINDOW = "window"  # an answer that a window's bytes follow
-_PATIENCE = 600.0  # seconds without a window after which a decoder is taken for hung
+_WINDOW = "window"  # an answer that the bytes of a window follow
+_PATIENCE = 600.0  # seconds without a window after which a decoder counts as hung
 
 
 class Decoder:
     """A process that decodes videos, one at a time; `with` ends it.
 
     Attributes:
-      command: what it runs; the file descriptor of its end of a pipe is added.
+      command: the command to run; the file descriptor of its end of a pipe is appended.
       patience: seconds that it may take for a window.
     """
 
@@ -42,7 +42,7 @@ class Decoder:
         self.stop()
 
     def stop(self) -> str:
-        """Ends the process, whatever it is doing, and tells how; the next video starts another."""
+        """Ends the process and returns how it ended; the next video starts another."""
         if self._process is None or self._pipe is None:
             return ""
         self._pipe.close()
@@ -57,7 +57,7 @@ class Decoder:
         return f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
 
     def windows(self, path: str | Path) -> Generator[np.ndarray, None, None]:
-        """As `vtmask.features.decode.windows`, and errors like its where the decoder fails."""
+        """Does what `vtmask.features.decode.windows` does; a UserError if the decoder fails."""
         pipe = self._started()
         decoded, in_step = 0, False
         try:
@@ -69,7 +69,7 @@ class Decoder:
             if answer is not None:
                 raise answer
         except (EOFError, OSError) as error:
-            # What there is might end where a machine ran out of memory: better none of it.
+            # The video may be cut where the machine ran out of memory, so none of it is kept.
             after = f"after {decoded * self.window.seconds:g} s"
             raise UserError(f"{path}: the decoder {self.stop()} {after}") from error
         finally:
@@ -81,7 +81,7 @@ class Decoder:
             self._pipe, far_end = multiprocessing.Pipe()
             with far_end:
                 number = far_end.fileno()
-                # A session of its own, as Ctrl-C is not for it: it ends with its pipe.
+                # In a new session, so that Ctrl-C does not reach it: it ends with its pipe.
                 self._process = subprocess.Popen(
                     [*self.command, str(number)], pass_fds=[number], start_new_session=True
                 )
@@ -104,7 +104,7 @@ class Decoder:
 
 
 def serve(pipe: Connection) -> None:
-    """Answers every (path, window) with the video's windows, and then None or what went wrong."""
+    """Answers every (path, window) with the video's windows, followed by None or the error."""
     while True:
         try:
             path, window = pipe.recv()
@@ -114,12 +114,12 @@ def serve(pipe: Connection) -> None:
                 pipe.send(None)
             except UserError as error:
                 pipe.send(error)
-        except (EOFError, OSError):  # whoever asked is gone
+        except (EOFError, OSError):  # the other end is gone
             return
 
 
 def send_window(pipe: Connection, pixels: np.ndarray) -> None:
-    """Its bytes go as they are: a pickle of them would take ten times as long."""
+    """Sends the raw bytes of a window: pickling them would take ten times as long."""
     pipe.send(_WINDOW)
     left = np.ascontiguousarray(pixels).data.cast("B")
     while left:

@@ -1,4 +1,4 @@
-"""Features of many videos: decoders in parallel, batches across videos, files written at once."""
+"""Extracts features of many videos: parallel decoders, batches across videos, atomic writes."""
 
 import os
 import queue
@@ -23,7 +23,7 @@ from vtmask.features.window import Window
 
 _BATCHES_AHEAD = 2  # decoded while one is embedded
 
-Event = tuple[Listed, np.ndarray | UserError | None]  # a window of a video, or how it ended
+Event = tuple[Listed, np.ndarray | UserError | None]  # a window of a video, its error, or its end
 
 
 def extract_all(
@@ -36,15 +36,15 @@ def extract_all(
     """Writes the features of all videos that have none in the folder yet, with a progress bar.
 
     Args:
-      log: file that outcomes are added to.
-      num_decoders: processes.
+      log: file to which outcomes are appended.
+      num_decoders: number of decoding processes.
 
     Returns:
-      The videos' outcomes, as far as the folder's logs tell.
+      The videos' outcomes, as far as the folder's logs have them.
 
     Raises:
-      UserError: the folder has features of another extractor, another command adds to the log, or
-        the disk is full.
+      UserError: the folder has features of another extractor, another command is writing to the
+        log, or the disk is full.
     """
     feature_folder.write_card(folder, extractor)
     with feature_folder.alone(log), tqdm(unit="video") as bar:
@@ -64,7 +64,7 @@ def extract_all(
 
 
 def plan(videos: Sequence[Listed], folder: Path, log: Path) -> list[Listed]:
-    """The videos without features; of those of one name the first, others are logged as skipped."""
+    """Returns the videos without features; logs as skipped all but the first of the same name."""
     sources = {o.video: Path(o.path) for o in feature_folder.read_logs(folder) if o.features}
     first: dict[str, Path] = {}
     twins = []
@@ -91,7 +91,7 @@ def extract(
     log: Path,
     num_decoders: int,
 ) -> Generator[Outcome, None, None]:
-    """Writes the features of videos, and an outcome of each to the log.
+    """Writes the features of each video, and its outcome to the log.
 
     Raises:
       Unwritable: a file can't be written.
@@ -124,10 +124,10 @@ def _skipped(video: Listed, problem: str) -> Outcome:
 def decoded(
     videos: Sequence[Listed], window: Window, num_decoders: int, ahead: int
 ) -> Generator[Event, None, None]:
-    """The windows of each video in order and then its end; videos are decoded side by side.
+    """Yields the windows of each video in order, and then its end; decodes videos in parallel.
 
     Args:
-      ahead: windows that wait, at most.
+      ahead: maximum number of windows waiting.
     """
     todo, lock = iter(videos), threading.Lock()
     events: queue.Queue[Event | None] = queue.Queue(ahead)
@@ -173,20 +173,23 @@ def decoded(
 def embedded(
     events: Iterable[Event], extractor: FeatureExtractor
 ) -> Iterator[tuple[Listed, list[np.ndarray], UserError | None]]:
-    """Each video that ended, a feature for each of its windows, and what went wrong with it."""
+    """Yields each finished video, a feature for each of its windows, and its error if any."""
     rows: dict[Listed, list[np.ndarray]] = defaultdict(list)
     for batch in _batches(events, extractor.batch_size):
         windows = [item for _, item in batch if isinstance(item, np.ndarray)]
         features = iter(extractors.embed(extractor, windows) if windows else ())
         for video, item in batch:
             if isinstance(item, np.ndarray):
-                rows[video].append(next(features).copy())  # else all of its batch stays in memory
+                rows[video].append(next(features).copy())  # a view would keep the batch in memory
             else:
                 yield video, rows.pop(video, []), item
 
 
 def _batches(events: Iterable[Event], num_windows: int) -> Iterator[list[Event]]:
-    """Events with so many windows among them, or fewer at the end or where there are none."""
+    """Yields batches of events with `num_windows` windows; the last one may have fewer.
+
+    Events before the first window of a batch are yielded at once, each in a batch of its own.
+    """
     batch: list[Event] = []
     windows = 0
     for event in events:

@@ -1,4 +1,4 @@
-"""Feature extractors: windows of frames to one vector each."""
+"""Feature extractors: they map each window of frames to a vector."""
 
 import dataclasses
 import importlib
@@ -25,10 +25,10 @@ class FeatureExtractor(Protocol):
     """Maps windows of frames to vectors.
 
     Attributes:
-      name: identifies the features; it travels with data and checkpoints, which must agree in it.
+      name: identifies the features. It is stored with data and checkpoints, which must agree.
       size: length of a vector.
-      window: what it wants to see of a video.
-      batch_size: windows that it should get at once; fewer where there are no more.
+      window: the windows of video that it takes.
+      batch_size: number of windows per call; the last call may get fewer.
     """
 
     @property
@@ -44,12 +44,12 @@ class FeatureExtractor(Protocol):
     def batch_size(self) -> int: ...
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 [windows, *window.shape] to float [windows, size]."""
+        """Maps uint8 [windows, *window.shape] to float [windows, size]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FromCallable:
-    """A Python callable, as an extractor."""
+    """A Python callable as an extractor."""
 
     name: str
     size: int
@@ -63,16 +63,16 @@ class FromCallable:
 
 @dataclasses.dataclass(frozen=True)
 class ExtractorConfig:
-    """Which extractor, in words that can be sent to another machine.
+    """The choice of an extractor, in a form that can be sent to another machine.
 
     Attributes:
       model: "s3d", "pixel-statistics-v1", `hf:FOLDER` or `hf:NAME` of a vision encoder, or a
         callable, as `FILE.py:NAME` or `MODULE:NAME`.
       weights: s3d_howto100m.pth, for "s3d".
-      dtype: of activations, of S3D and vision encoders.
-      batch_size: windows a call, of all but pixel statistics.
-      pooling, frame_rate, frames_per_feature: of vision encoders alone, see
-        `vtmask.features.huggingface`; None is the default there.
+      dtype: type of activations, for S3D and vision encoders.
+      batch_size: windows per call, for all but pixel statistics.
+      pooling, frame_rate, frames_per_feature: for vision encoders only, see
+        `vtmask.features.huggingface`; None stands for the default there.
     """
 
     model: str
@@ -87,7 +87,7 @@ class ExtractorConfig:
         """Makes the extractor.
 
         Raises:
-          UserError: there is no such model, it can't be loaded, or options are not for it.
+          UserError: there is no such model, it can't be loaded, or an option does not apply to it.
         """
         names = ("pooling", "frame_rate", "frames_per_feature")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -120,7 +120,7 @@ class ExtractorConfig:
 
 
 def create(name: str) -> FeatureExtractor:
-    """The extractor whose features have this name, if it needs no weights; else a UserError."""
+    """Returns the extractor of features with this name; a UserError if it needs weights."""
     if name == PixelStatistics.name:
         return PixelStatistics()
     raise UserError(
@@ -130,14 +130,14 @@ def create(name: str) -> FeatureExtractor:
 
 
 def from_callable(place: str, batch_size: int) -> FeatureExtractor:
-    """The callable that a place names, as an extractor.
+    """Imports a callable, FILE.py:NAME or MODULE:NAME, as an extractor.
 
-    It maps uint8 [windows, frames, height, width, 3] to floats [windows, size]; a class is called
-    to make it. Its attributes may say more: `name` of the features, by default the place, and
-    `window`, by default one frame a second of 224 pixels. The size is seen from a black window.
+    It maps uint8 [windows, frames, height, width, 3] to floats [windows, size]; a class is first
+    instantiated. It may have the attributes `name`, of the features, by default `place`, and
+    `window`, by default one frame a second of 224 pixels. A black window is used to find the size.
 
     Raises:
-      UserError: nothing callable there, or it does not give a vector a window.
+      UserError: there is no such callable, or it does not return one vector per window.
     """
     module, _, attribute = place.rpartition(":")
     function = getattr(_import(module), attribute, None)
@@ -161,7 +161,7 @@ def from_callable(place: str, batch_size: int) -> FeatureExtractor:
 
 
 def _import(module: str) -> Any:
-    """A module by its name or file; others are found beside the file, or in the current folder."""
+    """Imports a module by name or file; its own imports resolve beside the file or in the cwd."""
     path = Path(module)
     is_file = path.suffix == ".py"
     sys.path.insert(0, str(path.parent.absolute() if is_file else Path.cwd()))
@@ -179,11 +179,11 @@ def _import(module: str) -> Any:
 
 
 def extract(path: str | Path, extractor: FeatureExtractor) -> np.ndarray:
-    """The features of a video file, float16 [windows, extractor.size].
+    """Extracts the features of a video file, float16 [windows, extractor.size].
 
     Raises:
-      UserError: a part of the file or all of it cannot be decoded, it holds no frames, or its
-        features are not finite.
+      UserError: the file cannot be decoded in full, it holds no frames, or its features are not
+        finite.
     """
     features, problem = salvage(path, extractor)
     if problem:
@@ -192,7 +192,7 @@ def extract(path: str | Path, extractor: FeatureExtractor) -> np.ndarray:
 
 
 def salvage(path: str | Path, extractor: FeatureExtractor) -> tuple[np.ndarray, str]:
-    """As `extract`, of what can be decoded; and what of the file can't be, "" if all can."""
+    """Extracts as `extract` does, from what can be decoded; also says what can't be, or ""."""
     problem = ""
 
     def decoded() -> Iterator[np.ndarray]:
@@ -209,7 +209,7 @@ def salvage(path: str | Path, extractor: FeatureExtractor) -> tuple[np.ndarray, 
 
 
 def embed(extractor: FeatureExtractor, seen: Sequence[np.ndarray]) -> np.ndarray:
-    """Features of windows; a UserError where the extractor gives something else."""
+    """Returns the features of windows; a UserError if the extractor returns another shape."""
     features = extractor(np.stack(seen))
     if features.shape != (len(seen), extractor.size):
         raise UserError(
@@ -220,5 +220,5 @@ def embed(extractor: FeatureExtractor, seen: Sequence[np.ndarray]) -> np.ndarray
 
 
 def checked(path: str | Path, extractor: FeatureExtractor, features: np.ndarray) -> np.ndarray:
-    """The features as float16; a UserError where they are not finite or of another size."""
+    """Returns the features as float16; a UserError if they are not finite or of another size."""
     return files.check_features(f"{path}: {extractor.name}", features, extractor.size)

@@ -1,10 +1,10 @@
-"""A folder of features, which several commands and machines may fill.
+"""A folder of features, which several commands and machines may fill together.
 
-It holds, for a video called NAME,
+It holds
 
-- NAME.npy: float16 [windows, size];
-- features.json: what made all of them;
-- extracted.jsonl, or extracted-3-of-64.jsonl of a shard: an `Outcome` a line, the latest last.
+- NAME.npy, for a video called NAME: float16 [windows, size];
+- features.json: the extractor and the window of all features;
+- extracted.jsonl, or extracted-3-of-64.jsonl for a shard: one `Outcome` per line, the latest last.
 """
 
 import dataclasses
@@ -27,19 +27,19 @@ from vtmask.features.extractors import FeatureExtractor
 from vtmask.features.listing import Listed, Shard
 
 LOGS = "extracted*.jsonl"
-_SHOWN = 20  # problems that a summary tells; the log has all
+_SHOWN = 20  # problems that a summary lists; the log has all
 _OF_A_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a video.
+    """The outcome of a video.
 
     Attributes:
       video: its name.
       path: its file.
-      features: how many it has; 0 if it was skipped.
-      problem: why it was skipped, or what of it could not be decoded; "" if all could.
+      features: number of features; 0 if it was skipped.
+      problem: why it was skipped, or which part could not be decoded; "" if all could.
     """
 
     video: str
@@ -49,21 +49,21 @@ class Outcome:
 
 
 def log_name(shard: Shard) -> str:
-    """Name of the file of a shard's outcomes."""
+    """Returns the name of a shard's log."""
     part = f"-{shard.number}-of-{shard.total}" if shard.total > 1 else ""
     return f"extracted{part}.jsonl"
 
 
 def features_file(folder: Path, video: str) -> Path:
-    """Where the features of a video are."""
+    """Returns the path of a video's features."""
     return folder / f"{video}.npy"
 
 
 def write_card(folder: Path, extractor: FeatureExtractor) -> None:
-    """Makes the folder and says in features.json what its features are made by.
+    """Makes the folder and records in features.json what makes its features.
 
     Raises:
-      UserError: it has features that were made by something else, or can't be written.
+      UserError: the folder has features that something else made, or it can't be written.
     """
     card = {
         "feature_extractor": extractor.name,
@@ -88,17 +88,17 @@ def write_card(folder: Path, extractor: FeatureExtractor) -> None:
         raise UserError(f"{folder}: has .npy files but no {files.CARD}; give another --out")
     with _written(path):
         folder.mkdir(parents=True, exist_ok=True)
-        # Machines that share the folder may all come here at once.
+        # Machines that share the folder may get here at the same time.
         write_whole(path, json.dumps(card, indent=2) + "\n", this_process())
 
 
 class Unwritable(UserError):
-    """A file can't be written, whatever is in it: the disk is full, or the folder read-only."""
+    """No file can be written: the disk is full, or the folder is read-only."""
 
 
 @contextmanager
 def _written(path: Path) -> Iterator[None]:
-    """Names the file if it can't be written, and says what becomes of the others."""
+    """Turns an OSError into an `Unwritable` that names the file and says what is kept."""
     try:
         yield
     except OSError as error:
@@ -109,7 +109,7 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def this_process() -> str:
-    """A name that no other process has, on any machine."""
+    """Returns a name that no other process has, on any machine."""
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
@@ -136,7 +136,7 @@ def save(folder: Path, video: Listed, features: np.ndarray, writer: str) -> None
 
     Raises:
       Unwritable: no file can be written.
-      UserError: this one can't, because of the video's name.
+      UserError: this file can't be written because of the video's name.
     """
     path = features_file(folder, video.name)
     data = io.BytesIO()
@@ -161,7 +161,7 @@ def add_to_log(log: Path, *outcomes: Outcome) -> None:
 
 
 def read_logs(folder: Path) -> Iterator[Outcome]:
-    """The outcomes in all logs of a folder, without lines that a kill or a power cut broke."""
+    """Yields the outcomes in all logs of a folder; skips lines that a kill or power cut broke."""
     for log in sorted(folder.glob(LOGS)):
         for line in log.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
@@ -172,7 +172,7 @@ def read_logs(folder: Path) -> Iterator[Outcome]:
 
 
 def outcomes_of(videos: Iterable[Listed], folder: Path) -> list[Outcome]:
-    """What the logs say of the videos: their features if they have any, else the last problem."""
+    """Returns the outcomes in the logs: a video's features if it has any, else its last problem."""
     keys = {(video.name, path_of(video)) for video in videos}
     latest: dict[tuple[str, str], Outcome] = {}
     for outcome in read_logs(folder):
@@ -185,12 +185,12 @@ def outcomes_of(videos: Iterable[Listed], folder: Path) -> list[Outcome]:
 
 
 def printable(text: str) -> str:
-    """The text on one line that any terminal can show."""
+    """Returns the text on one line that any terminal can show."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def summary(outcomes: Sequence[Outcome], num_videos: int, folder: Path) -> Iterator[str]:
-    """Lines for people: how many videos have features, which are damaged and which have none."""
+    """Yields lines for people: how many videos have features, which are damaged or skipped."""
     skipped = [outcome for outcome in outcomes if not outcome.features]
     damaged = [outcome for outcome in outcomes if outcome.features and outcome.problem]
     done = num_videos - len(skipped)

@@ -1,4 +1,4 @@
-"""Features by a vision encoder of transformers: CLIP, SigLIP, DINOv2, ViT (the extra `hf`)."""
+"""Features from a vision encoder of transformers: CLIP, SigLIP, DINOv2, ViT (the extra `hf`)."""
 
 import hashlib
 from pathlib import Path
@@ -15,16 +15,16 @@ _INSTALL = "pip install -e '.[hf]'"
 
 
 class HuggingFaceFeatures:
-    """A unit vector for each window: the mean of its frames' unit vectors, brought to unit norm.
+    """Maps each window to a unit vector: the normalised mean of its frames' unit vectors.
 
-    A frame is the central square of the picture, of the size that the model's processor resizes to;
-    the processor crops and normalises it.
+    A frame is the central square of the picture, at the size that the model's processor resizes to.
+    The processor crops and normalises it.
 
     Attributes:
-      name: `hf:`, the model's name or its folder's, the first digits of a hash of its weights and
-        normalisation, and what else changes the numbers.
-      batch_size: windows a call of the model; always so many, as others fill up, so that a window's
-        feature does not depend on how many came with it.
+      name: `hf:`, the name of the model or its folder, the first digits of a hash of its weights
+        and normalisation, and the other settings that change the numbers.
+      batch_size: windows per call of the model. Smaller batches are padded to it, so that a
+        window's feature does not depend on how many came with it.
     """
 
     def __init__(
@@ -36,19 +36,20 @@ class HuggingFaceFeatures:
         dtype: str = "float32",
         batch_size: int = 8,
     ):
-        """Loads a model; no code that lies beside its weights is run.
+        """Loads a model; code that lies beside its weights is not run.
 
         Args:
-          model: a folder, or a name on Hugging Face's hub.
-          pooling: of a frame. "pooled" is the model's own vector of an image, of CLIP and SigLIP
-            that which texts are compared with; "patches" is the mean over the last layer's patches.
+          model: a folder, or a name on the Hugging Face Hub.
+          pooling: how a frame becomes a vector. "pooled" is the model's own image vector, for CLIP
+            and SigLIP the one compared with texts; "patches" is the mean of the last layer's
+            patches.
           frame_rate: frames a second.
-          frames_per_feature: that a feature is the mean of.
-          dtype: of activations.
+          frames_per_feature: number of frames averaged into a feature.
+          dtype: type of activations.
 
         Raises:
           UserError: transformers or PyTorch is not installed, the model can't be loaded, or it is
-            no vision encoder.
+            not a vision encoder.
         """
         check_choice("pooling", pooling, POOLINGS)
         check_choice("dtype", dtype, ("float32", "bfloat16"))
@@ -72,7 +73,7 @@ class HuggingFaceFeatures:
             ) from error
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 [windows, *window.shape] to float32 [windows, size]."""
+        """Maps uint8 [windows, *window.shape] to float32 [windows, size]."""
         missing = -len(frames) % self.batch_size
         filled = np.pad(frames, [(0, missing), *[(0, 0)] * 4])
         batches = filled.reshape(-1, self.batch_size, *self.window.shape)
@@ -90,17 +91,17 @@ class HuggingFaceFeatures:
             return torch.nn.functional.normalize(means, dim=1).cpu().numpy()
 
     def _vectors(self, pixels: Any) -> Any:
-        """Frames [n, 3, height, width] to vectors [n, size]."""
+        """Maps frames [n, 3, height, width] to vectors [n, size]."""
         if self._pooling == "pooled":
             has_joint_space = hasattr(self._model, "get_image_features")
             run = self._model.get_image_features if has_joint_space else self._model
             pooled = getattr(run(pixel_values=pixels), "pooler_output", None)
             if pooled is None:
                 raise UserError(f"{self._place}: pools nothing; give --pooling patches")
-            return pooled.flatten(1)  # of convolutional networks it is [n, size, 1, 1]
+            return pooled.flatten(1)  # convolutional networks give [n, size, 1, 1]
         tower = getattr(self._model, "vision_model", self._model)
         hidden = tower(pixel_values=pixels).last_hidden_state
-        if hidden.ndim == 4:  # of convolutional networks, [n, size, rows, columns]
+        if hidden.ndim == 4:  # from convolutional networks, [n, size, rows, columns]
             return hidden.mean((2, 3))
         patch = tower.config.patch_size
         number = (pixels.shape[2] // patch) * (pixels.shape[3] // patch)
@@ -108,7 +109,7 @@ class HuggingFaceFeatures:
 
 
 def _load(model: str, pooling: str) -> tuple[Any, Any]:
-    """The image processor and the model, which has all its parameters."""
+    """Loads the image processor and the model; a UserError if parameters are missing."""
     place = f"model {_PREFIX}{model}"
     try:
         import torch
@@ -127,7 +128,7 @@ def _load(model: str, pooling: str) -> tuple[Any, Any]:
         )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise UserError(f"{place}: can't be loaded: {_first_line(error)}") from error
-    # Fresh random ones would stand for these.
+    # transformers initialises missing parameters at random.
     missing = sorted(info["missing_keys"])
     if pooling == "patches":
         missing = [name for name in missing if "pool" not in name]
@@ -139,7 +140,7 @@ def _load(model: str, pooling: str) -> tuple[Any, Any]:
 
 
 def _fingerprint(processor: Any, model: Any) -> str:
-    """Eight digits that differ between models of other weights, or with other normalisation."""
+    """Returns eight hex digits of a hash of the model's weights and normalisation."""
     digest = hashlib.sha256()
     for field in ("size", "crop_size", "image_mean", "image_std", "rescale_factor"):
         value = getattr(processor, field, None)
@@ -154,7 +155,7 @@ def _fingerprint(processor: Any, model: Any) -> str:
 
 
 def _image_size(place: str, processor: Any) -> int:
-    """Height and width of the squares that the processor wants to see."""
+    """Returns the height and width of the squares that the processor expects."""
     size = processor.size
     if size.get("shortest_edge"):
         return size["shortest_edge"]

@@ -1,4 +1,4 @@
-"""Video files by name: in folders, by patterns and in lists."""
+"""Finds video files by name: in folders, by patterns and in lists."""
 
 import glob
 import os
@@ -21,7 +21,7 @@ class Listed(NamedTuple):
     """A video file.
 
     Attributes:
-      name: what its features are called, without suffix; it may have folders in it.
+      name: name of its features, without suffix; it may include folders.
     """
 
     name: str
@@ -29,20 +29,19 @@ class Listed(NamedTuple):
 
 
 def find(arguments: Iterable[str]) -> list[Listed]:
-    """The videos that the arguments name, in order; several may have the same name.
+    """Returns the videos that the arguments name, in order; several may share a name.
 
     An argument is
 
-    - a folder: all files in it and below with the suffix of a video, which are called by their path
-      from the folder;
-    - a pattern with `*`, `**`, `?` or `[…]`: all files that match, called by their path from the
-      pattern's first part that holds none of these;
-    - a list (`.txt`, `.lst`): a path a line, relative to the list's folder; called by the path if
-      that is relative and leads below the folder, else as a single file is;
-    - any other file, called by its own name.
+    - a folder: all video files in it and below, by suffix, named by their path from the folder;
+    - a pattern with `*`, `**`, `?` or `[…]`: all video files that match, named by their path from
+      the longest existing folder that the pattern begins with;
+    - a list (`.txt`, `.lst`): one path per line, relative to the list's folder; a video is named by
+      its path if that is relative and has no `..`, otherwise by its file name;
+    - any other file, named by its file name.
 
     Raises:
-      UserError: an argument names nothing, or a folder or list can't be read.
+      UserError: an argument matches nothing, or a folder or list can't be read.
     """
     listed: list[Listed] = []
     for argument in arguments:
@@ -75,7 +74,7 @@ def _find(argument: str) -> Iterator[Listed]:
 
 
 def _existing(path: Path) -> Path:
-    """The longest part of a path that is a folder."""
+    """Returns the longest leading part of a path that is a folder."""
     return next((parent for parent in path.parents if parent.is_dir()), Path())
 
 
@@ -97,9 +96,9 @@ def _name(path: Path) -> str:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Every file that is not hidden: its path from the folder without suffix, the suffix, the path.
+    """Yields each file that is not hidden: its path from the folder without suffix, suffix, path.
 
-    Links are followed; a folder that several lead to is walked once.
+    Links are followed; a folder that several links lead to is walked once.
     """
 
     def refuse(error: OSError) -> None:
@@ -121,19 +120,19 @@ def walk(folder: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 class Shard(NamedTuple):
-    """The part of a job that one of several machines does: `number` of `total`, from 1."""
+    """The part of a job that one of several machines does: number `number`, from 1, of `total`."""
 
     number: int = 1
     total: int = 1
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """Of "3/64"; a UserError if it is not that."""
+        """Parses text such as "3/64"; a UserError if it has another form."""
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise UserError(f"--shard is {text!r}, expected NUMBER/TOTAL: 1/64, 2/64 … 64/64")
         return cls(int(match[1]), int(match[2]))
 
     def has(self, name: str) -> bool:
-        """Whether the video is in it, whatever other videos there are."""
+        """Whether the shard has the video; this does not depend on the other videos."""
         return zlib.crc32(name.encode()) % self.total == self.number - 1

@@ -1,4 +1,4 @@
-"""A feature extractor without weights: statistics of pixels, and one fixed random projection."""
+"""A feature extractor without weights: pixel statistics and one fixed random projection."""
 
 from functools import cache
 
@@ -16,13 +16,13 @@ _BIN_CENTRES = np.linspace(-1, 1, 7)
 
 
 class PixelStatistics:
-    """Colour, shape and motion of whatever stands out in a second of video, 512 numbers.
+    """Describes the colour, shape and motion of the salient region in a second of video.
 
-    What stands out is what differs from the window's median colour. Shape and orientation are
-    measured around its centroid and relative to its spread, so that they do not depend on where in
-    the picture it is and little on how large; motion is how centroid, spread, brightness and angle
-    change from frame to frame. Every group of statistics is brought to the same norm before the
-    projection, so that none drowns the others.
+    Pixels are salient if they differ from the window's median colour. Shape and orientation are
+    measured around the region's centroid and relative to its spread, so they do not depend on its
+    place in the picture, and little on its size. Motion is the change of centroid, spread,
+    brightness and angle from frame to frame. All groups of statistics are scaled to the same norm
+    before the projection, so that none dominates.
     """
 
     name = "pixel-statistics-v1"
@@ -31,10 +31,10 @@ class PixelStatistics:
     batch_size = 2  # few enough to stay in the processor's cache
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 [seconds, 8, 48, 48, 3] to float32 [seconds, size]."""
+        """Maps uint8 [seconds, 8, 48, 48, 3] to float32 [seconds, size]."""
         groups = [_normalise(group) for group in _statistics(frames)]
         values = np.concatenate(groups, axis=1)
-        # einsum, not BLAS: the same bits whatever the number of threads.
+        # einsum instead of BLAS gives the same bits for any number of threads.
         features = np.einsum("si,io->so", values, _projection(values.shape[1], self.size))
         return features / np.linalg.norm(features, axis=1, keepdims=True)
 
@@ -46,7 +46,7 @@ def _projection(inputs: int, outputs: int) -> np.ndarray:
 
 
 def _normalise(group: np.ndarray) -> np.ndarray:
-    """Signed square root, centred, unit norm for each row."""
+    """Takes the signed square root, then centres each row and scales it to unit norm."""
     rooted = np.sign(group) * np.sqrt(np.abs(group))
     centred = rooted - rooted.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -54,7 +54,7 @@ def _normalise(group: np.ndarray) -> np.ndarray:
 
 
 def _statistics(frames: np.ndarray) -> list[np.ndarray]:
-    """Groups of statistics, each [seconds, n]."""
+    """Returns groups of statistics, each [seconds, n]."""
     rgb = frames.astype(np.float32) / 255
     luma = np.einsum("...c,c->...", rgb, np.array([0.299, 0.587, 0.114], np.float32))
     distance = _distance_from_median(rgb)
@@ -66,7 +66,7 @@ def _statistics(frames: np.ndarray) -> list[np.ndarray]:
     mask_spectrum, luma_spectrum = np.fft.rfft(mask_polar), np.fft.rfft(luma_polar)
     dx, dy = np.gradient(luma, axis=(3, 2))
     strength = np.hypot(dx, dy)
-    # Half a bin of offset: horizontal and vertical edges fall into the middle of theirs.
+    # Half a bin of offset puts horizontal and vertical edges in the middle of their bins.
     turn = np.arctan2(dy, dx) / (2 * np.pi) + 0.5 / _ORIENTATIONS
     orientation = np.floor(turn * _ORIENTATIONS).astype(np.int32) % _ORIENTATIONS
     cells = region.cells() * _ORIENTATIONS + orientation
@@ -92,14 +92,14 @@ def _statistics(frames: np.ndarray) -> list[np.ndarray]:
 
 
 def _distance_from_median(rgb: np.ndarray) -> np.ndarray:
-    """Squared distance of each pixel's colour from its window's median, [seconds, frames, H, W]."""
+    """Returns squared distances to the window's median colour, [seconds, frames, H, W]."""
     sample = rgb[:, ::2, ::4, ::4].reshape(len(rgb), -1, 3)
     median = np.median(sample, axis=1)
     return np.square(rgb - median[:, None, None, None]).sum(-1)
 
 
 def _contrast(distance: np.ndarray) -> np.ndarray:
-    """Soft mask from 0 to 1 of pixels that stand out against the window's average."""
+    """Returns a soft mask, 0 to 1, of pixels that stand out from the window's average."""
     level = 4 * distance.mean((1, 2, 3), keepdims=True) + 1e-3
     return np.square(distance / (distance + level))
 
@@ -119,7 +119,7 @@ class _Region:
         self.spread = np.hypot(self.width, self.height)
 
     def polar(self, image: np.ndarray) -> np.ndarray:
-        """The image around the centroid, [seconds, frames, radii, angles]."""
+        """Samples the image around the centroid, [seconds, frames, radii, angles]."""
         angle = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
         radius = self.spread[..., None, None] * _RADII[:, None]
         x = self.x[..., None, None] + radius * np.cos(angle)
@@ -127,7 +127,7 @@ class _Region:
         return _bilinear(image, x, y)
 
     def cells(self) -> np.ndarray:
-        """Which cell of a grid on the centroid each pixel lies in, [seconds, frames, H, W]."""
+        """Returns each pixel's cell in a grid around the centroid, [seconds, frames, H, W]."""
         height, width = self.shape[2:]
         column = self._cell(np.arange(width) - self.x[..., None])
         row = self._cell(np.arange(height) - self.y[..., None])
@@ -155,7 +155,7 @@ def _bilinear(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _histogram(bins: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
-    """Weighted counts of each window, [seconds, count]."""
+    """Returns weighted counts for each window, [seconds, count]."""
     seconds = len(bins)
     offset = np.arange(seconds).reshape(-1, *[1] * (bins.ndim - 1)) * count
     flat = np.bincount((bins + offset).ravel(), weights.ravel(), minlength=seconds * count)
@@ -168,7 +168,7 @@ def _colour_bins(frames: np.ndarray) -> np.ndarray:
 
 
 def _normal_flow(luma: np.ndarray, orientation: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """Histogram of the directions in which edges move."""
+    """Returns a histogram of the directions in which edges move."""
     change = luma[:, 1:] - luma[:, :-1]
     half = _ORIENTATIONS // 2
     direction = (orientation[:, :-1] + half * (change > 0)) % _ORIENTATIONS
@@ -176,7 +176,7 @@ def _normal_flow(luma: np.ndarray, orientation: np.ndarray, strength: np.ndarray
 
 
 def _trend(signal: np.ndarray) -> np.ndarray:
-    """How a signal [seconds, frames] changes, softly binned: median, size and reversals."""
+    """Summarises how a signal [seconds, frames] changes, in soft bins: steps, sizes, reversals."""
     step = np.diff(signal)
     size = np.abs(step)
     rms = np.square(step).mean(1) + 0.05
@@ -193,7 +193,7 @@ def _trend(signal: np.ndarray) -> np.ndarray:
 
 
 def _rotation(spectrum: np.ndarray) -> np.ndarray:
-    """Phase advance of each angular harmonic from frame to frame, softly binned."""
+    """Returns the phase advance of angular harmonics from frame to frame, in soft bins."""
     cross = (spectrum[:, 1:] * spectrum[:, :-1].conj())[..., 1:7].sum(2)
     advance = cross / (np.abs(cross).mean(-1, keepdims=True) + 1e-3)
     mean = advance.mean(1)
@@ -201,6 +201,6 @@ def _rotation(spectrum: np.ndarray) -> np.ndarray:
 
 
 def _soft_bins(values: np.ndarray) -> np.ndarray:
-    """Values [seconds, n] between -1 and 1 as bumps over bins, [seconds, n * bins]."""
+    """Spreads values [seconds, n] from -1 to 1 over Gaussian bins, [seconds, n * bins]."""
     distance = (values[..., None] - _BIN_CENTRES) / (_BIN_CENTRES[1] - _BIN_CENTRES[0])
     return np.exp(-np.square(distance)).reshape(len(values), -1)

@@ -1,4 +1,4 @@
-"""Features by S3D, as the published systems were trained on them."""
+"""Features from S3D, as the published systems were trained on."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ _SMALLEST_NORM = 1e-12
 
 
 class S3DFeatures:
-    """The video embedding of S3D for every second, of unit norm.
+    """Maps every second of video to its S3D embedding, of unit norm.
 
-    The window is that of MMPT's extractor: 30 frames of a second, resized bicubically to 224 pixels
-    on the short side, the central square, a last second filled up with black frames.
+    The window equals that of MMPT's extractor: 30 frames per second, resized bicubically to 224
+    pixels on the short side and cropped to the central square. Black frames fill the last second.
 
     Attributes:
-      batch_size: windows a call of the network; always so many, as others fill up, so that it is
-        compiled once and a window's feature does not depend on how many came with it.
+      batch_size: windows per call of the network. Smaller batches are padded to it, so that the
+        network is compiled once and a window's feature does not depend on how many came with it.
     """
 
     name = "s3d-howto100m"
@@ -33,8 +33,11 @@ class S3DFeatures:
     window = Window(frames=30, frame_rate=30, image_size=224)
 
     def __init__(self, weights: str | Path, dtype: str = "float32", batch_size: int = 8):
-        """`weights` is the published `s3d_howto100m.pth`, or a folder that `vtmask convert` made of
-        it; a UserError where it is neither."""
+        """Loads `weights`: the published s3d_howto100m.pth, or a folder from `vtmask convert`.
+
+        Raises:
+          UserError: `weights` is neither, or `dtype` is unknown.
+        """
         check_choice("dtype", dtype, ("float32", "bfloat16"))
         self.batch_size = batch_size
         self._params = jax.device_put(_read(Path(weights)))
@@ -48,7 +51,7 @@ class S3DFeatures:
         self._embed = embed
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 [windows, 30, 224, 224, 3] to float32 [windows, 512]."""
+        """Maps uint8 [windows, 30, 224, 224, 3] to float32 [windows, 512]."""
         missing = -len(frames) % self.batch_size
         filled = np.pad(frames, [(0, missing), *[(0, 0)] * 4])
         batches = filled.reshape(-1, self.batch_size, *self.window.shape)
@@ -57,7 +60,7 @@ class S3DFeatures:
 
 
 def _read(weights: Path) -> dict[str, Any]:
-    """Parameters of `S3D` in a file or a folder."""
+    """Reads the parameters of `S3D` from a file or a folder."""
     if weights.is_dir():
         exported = export.load_any(weights)
         if not isinstance(exported, export.S3DModel):

@@ -1,4 +1,4 @@
-"""A picture of a video's features: its frames over their similarity to each other."""
+"""Draws a video's features: its frames above the similarity of its features to each other."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +14,18 @@ from vtmask.features.extractors import ExtractorConfig
 
 _PICTURES = 10
 _PICTURE_SIZE = 160  # pixels
-_LEAST_CONTRAST = 0.5  # the cosine that is black, or the least one below it
-_CELLS = 600  # along a side of the matrix, at most; of longer videos a cell is several features
+_LEAST_CONTRAST = 0.5  # the cosine drawn black, unless a lower one occurs
+_CELLS = 600  # maximum along a side of the matrix; for longer videos a cell is several features
 
 
 def write_picture(path: Path, out: Path, video: Path | None, config: ExtractorConfig) -> None:
     """Draws the features in a `.npy` file, or those that `config` makes of a video.
 
     Args:
-      video: of the features in a `.npy` file; None is the one that `vtmask extract` made them of.
+      video: source of the features in a `.npy` file; by default the one `vtmask extract` recorded.
 
     Raises:
-      UserError: a file can't be read, or it is not known what the features are of.
+      UserError: a file can't be read, or it is not known which video the features are of.
     """
     if path.is_dir():
         raise UserError(f"{path}: is a folder, expected features or a video")
@@ -51,12 +51,12 @@ def write_picture(path: Path, out: Path, video: Path | None, config: ExtractorCo
 def draw(
     title: str, features: np.ndarray, pictures: Sequence[np.ndarray], seconds: float
 ) -> Figure:
-    """The cosine of every two features under pictures of the video.
+    """Draws the cosine of every two features below pictures of the video.
 
     Args:
       features: [n, size].
-      pictures: uint8 [height, width, 3], of times evenly spread over the video.
-      seconds: that a feature is of.
+      pictures: uint8 [height, width, 3], evenly spaced over the video.
+      seconds: length of video that a feature covers.
     """
     figure = Figure(figsize=(8.0, 8.4), dpi=120, layout="constrained")
     figure.suptitle(title)
@@ -65,7 +65,7 @@ def draw(
     strip.axis("off")
     length = len(features) * seconds
     similarity = _similarity(features)
-    # A fixed end and a least range: features that are all alike must look so.
+    # A fixed maximum and a minimum range, so that features that are all alike look alike.
     least = min(_LEAST_CONTRAST, similarity.min())
     extent = (0, length, length, 0)
     shown = matrix.imshow(similarity, extent=extent, cmap="magma", vmin=least, vmax=1)
@@ -79,7 +79,7 @@ def draw(
 
 
 def _similarity(features: np.ndarray) -> np.ndarray:
-    """Cosines of features, or of means of neighbours where there are many: [cells, cells]."""
+    """Returns cosines of features, or of neighbours' means if there are many: [cells, cells]."""
     cells = np.array_split(features.astype(np.float32), min(len(features), _CELLS))
     means = np.stack([cell.mean(0) for cell in cells])
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
@@ -87,7 +87,7 @@ def _similarity(features: np.ndarray) -> np.ndarray:
 
 
 def _origin(path: Path) -> tuple[str, float, Path | None]:
-    """Extractor, seconds and video of a `.npy` file, as far as `vtmask extract` has told."""
+    """Returns extractor, seconds and video of a `.npy` file, as `vtmask extract` recorded them."""
     card = files.card_of(path)
     if card is None:
         return "unknown extractor", 1.0, None

@@ -1,4 +1,4 @@
-"""Decoded frames as upright squares of one size, by ffmpeg's filters."""
+"""Turns decoded frames into upright squares of one size with ffmpeg's filters."""
 
 import math
 from contextlib import suppress
@@ -10,19 +10,19 @@ from av.filter import Graph
 
 from vtmask.features.window import Window
 
-_WIDEST = 64  # times as wide as high, or reverse; of longer strips only the middle is resized
+_WIDEST = 64  # maximum aspect ratio; only the middle of a longer strip is resized
 
 _UNSPECIFIED = 2  # a frame's colour space
 
 _SCALING = {
     "bicubic": "flags=bicubic",
-    # As MPEG and H.264 place chroma, which ffmpeg's scale filter ignores if not told.
+    # Where MPEG and H.264 place chroma; ffmpeg's scale filter does not know unless told.
     "area": "flags=area:in_chroma_loc=left",
 }
 
 _Filter = tuple[str, str | None]  # its name and arguments
 
-# What makes a picture upright, by quarters of a turn and whether it is mirrored too.
+# (quarters of a turn, mirrored) → filters that make the picture upright.
 _UPRIGHT: dict[tuple[int, bool], list[_Filter]] = {
     (0, False): [],
     (0, True): [("vflip", None)],
@@ -36,7 +36,7 @@ _UPRIGHT: dict[tuple[int, bool], list[_Filter]] = {
 
 
 class Squares:
-    """Pictures of any size and colour to uint8 [size, size, 3], upright, by ffmpeg's filters."""
+    """Maps pictures of any size and colour to upright uint8 [size, size, 3]."""
 
     def __init__(self, window: Window):
         size = window.image_size
@@ -69,14 +69,14 @@ class Squares:
 
 
 def _middle(frame: av.VideoFrame) -> list[_Filter]:
-    """Filters that leave of a strip what its central square may need, as all would not fit."""
+    """Crops a long strip to what its central square may need; resized, all of it would not fit."""
     if max(frame.width, frame.height) <= _WIDEST * min(frame.width, frame.height):
         return []
     return [("crop", rf"min(iw\,{_WIDEST}*ih):min(ih\,{_WIDEST}*iw):exact=1")]
 
 
 def turns(frame: av.VideoFrame) -> list[_Filter]:
-    """Filters that make a frame upright, those that the ffmpeg command inserts."""
+    """Returns the filters that make a frame upright; the ffmpeg command inserts the same."""
     angle, mirrored = float(-frame.rotation), False
     with suppress(ValueError):  # PyAV doesn't know all kinds of side data
         matrix: Any = frame.side_data.get("DISPLAYMATRIX")

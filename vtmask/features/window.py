@@ -1,4 +1,4 @@
-"""The stretch of video that a feature is of."""
+"""The stretch of video that one feature covers."""
 
 import dataclasses
 from typing import Literal
@@ -8,14 +8,14 @@ from vtmask.errors import UserError, check_choice
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """The stretch of video that one feature is of; windows follow each other without a gap.
+    """The stretch of video that one feature covers; windows follow each other without gaps.
 
     Attributes:
-      frames: how many it has.
+      frames: number of frames.
       frame_rate: frames a second.
       image_size: height and width of a frame, the central square of the picture, in pixels.
-      interpolation: how frames are resized; bicubic is published.
-      fill: what a video's last window is filled up with, black frames (published) or its last.
+      interpolation: how frames are resized; bicubic as published.
+      fill: what fills up a video's last window: black frames, as published, or its last frame.
     """
 
     frames: int
@@ -33,10 +33,10 @@ class Window:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """The length in seconds."""
         return self.frames / self.frame_rate
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of its pixels, uint8: [frames, image_size, image_size, 3]."""
+        """The shape of the pixels, uint8: [frames, image_size, image_size, 3]."""
         return self.frames, self.image_size, self.image_size, 3

@@ -1,4 +1,4 @@
-"""Foreign files as data: every failure is a UserError that names the file and the place."""
+"""Reads foreign files as data. Every failure is a UserError that names the file and the place."""
 
 from vtmask.files.arrays import map_array, read_array
 from vtmask.files.features import CARD, FeatureCard, card_of, check_features

@@ -1,4 +1,4 @@
-"""Annotations in the layout of ActivityNet's, which YouCook2 and COIN share."""
+"""Reads annotations in ActivityNet's layout, which YouCook2 and COIN share."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +14,14 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def split_of(record: Any, splits: Mapping[str, str], where: str) -> str:
-    """The record's split.
+    """Returns the split that the record's `subset` maps to.
 
     Args:
-      splits: ours, by the `subset` that stands for it.
+      splits: the annotations' `subset` → our split.
       where: file and video, for the error.
 
     Raises:
-      UserError: another subset, or none.
+      UserError: the subset is missing or unknown.
     """
     subset = files.field(record, "subset", str, where)
     check_choice(f"{where}: field 'subset'", subset, splits)
@@ -35,7 +35,7 @@ def segment(annotation: Any, where: str) -> tuple[float, float]:
       where: file and annotation, for the error.
 
     Raises:
-      UserError: its `segment` is not two finite numbers.
+      UserError: the annotation's `segment` is not two finite numbers.
     """
     times = files.field(annotation, "segment", list, where)
     if len(times) != 2:

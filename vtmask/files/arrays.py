@@ -9,8 +9,8 @@ from vtmask.errors import UserError, reason
 
 
 def read_array(path: str | Path) -> np.ndarray:
-    """The array of a `.npy` file; pickled objects are refused."""
-    # A map refuses a file that is shorter than its header says before any memory is taken.
+    """Reads the array in a `.npy` file; pickled objects are refused."""
+    # Mapping first rejects a file shorter than its header says before any memory is allocated.
     mapped = map_array(path)
     try:
         return np.array(mapped)
@@ -19,7 +19,7 @@ def read_array(path: str | Path) -> np.ndarray:
 
 
 def map_array(path: str | Path) -> np.ndarray:
-    """The same, read-only; of the file only what is used of the array gets read."""
+    """Maps the array in a `.npy` file read-only; only the parts that are used are read."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:

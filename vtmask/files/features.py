@@ -1,4 +1,4 @@
-"""Files of features, and the card that says what made them."""
+"""Feature files, and the card that records what made them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +8,12 @@ import numpy as np
 from vtmask.errors import UserError
 from vtmask.files.text import field, read_json
 
-CARD = "features.json"  # in a folder of features, says what made them
+CARD = "features.json"  # in a folder of features; records what made them
 
 
 @dataclass(frozen=True)
 class FeatureCard:
-    """What `vtmask extract` tells of features, and in which file."""
+    """What `vtmask extract` records about features, and the file that records it."""
 
     path: Path
     feature_extractor: str
@@ -21,7 +21,7 @@ class FeatureCard:
 
 
 def card_of(path: Path) -> FeatureCard | None:
-    """That of a `.npy` file, from the nearest folder above it that has one; None where none has."""
+    """Reads the card of a `.npy` file from the nearest folder above it; None if none has one."""
     for folder in path.absolute().parents:
         card = folder / CARD
         if card.exists():
@@ -35,14 +35,15 @@ def card_of(path: Path) -> FeatureCard | None:
 
 
 def check_features(where: str, values: np.ndarray, size: int) -> np.ndarray:
-    """Features as records hold them: float16 [rows, size], C-contiguous.
+    """Returns features as records hold them: float16 [rows, size], C-contiguous.
 
     Args:
       where: file and video, for the error.
       values: floats [rows, size].
 
     Raises:
-      UserError: another shape or type, no rows, values that are not finite or beyond float16.
+      UserError: the shape or type is wrong, there are no rows, or a value is not finite or out of
+        float16's range.
     """
     if values.ndim != 2 or values.shape[1] != size or not len(values):
         raise UserError(

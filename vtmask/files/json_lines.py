@@ -1,4 +1,4 @@
-"""JSON lines: files with a JSON value a line, read a line at a time."""
+"""JSON Lines: files with one JSON value per line, read one line at a time."""
 
 import json
 from collections.abc import Iterator
@@ -9,12 +9,13 @@ from vtmask.errors import UserError, reason
 
 
 def read(path: str | Path) -> Iterator[tuple[int, Any]]:
-    """The value of each line that is not blank, and the line's number from 1.
+    """Yields the number, from 1, and the value of each line that is not blank.
 
-    NaN and Infinity are read, as by `vtmask.files.read_json`.
+    NaN and Infinity are accepted, as in `vtmask.files.read_json`.
 
     Raises:
-      UserError: the file can't be read, or a line is not UTF-8 or not JSON; the message names it.
+      UserError: the file can't be read, or a line is not UTF-8 or not JSON; the message names the
+        line.
     """
     try:
         with open(path, "rb") as file:

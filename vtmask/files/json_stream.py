@@ -1,7 +1,7 @@
 """Reads a JSON file that does not fit into memory.
 
-The library ijson would do so too, but refuses NaN, which HowTo100M's captions hold, and takes
-memory without bounds for lists that are nested deep.
+The library ijson does so too, but it rejects NaN, which HowTo100M's captions contain, and its
+memory for deeply nested lists is unbounded.
 """
 
 import json
@@ -19,13 +19,13 @@ _DECODER = json.JSONDecoder()
 
 
 def members(path: str | Path) -> Iterator[tuple[str, Any]]:
-    """Names and values of the one object in a file, in its order.
+    """Yields the names and values of a file's single JSON object, in file order.
 
     No more than one value and a mebibyte of the file are in memory at a time. NaN and Infinity are
-    read, as by `vtmask.files.read_json`; a name that comes twice is given twice.
+    accepted, as in `vtmask.files.read_json`. A repeated name is yielded each time.
 
     Raises:
-      UserError: the file is not UTF-8 or no JSON object; the message says at which character.
+      UserError: the file is not UTF-8 or not a JSON object; the message gives the character.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -51,16 +51,16 @@ def _members(text: "_Text") -> Iterator[tuple[str, Any]]:
 
 
 class _Text:
-    """The part of a file that is being read."""
+    """The part of a file that has been read but not yet parsed."""
 
     def __init__(self, path: str | Path, file: TextIO):
         self._path, self._file = path, file
         self._read = ""
-        self._at = 0  # in what is read
-        self._before = 0  # characters before that
+        self._at = 0  # position in what has been read
+        self._before = 0  # characters dropped before that
 
     def peek(self) -> str:
-        """The next character that is no space, or "" at the end."""
+        """Returns the next character that is not white space, or "" at the end."""
         while True:
             found = _NO_SPACE.search(self._read, self._at)
             self._at = found.start() if found else len(self._read)
@@ -68,7 +68,7 @@ class _Text:
                 return found[0] if found else ""
 
     def take(self, expected: str) -> str:
-        """The next character, which must be one of these."""
+        """Consumes the next character, which must be one of those expected."""
         found = self.peek()
         if not found or found not in expected:
             raise self.unexpected(" or ".join(expected))
@@ -76,12 +76,12 @@ class _Text:
         return found
 
     def value(self) -> Any:
-        """The next JSON value."""
+        """Consumes the next JSON value."""
         self.peek()
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._read, self._at)
-                # A 1 before "e+" is a number of its own until the next digit is read.
+                # The 1 of "1e+5" parses as a number of its own until the digit after "e+" is read.
                 if end + 2 < len(self._read) or not self._read_on():
                     self._at = end
                     return value
@@ -98,7 +98,7 @@ class _Text:
         return self._error(self._at, f"is {found}, expected {expected}")
 
     def _read_on(self) -> bool:
-        """Reads as much again as is left, so that a long value is not tried too often."""
+        """Reads at least as much as is left, so that a long value is not parsed too often."""
         left = self._read[self._at :]
         try:
             more = self._file.read(max(_CHUNK, len(left)))

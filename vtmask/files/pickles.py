@@ -1,9 +1,9 @@
-"""Reads a pickle as data: Python's unpickler without its ways to import, call or make objects.
+"""Reads a pickle as data: Python's unpickler, unable to import, call or create objects.
 
-It is the unpickler written in Python, with a dict for its memo: the one in C would take memory for
-the highest index that a file names. For the handful of names with which plain data and NumPy arrays
-are written it gets the functions below, for those of another format what its reader gives, and for
-no other.
+It is the unpickler written in Python, with a dict as its memo; the one in C would allocate memory
+up to the highest index that a file names. The handful of names that plain data and NumPy arrays
+need resolve to the functions below. The reader of another format may add names; all others are
+refused.
 """
 
 import io
@@ -36,7 +36,7 @@ DAMAGES = (
     pickle.UnpicklingError,
     struct.error,
 )
-_Base: Any = pickle._Unpickler  # its operations are not in the type stubs
+_Base: Any = pickle._Unpickler  # the type stubs lack its operations
 
 OBJECT = object()
 """Stands for a class whose objects are read as dicts of their attributes."""
@@ -47,10 +47,7 @@ class BadPickle(Exception):
 
 
 def read_pickle(path: str | Path) -> Any:
-    """The pickle's value: plain data and NumPy arrays of numbers or strings, and nothing else.
-
-    `load` says what that is. It cannot execute anything.
-    """
+    """Reads the value of a pickle file, as `load` does; nothing in the file is executed."""
     try:
         return load(read_bytes(path))
     except BadPickle as error:
@@ -58,16 +55,17 @@ def read_pickle(path: str | Path) -> Any:
 
 
 def load(data: bytes) -> Any:
-    """The value of the pickle in `data`, of protocol 0 to 5.
+    """Reads the pickle in `data`, of protocol 0 to 5.
+
+    Nothing is executed, and the memory used is at most a small multiple of the size of `data`.
 
     Returns:
-      None, bool, int, float, str, bytes, NumPy arrays (read-only), scalars and dtypes of numbers
-      and strings, in dicts, lists, tuples, sets and frozensets. Strings of Python 2 are read as
-      Latin-1. bytearrays come as bytes.
+      None, bool, int, float, str, bytes, and NumPy arrays (read-only), scalars and dtypes of
+      numbers and strings, in dicts, lists, tuples, sets and frozensets. Python 2 strings are
+      decoded as Latin-1. A bytearray becomes bytes.
 
     Raises:
-      BadPickle: the data are damaged, or hold anything else; its name is told. Nothing runs, and
-        no more memory is taken than a small multiple of the size of `data`.
+      BadPickle: the data are damaged or hold anything else, which the message names.
     """
     return read(io.BytesIO(data))
 
@@ -77,14 +75,14 @@ def read(
     names: Mapping[tuple[str, str], Any] | None = None,
     persistent_load: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The same of the pickle that begins where the file stands; it then stands behind its end.
+    """Reads the pickle that begins at the file's position, as `load` does, and moves past it.
 
     Args:
-      names: what further names stand for, by module and name: a function to call, OBJECT or a
-        value. Arguments of a function may be anything; it returns plain data, and itself limits how
-        large arrays get that are views. Attributes of what it returns as a dict are dropped.
-      persistent_load: the value of a persistent id, which may be anything. Without it they are
-        refused.
+      names: further (module, name) → a function to call, OBJECT or a value. A function must cope
+        with any arguments, return plain data, and itself limit the size of arrays that are views.
+        Attributes of an object that it returns as a dict are dropped.
+      persistent_load: maps a persistent id, which may be anything, to its value. Without it,
+        persistent ids are refused.
     """
     try:
         value = _Unpickler(file, names or {}, persistent_load).load()
@@ -100,10 +98,11 @@ def read(
 
 @dataclass(eq=False)
 class _Unfinished:
-    """A NumPy array or dtype whose state is still to come, and where it is remembered until then.
+    """A NumPy array or dtype whose state has not been read yet.
 
     Attributes:
       finish: makes the value from the state.
+      memo_keys: where the memo holds it; the finished value replaces it there.
     """
 
     finish: Callable[..., Any]
@@ -118,7 +117,7 @@ class _Memo(dict):
 
 
 def _checked(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
-    """The operation after a look at the `keys` that it will hash of the stack above the mark."""
+    """Wraps an operation to check first the `keys` above the stack's mark that it will hash."""
 
     def checked(unpickler: Any) -> None:
         check_keys(unpickler.stack[keys])
@@ -128,12 +127,12 @@ def _checked(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
 
 
 class _Unpickler(_Base):
-    """Where nothing is replaced, an operation works on plain data alone.
+    """An unpickler of plain data; the operations that it inherits handle plain data only.
 
     Attributes:
-      made: how many bytes and items calls have made. Only a hostile file makes more than it has
-        held so far; an array may count twice, as bytes too.
-      objects: the dicts that stand for objects, by their id.
+      made: bytes and items that calls have made. Only a hostile file makes more than has been read
+        of it so far; an array may count twice, since its bytes count too.
+      objects: the dicts that stand for objects, by `id()`.
     """
 
     def __init__(
@@ -169,9 +168,9 @@ class _Unpickler(_Base):
     load_inst = load_obj = load_newobj_ex = load_object
 
     def load_frame(self) -> None:
-        self.read(8)  # its length; a whole frame would be read ahead, however long it says it is
+        self.read(8)  # its length; Python would read the frame ahead, however long it claims to be
 
-    load_bytearray8 = _Base.load_binbytes8  # its own takes the memory before it reads
+    load_bytearray8 = _Base.load_binbytes8  # the original allocates memory before it reads
     load_setitem = _checked(_Base.load_setitem, slice(-2, -1))
     load_setitems = _checked(_Base.load_setitems, slice(None, None, 2))
     load_dict = _checked(_Base.load_dict, slice(None, None, 2))
@@ -207,7 +206,7 @@ class _Unpickler(_Base):
         if isinstance(made, (bytes, dict, set, frozenset)):
             self.made += len(made)
         elif isinstance(made, np.generic) or type(getattr(made, "base", None)) is bytes:
-            self.made += made.nbytes  # other arrays are views of what the caller has
+            self.made += made.nbytes  # other arrays are views of memory that the caller holds
         if self.made > 2 * (self.tell() - self.start):
             raise BadPickle("makes more data than the file holds")
 
@@ -218,7 +217,11 @@ _Unpickler.dispatch = {
 
 
 def check_keys(keys: Any) -> Any:
-    """Keys are scalars or flat tuples: hashing deeper ones could take all of the stack or days."""
+    """Returns keys that are scalars or flat tuples; deeper ones could overflow the stack or hang.
+
+    Raises:
+      BadPickle: a key is anything else.
+    """
     for key in keys:
         for part in key if type(key) is tuple else (key,):
             if type(part) not in _SCALARS and not isinstance(part, np.generic):
@@ -227,7 +230,7 @@ def check_keys(keys: Any) -> Any:
 
 
 def _check_plain(value: Any) -> None:
-    """Names and unfinished arrays that were never used must not reach the caller."""
+    """Refuses a value that contains a bare name or an unfinished array."""
     seen: set[int] = set()
     todo = [value]
     while todo:
@@ -243,7 +246,7 @@ def _check_plain(value: Any) -> None:
                 todo.extend(value.values())
 
 
-# What the names stand for: arguments may be anything.
+# The functions that names resolve to. Their arguments may be anything.
 
 
 def _of(kind: type, value: Any) -> Any:
@@ -283,7 +286,7 @@ def _dtype(kind: Any, *_: Any) -> _Unfinished:
 
 
 def _array(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
-    raw = raw.encode("latin1") if type(raw) is str else _of(bytes, raw)  # Python 2 has str alone
+    raw = raw.encode("latin1") if type(raw) is str else _of(bytes, raw)  # Python 2 has only str
     if not isinstance(dtype, np.dtype) or order not in ("C", "F"):
         raise TypeError
     if len(_of(tuple, shape)) > 64 or any(type(n) is not int or n < 0 for n in shape):

@@ -23,7 +23,7 @@ from vtmask.files.pickles import BadPickle
 _ZIP = b"PK\3\4"
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
-_MOST = 8  # times the file's size that all tensors may have; views count as if they were copied
+_MOST = 8  # limit of all tensors together, in file sizes; views count as if they were copies
 
 _DTYPES = {
     name: np.dtype(getattr(ml_dtypes, name, name))
@@ -37,25 +37,27 @@ _STORAGES = {
     **{"Bool": "bool", "Byte": "uint8", "Char": "int8", "Short": "int16", "Int": "int32"},
     **{"Long": "int64", "Half": "float16", "BFloat16": "bfloat16", "Float": "float32"},
     **{"Double": "float64", "ComplexFloat": "complex64", "ComplexDouble": "complex128"},
-    **{"Untyped": "uint8", "_Untyped": "uint8"},  # the latter is of PyTorch 1.11 to 1.13
+    **{"Untyped": "uint8", "_Untyped": "uint8"},  # the latter from PyTorch 1.11 to 1.13
 }
 
 
 def load(path: str | Path) -> Any:
-    """What `torch.save` wrote, as a zip archive or in the format before PyTorch 1.6.
+    """Reads a file of `torch.save`, a zip archive or the format before PyTorch 1.6.
+
+    Nothing is executed, no module is imported, and the memory used is at most a small multiple of
+    the file's size. Checksums are not verified.
 
     Returns:
-      Plain data, as `vtmask.files.pickles.load` gives it. Tensors, parameters and storages are
-      read-only NumPy arrays of the same shape (bfloat16 and float8 are those of ml_dtypes), a
-      torch.dtype is NumPy's, a torch.Size a tuple, an OrderedDict or argparse.Namespace a dict.
-      Tensors that shared memory still do. Those of a zip archive are views of the mapped file: it
-      gets read where they are used, and must not change until then. Those of the older format
-      have memory of their own. Checksums are not looked at.
+      Plain data, as `vtmask.files.pickles.load` returns it. Tensors, parameters and storages become
+      read-only NumPy arrays of the same shape (bfloat16 and float8 come from ml_dtypes), a
+      torch.dtype a NumPy dtype, a torch.Size a tuple, an OrderedDict or argparse.Namespace a dict.
+      Tensors that shared memory still do. From a zip archive they are views of the mapped file,
+      which is read as they are used and must not change until then. From the older format they
+      own their memory.
 
     Raises:
-      UserError: the file cannot be read, is damaged, of another format or a big-endian machine, or
-        holds anything else; its name is told. Nothing runs, no module is imported, and no more
-        memory is taken than a small multiple of the file's size.
+      UserError: the file cannot be read, is damaged, of another format or from a big-endian
+        machine, or holds anything else, which the message names.
     """
     try:
         with open(path, "rb") as file:
@@ -92,7 +94,7 @@ def _from_zip(data: mmap.mmap) -> Any:
 
 
 def _entries(data: Any) -> dict[str, memoryview]:
-    """The contents of the archive's entries, by their names inside its one folder."""
+    """Returns the content of each entry by its name within the archive's top folder."""
     try:
         with zipfile.ZipFile(data) as archive:
             infos = archive.infolist()
@@ -130,7 +132,7 @@ def _from_stream(data: mmap.mmap) -> Any:
     system = pickles.read(data)
     if type(system) is not dict or system.get("little_endian") is not True:
         raise BadPickle("is of a big-endian machine; write it on a little-endian one")
-    buffers: dict[str, np.ndarray] = {}  # filled later: storages follow all tensors in the file
+    buffers: dict[str, np.ndarray] = {}  # filled below: the storages follow the tensors in the file
 
     def find(key: str, size: int) -> np.ndarray:
         return buffers.setdefault(key, np.empty(size, np.uint8))
@@ -156,9 +158,9 @@ class _Tensors:
     """Makes the storages and tensors of a file.
 
     Attributes:
-      find: the bytes of a storage, by its key and size.
+      find: returns the bytes of a storage, given its key and size.
       unclaimed: bytes of the file that no storage has claimed.
-      left: bytes that tensors may still have.
+      left: bytes that further tensors may take.
     """
 
     def __init__(self, file_size: int, find: Callable[[str, int], Any]):
@@ -181,7 +183,7 @@ class _Tensors:
         return pickles.read(file, names, self.storage)
 
     def storage(self, persistent_id: Any) -> np.ndarray:
-        """The storage [count] of ("storage", dtype, key, device, count, and None or no more)."""
+        """Returns the storage [count] of ("storage", dtype, key, device, count[, None])."""
         match persistent_id:
             case ("storage", dtype, str(key), _, n) | ("storage", dtype, str(key), _, n, None):
                 size = _sizes((n,))[0] * _known(dtype).itemsize
@@ -198,10 +200,10 @@ class _Tensors:
         return self.storages[key]
 
     def tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> np.ndarray:
-        """A view of a storage; offset and strides count elements.
+        """Returns a view of a storage; offset and strides count elements.
 
-        The rest is whether it needs gradients, hooks, and, if any, a dtype unlike the storage's
-        and a dict of bits that change what the elements mean.
+        `rest` holds whether it requires gradients, its hooks and, optionally, a dtype other than
+        the storage's and a dict of flags that change what the elements mean.
         """
         dtype = _known(storage.dtype)
         for extra in rest[2:]:
@@ -210,7 +212,7 @@ class _Tensors:
             elif extra:
                 raise BadPickle("holds a conjugate or negative view; write what it resolves to")
         pairs = list(zip(_sizes(shape), _sizes(strides), strict=True))
-        if len(pairs) > 64:  # NumPy has no more; products of many take long
+        if len(pairs) > 64:  # NumPy's limit; the product of many sizes would take long
             raise ValueError
         last = sum((n - 1) * step for n, step in pairs) + _sizes((offset,))[0]
         if 0 in shape:

@@ -1,7 +1,7 @@
-"""Tables that don't fit into memory, read a batch of rows at a time: Parquet, CSV, JSON lines.
+"""Reads tables that don't fit into memory, in batches of rows: Parquet, CSV, JSON Lines.
 
-Values are texts, whatever they are in the file: a number as it is written, a list or an object as
-JSON, and "" where there is none. Needs pyarrow, the optional extra `manifest`.
+All values become text: a number is formatted, a list or an object becomes JSON, and a missing value
+is "". Needs pyarrow, the optional extra `manifest`.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import pyarrow
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
-_ROWS = 2**15  # of a batch
+_ROWS = 2**15  # per batch
 _DELIMITERS = (",", ";", "\t")
 
 
 def read(path: Path, columns: Sequence[str]) -> Iterator["pyarrow.RecordBatch"]:
-    """Some columns of a table, all of texts, in batches of rows.
+    """Yields the given columns of a table as text, in batches of rows.
 
     Raises:
       UserError: pyarrow is not installed, or the file can't be read, is damaged or lacks a column.
@@ -53,7 +53,7 @@ def _parquet(path: Path, columns: list[str]) -> Iterator["pyarrow.RecordBatch"]:
 
 
 def _csv(path: Path, columns: list[str]) -> Iterator["pyarrow.RecordBatch"]:
-    # Not pyarrow's reader, to which a quote that stays open makes one text of all that follows.
+    # Not pyarrow's reader, which takes everything after an unclosed quote as one value.
     import pyarrow
 
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -68,7 +68,7 @@ def _csv(path: Path, columns: list[str]) -> Iterator["pyarrow.RecordBatch"]:
             rows = csv.reader(file, delimiter=fitting[0], strict=True)
             numbered = ((rows.line_num + 1, row) for row in rows)  # below the header
             while some := list(islice(numbered, _ROWS)):
-                some = [(line, row) for line, row in some if row]  # a blank line has no field
+                some = [(line, row) for line, row in some if row]  # a blank line has no fields
                 for line, row in some:
                     if len(row) != len(header):
                         raise UserError(

@@ -1,4 +1,4 @@
-"""Tables: CSV files with a comma, a semicolon or a tab between the columns."""
+"""Reads tables: CSV files delimited by commas, semicolons or tabs."""
 
 import csv
 import io
@@ -14,22 +14,23 @@ _DELIMITERS = (",", ";", "\t")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: the line of the file that it starts on, and its fields by column."""
+    """A row of a table: the line it starts on, and column → field."""
 
     line: int
     fields: dict[str, str]
 
 
 def read_csv(path: str | Path, columns: Sequence[str], header: bool = True) -> list[Row]:
-    """The rows of a table whose delimiter is a comma, a semicolon or a tab.
+    """Reads the rows of a table delimited by commas, semicolons or tabs.
 
     Args:
-      columns: with a header, those it must have, in any order and among others; the rows have all
-        of them. Without one, the names of all columns from left to right.
+      columns: with a header, the columns that the table must have, in any order; it may have
+        others, which the rows include. Without a header, the names of all columns from left to
+        right.
 
     Raises:
-      UserError: a missing or doubled column, a row with more or fewer fields than the first, an
-        open quote.
+      UserError: a column is missing or doubled, a row has more or fewer fields than the first, or a
+        quote is not closed.
     """
     text = read_text(path)
     if not text.strip():
@@ -53,7 +54,7 @@ def read_csv(path: str | Path, columns: Sequence[str], header: bool = True) -> l
 def _layout(
     path: str | Path, text: str, columns: Sequence[str], header: bool
 ) -> tuple[str, list[str]]:
-    """The delimiter with which the first row has the columns, and the names of all columns."""
+    """Finds the delimiter with which the first row has the columns, and all columns' names."""
     firsts = {delimiter: _first_row(text, delimiter) for delimiter in _DELIMITERS}
     widest = max(firsts.values(), key=len)
     if header:
@@ -78,11 +79,11 @@ def _first_row(text: str, delimiter: str) -> list[str]:
     try:
         return [name.strip() for name in next(_rows(text, delimiter))[1]]
     except (csv.Error, StopIteration):
-        return []  # another delimiter's quotes
+        return []  # the quoting does not fit this delimiter
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the line it starts on."""
+    """Yields the rows that are not blank, each with the line it starts on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:

@@ -13,7 +13,7 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def read_text(path: str | Path) -> str:
-    """The file's text: UTF-8, with or without a byte-order mark, or UTF-16 with one."""
+    """Reads a text file: UTF-8, with or without a byte-order mark, or UTF-16 with one."""
     data = read_bytes(path)
     encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
     try:
@@ -25,12 +25,12 @@ def read_text(path: str | Path) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines that are not blank, without the spaces around them."""
+    """Reads the lines that are not blank, stripped of surrounding white space."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def read_json(path: str | Path) -> Any:
-    """The file's JSON value; NaN and Infinity are read, and refused by `field`."""
+    """Reads a JSON file; NaN and Infinity are accepted here and rejected by `field`."""
     text = read_text(path)
     try:
         return json.loads(text)
@@ -45,17 +45,17 @@ def read_json(path: str | Path) -> Any:
 
 
 def field(record: Any, name: str, kind: type | tuple[type, ...], where: str) -> Any:
-    """The record's field, if it is of the kind.
+    """Returns the record's field after a check of its type.
 
     Args:
-      record: what should be a dict, as JSON and pickles have it.
-      kind: its type, or several. `float` takes integers too and, alone, gives a float; a bool
-        is no number.
+      record: the value from JSON or a pickle that should be a dict.
+      kind: the expected type or types. `float` also accepts integers and, on its own, returns a
+        float. A bool is not a number.
       where: file and record, for the error.
 
     Raises:
-      UserError: no such field, another type, a number that is not finite, or text with half of a
-        surrogate pair, which no file can hold.
+      UserError: the field is missing or of another type, a number is not finite, or text has half
+        of a surrogate pair, which no file can hold.
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     expected = " or ".join("number" if k is float else k.__name__ for k in kinds)
@@ -78,7 +78,7 @@ def field(record: Any, name: str, kind: type | tuple[type, ...], where: str) -> 
 
 
 def is_unicode(text: str) -> bool:
-    """Whether the text can be written: not so where JSON escapes give half a surrogate pair."""
+    """Whether the text can be encoded; half a surrogate pair, from a JSON escape, can't be."""
     return not _HALF_CHARACTER.search(text)
 
 

@@ -1,4 +1,4 @@
-"""Text to token ids: SentencePiece models, trained or loaded, and BERT's WordPiece vocabularies."""
+"""Tokenizers: SentencePiece models, trained or loaded, and BERT's WordPiece vocabularies."""
 
 from vtmask.tokenizers.huggingface import read_published
 from vtmask.tokenizers.loading import load

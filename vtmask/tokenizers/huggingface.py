@@ -1,4 +1,4 @@
-"""Tokenizers of published BERTs: Hugging Face's files say how text is normalised, or pieces do."""
+"""Reads tokenizers of published BERTs; finds how text is normalised from the files or the pieces."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,12 +16,12 @@ _SETTINGS = {  # of tokenizer_config.json
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
 _CLASSES = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast")
-_ANY_CLASS = ("PreTrainedTokenizerFast", "TokenizersBackend")  # whose tokenizer.json says all
-_CASED = 0.1  # of the pieces with letters, at least so many of a cased vocabulary have capitals
+_ANY_CLASS = ("PreTrainedTokenizerFast", "TokenizersBackend")  # tokenizer.json defines these fully
+_CASED = 0.1  # minimum share of the pieces with letters that have capitals in a cased vocabulary
 
 
 def read_published(path: str | Path) -> Tokenizer:
-    """A published tokenizer; cased and uncased BERTs are told apart.
+    """Reads a published tokenizer; distinguishes cased from uncased BERTs.
 
     A vocab.txt alone doesn't say whether case matters. The tokenizer.json and tokenizer_config.json
     beside it do; without them, a vocabulary is cased if its pieces have capitals.
@@ -30,12 +30,12 @@ def read_published(path: str | Path) -> Tokenizer:
       path: the tokenizer's file, or a folder: Hugging Face's, a data set's or an exported model's.
 
     Returns:
-      The tokenizer; for the same BERT it has the same bytes, whichever of its files it is read of,
-      except for a vocab.txt of an uncased BERT, whose bytes stay as they are.
+      The tokenizer. For the same BERT it has the same bytes, whichever file it is read from, except
+      that the bytes of an uncased BERT's vocab.txt are kept as they are.
 
     Raises:
       UserError: a file is missing, damaged or something else; files contradict each other; the
-        tokenizer does more than BERT's; or it can't be known whether case matters.
+        tokenizer does more than BERT's; or it is unclear whether case matters.
     """
     path = Path(path)
     if path.is_dir():
@@ -55,7 +55,7 @@ def read_published(path: str | Path) -> Tokenizer:
 
 
 def _normalization(path: Path, tokenizer: WordPiece) -> Normalization:
-    """That of the tokenizer, from all files beside its own."""
+    """Determines the tokenizer's normalisation from the files beside its own."""
     is_json = isinstance(tokenizer, JsonWordPiece)
     beside = path if is_json else path.with_name(JsonWordPiece.file_name)
     config_file = path.with_name("tokenizer_config.json")
@@ -84,7 +84,7 @@ def _normalization(path: Path, tokenizer: WordPiece) -> Normalization:
 
 
 def _read_config(path: Path, tokenizer: WordPiece, has_json: bool) -> dict[str, Any]:
-    """What tokenizer_config.json says; a UserError if text goes through more than WordPiece."""
+    """Reads tokenizer_config.json; a UserError if text goes through more than BERT's WordPiece."""
     classes = (*_CLASSES, *_ANY_CLASS) if has_json else _CLASSES
     added: list[tuple[Path, Any]] = []
     config: dict[str, Any] = {}
@@ -139,7 +139,7 @@ def _require_pieces_to_fit(path: Path, tokenizer: WordPiece, normalization: Norm
 
 
 def _capitals(pieces: Iterable[str]) -> tuple[int, int]:
-    """How many pieces have capitals, and how many letters of either case; [UNK] and such aside."""
+    """Counts the pieces with capitals, and those with letters of either case; ignores [UNK] etc."""
     letters = [
         piece
         for piece in pieces

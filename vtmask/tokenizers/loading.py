@@ -1,4 +1,4 @@
-"""Tokenizers from their files."""
+"""Loads tokenizers from their files."""
 
 import os
 
@@ -19,10 +19,10 @@ _KINDS: dict[str, type[Tokenizer]] = {
 def load(path: str | os.PathLike[str]) -> Tokenizer:
     """Reads a tokenizer by its suffix: SentencePiece (.model), or WordPiece (.txt, .json).
 
-    A vocab.txt is read as that of an uncased BERT; `read_published` looks at what lies beside it.
+    A vocab.txt is read as an uncased BERT's; `read_published` also considers the files beside it.
 
     Args:
-      path: the file, or the folder of a data set or an exported model with one in it.
+      path: the file, or the folder of a data set or an exported model that contains one.
 
     Raises:
       UserError: the file is missing, damaged or something else.

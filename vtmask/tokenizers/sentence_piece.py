@@ -19,7 +19,7 @@ class SentencePiece(Tokenizer):
     pad_id, unk_id, cls_id, sep_id, mask_id = range(5)
 
     def __init__(self, content: bytes):
-        """Raises ValueError if the bytes are no such model."""
+        """Loads a model file's bytes; raises ValueError if they are not such a model."""
         super().__init__(content)
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=content)
@@ -43,10 +43,10 @@ class SentencePiece(Tokenizer):
 
 
 def train(texts: Iterable[str], vocab_size: int) -> SentencePiece:
-    """Trains a unigram SentencePiece model on the texts, the same bytes for the same input.
+    """Trains a unigram SentencePiece model; the same input gives the same bytes.
 
     Args:
-      texts: sentences, one a text.
+      texts: one sentence each.
       vocab_size: upper limit of the number of ids, control symbols included; a small corpus may
         support fewer.
 

@@ -14,12 +14,12 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Tokenizer(ABC):
-    """Maps text to token ids. Pickled and hashed by the bytes of its file.
+    """Maps text to token ids. It is pickled and hashed as the bytes of its file.
 
     Attributes:
       content: the file's bytes.
-      sha256: their hash; it travels with data and checkpoints.
-      file_name: what the file is called in the folder of a data set or a model.
+      sha256: their hash, which is stored with data and checkpoints.
+      file_name: name of the file in the folder of a data set or a model.
       vocab_size: number of ids, control symbols included.
       pad_id, unk_id, cls_id, sep_id, mask_id: ids of BERT's control symbols.
     """
@@ -44,15 +44,15 @@ class Tokenizer(ABC):
         (epath.Path(folder) / self.file_name).write_bytes(self.content)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without [CLS] or [SEP] around them.
+        """Returns the token ids of each text, without [CLS] and [SEP].
 
-        Half of a surrogate pair, which no UTF-8 file can hold, counts as U+FFFD.
+        Half of a surrogate pair, which no UTF-8 file can hold, is read as U+FFFD.
         """
         return [self._encode(_LONE_SURROGATE.sub("\ufffd", text)) for text in texts]
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids; control symbols are left out."""
+        """Returns the text of the ids; control symbols are left out."""
 
     @abstractmethod
     def _encode(self, text: str) -> list[int]: ...

@@ -22,10 +22,10 @@ _PRE_TOKENIZER = {"type": "BertPreTokenizer"}
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-    """What happens to a text before it is cut into words; the defaults are uncased BERT's.
+    """The normalisation of text before it is split into words; the defaults are uncased BERT's.
 
     Attributes:
-      lowercase: letters become small ones.
+      lowercase: letters become lower-case.
       strip_accents: accents are dropped.
       handle_chinese_chars: every CJK character is a word.
       clean_text: control characters are dropped, and all white space becomes spaces.
@@ -41,23 +41,23 @@ UNCASED = Normalization()
 
 
 class WordPiece(Tokenizer):
-    """BERT's uncased tokenizer with the pieces of a vocab.txt, one a line.
+    """BERT's uncased tokenizer with the pieces of a vocab.txt, one per line.
 
-    Equal to `BertTokenizerFast` of transformers 3.4, with which the published captions were
-    tokenised: control characters dropped, lower case, accents stripped, a word a CJK character,
-    words of over 100 characters [UNK]. As there, a control symbol spelt out in a text, "[MASK]",
-    becomes that symbol's id. (`BertTokenizer`, the slow one, also drops code points without a
-    character, those newer than its Python included.)
+    It equals `BertTokenizerFast` of transformers 3.4, which tokenised the published captions: text
+    is lower-cased, control characters and accents are dropped, each CJK character is a word, and
+    words of over 100 characters are [UNK]. As there, a control symbol spelt out in a text, such as
+    "[MASK]", becomes that symbol's id. (The slow `BertTokenizer` also drops unassigned code points,
+    including those newer than its Python.)
 
     Attributes:
-      ids: every piece's id.
-      normalization: of the text.
+      ids: piece → id.
+      normalization: how text is normalised.
     """
 
     file_name = "vocab.txt"
 
     def __init__(self, content: bytes):
-        """Raises ValueError, naming the line, if the bytes are no such vocabulary."""
+        """Loads a file's bytes; raises ValueError, naming the place, if they are no vocabulary."""
         super().__init__(content)
         self.ids, self.normalization = self._read(content)
         self._pieces = list(self.ids)
@@ -74,7 +74,7 @@ class WordPiece(Tokenizer):
         self._tokenizer.add_special_tokens(list(CONTROL_SYMBOLS))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids, spaced as published; control symbols are left out."""
+        """Returns the text of the ids, spaced as published; control symbols are left out."""
         text = " ".join(self._pieces[i] for i in ids if i not in self._control_ids)
         text = text.replace(" ##", "")
         for mark in _CLOSED_UP:
@@ -90,7 +90,7 @@ class WordPiece(Tokenizer):
 
 
 class JsonWordPiece(WordPiece):
-    """A WordPiece tokenizer of any normalisation, in the tokenizer.json of `tokenizers`."""
+    """A WordPiece tokenizer with any normalisation, from a tokenizer.json of `tokenizers`."""
 
     file_name = "tokenizer.json"
 
@@ -100,10 +100,10 @@ class JsonWordPiece(WordPiece):
 
 
 def word_piece(ids: Mapping[str, int], normalization: Normalization) -> WordPiece:
-    """The tokenizer of the pieces, always of the same bytes: a vocab.txt if it is uncased BERT's.
+    """Makes the tokenizer of the pieces, with reproducible bytes; a vocab.txt if it is uncased.
 
     Args:
-      ids: 0, 1, … in order.
+      ids: piece → id: 0, 1, … in order.
 
     Raises:
       ValueError: a control symbol is missing.

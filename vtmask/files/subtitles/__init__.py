@@ -1,7 +1,7 @@
-"""Subtitle files to captions. A cue that can't be read is dropped or repaired, and counted.
+"""Reads subtitle files as captions. A cue that can't be read is dropped or repaired, and counted.
 
-Published subtitle libraries read well-formed files; none reads every damaged one right or tells
-what it dropped, so the readers here are our own.
+Published subtitle libraries read well-formed files, but none reads every damaged file correctly or
+reports what it dropped, so the readers here are our own.
 """
 
 from collections.abc import Callable
@@ -25,19 +25,19 @@ READERS: dict[str, Callable[[str | Path], Subtitles]] = {
     ".ssa": read_ass,
     ".lrc": read_lrc,
 }
-"""The reader of each kind of file, by its suffix."""
+"""File suffix → reader."""
 
 
 def read(path: str | Path) -> Subtitles:
-    """The captions of a file, and what was dropped or repaired in it.
+    """Reads a file's captions, and counts what was dropped or repaired.
 
-    Tags are removed and HTML entities replaced; each run of white space becomes one space. Clean
-    the captions with `vtmask.datasets.captions.clean`.
+    Tags are removed, HTML entities are replaced, and each run of white space becomes one space. To
+    clean the captions, call `vtmask.datasets.captions.clean`.
 
     Raises:
-      UserError: another suffix, text that is neither UTF-8 nor UTF-16 with a byte-order mark, or a
-        file that has cues or other text but no cue that can be read; the message names file and
-        line.
+      UserError: the suffix is unknown, the text is neither UTF-8 nor UTF-16 with a byte-order mark,
+        or the file is not empty but none of its cues can be read; the message names the file and
+        the line.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in READERS:

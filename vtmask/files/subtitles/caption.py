@@ -1,4 +1,4 @@
-"""What every reader of subtitles returns."""
+"""The captions that every subtitle reader returns."""
 
 import html
 import re
@@ -14,7 +14,7 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[0-9:.]+>|\{\\[^{}]*\}")
 
 
 class Caption(NamedTuple):
-    """A text and when it is said, in seconds from the video's first frame."""
+    """A text, and when it is spoken, in seconds from the video's first frame."""
 
     start: float
     end: float
@@ -22,11 +22,11 @@ class Caption(NamedTuple):
 
 
 class Subtitles(NamedTuple):
-    """What a file says.
+    """The captions of a file, and the problems in it.
 
     Attributes:
-      captions: in the file's order; empty ones and impossible times included.
-      problems: how many cues or lines were dropped or repaired, by kind.
+      captions: in file order, including empty ones and those with impossible times.
+      problems: kind of problem → number of cues or lines that were dropped or repaired.
     """
 
     captions: list[Caption]
@@ -34,6 +34,6 @@ class Subtitles(NamedTuple):
 
 
 def plain(lines: Iterable[str]) -> str:
-    """The lines as one, without tags; entities are replaced and runs of white space are a space."""
+    """Joins lines into one, without tags; replaces entities and collapses white space."""
     text = _TAG.sub("", _BREAK.sub(" ", " ".join(lines)))
     return " ".join(html.unescape(text).split())

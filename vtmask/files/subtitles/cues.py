@@ -1,9 +1,9 @@
 """Subtitles whose cues are lines of text under a line of times: SubRip, WebVTT and YouTube's SBV.
 
 WebVTT is read by the rules of its specification (https://www.w3.org/TR/webvtt1/#file-parsing): a
-line with times starts a cue wherever it stands, and a block without times is no cue. Where that
-would lose words that can be told to belong to a cue, the cue is repaired instead. SubRip, which has
-no specification, is read alike, except that text after an empty line stays with its cue.
+line with times starts a cue wherever it stands, and a block without times is not a cue. If that
+would lose words that clearly belong to a cue, the cue is repaired instead. SubRip has no
+specification; it is read the same way, except that text after an empty line stays with its cue.
 """
 
 import math
@@ -69,12 +69,12 @@ def _seconds(sign: str, hours: str | None, minutes: str, secs: str, decimals: st
 
 
 def _lines(path: str | Path) -> list[str]:
-    # \r\r\n is a line's end that was converted twice.
+    # \r\r\n is a line ending that was converted twice.
     return re.split(r"\r{0,2}\n|\r", read_text(path))
 
 
 def _header(lines: Sequence[str]) -> int | None:
-    """The index of the line that says that a file is WebVTT."""
+    """Returns the index of the WEBVTT line, or None if the file does not begin with one."""
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
     return first if _HEADER.match(lines[first]) else None
 
@@ -111,7 +111,7 @@ def _read(path: str | Path, lines: Sequence[str], header: int | None) -> Subtitl
 
 
 def _starts_cue(lines: Sequence[str], i: int) -> bool:
-    """Whether the line has times, or something in the place of times."""
+    """Whether the line has times, or something in their place."""
     line = lines[i]
     if _TIMES.fullmatch(line):
         return True
@@ -133,11 +133,11 @@ def _times(line: str, problems: Counter[str]) -> tuple[float, float] | None:
 
 @dataclass
 class _Labels:
-    """Takes away what stands above the times of a cue: its number or, in WebVTT, its name.
+    """Removes the label above a cue's times: its number or, in WebVTT, its name.
 
     Attributes:
-      last: the number of the cue before, NaN if it has none.
-      apart: whether empty lines stand between the first number and its times; None before it.
+      last: the number of the previous cue; NaN if it has none.
+      apart: whether empty lines separate the first number from its times; None before that number.
     """
 
     webvtt: bool
@@ -146,20 +146,20 @@ class _Labels:
     apart: bool | None = None
 
     def take(self, above: Sequence[str]) -> Sequence[str]:
-        """The lines between a cue's times and those of the cue before, without the label."""
+        """Returns the lines between the previous cue's times and this one's, without the label."""
         apart, self.apart = self.apart, bool(self.apart)
         place = _last_text(above)
         if place is None:
             return above
         adjacent = place == len(above) - 1
-        # YouTube's line of one space above a text does not part it from its times.
+        # YouTube puts a line of one space above a text; it does not separate text and times.
         spaces = all(line.isspace() for line in above[:place])
         alone = not (spaces or above[place - 1].strip())
         number = _NUMBER.fullmatch(above[place].strip())
         if number and (
             apart is None
             or int(number[2]) == self.last + 1
-            # Else it may be what the cue before says.
+            # Otherwise the number may be text of the previous cue.
             or (place > 0 and (apart or (adjacent and (alone or not math.isnan(self.last)))))
         ):
             self.apart = not adjacent if apart is None else apart
@@ -170,7 +170,7 @@ class _Labels:
         return above[:place]
 
     def take_last(self, below: Sequence[str]) -> Sequence[str]:
-        """The same of the lines below the last times: the file may end in a number."""
+        """Returns the lines below the last times, without the number that the file may end in."""
         place = _last_text(below)
         if not place:
             return below
@@ -182,7 +182,7 @@ class _Labels:
 
 
 def _last_text(lines: Sequence[str]) -> int | None:
-    """The index of the last line that is not blank."""
+    """Returns the index of the last line that is not blank, or None."""
     return next((i for i in reversed(range(len(lines))) if lines[i].strip()), None)
 
 
@@ -191,7 +191,7 @@ def _all_numbers(blocks: Sequence[Sequence[str]]) -> bool:
 
 
 def _blocks(lines: Sequence[str]) -> list[list[str]]:
-    """Runs of lines that are not blank."""
+    """Splits lines into runs without blank lines."""
     blocks: list[list[str]] = [[]]
     for line in lines:
         if line.strip():
@@ -223,9 +223,10 @@ def _webvtt_text(body: Sequence[str], problems: Counter[str]) -> Sequence[str]:
 
 
 def _webvtt_blocks(lines: Sequence[str]) -> tuple[Sequence[str], list[list[str]]]:
-    """The lines up to the first empty one, and the blocks after it that are no comments.
+    """Returns the lines up to the first empty one, and the later blocks that are not comments.
 
-    YouTube has cues with a line of one space, Netflix such lines between blocks.
+    A line of one space does not end a cue, since YouTube writes such lines inside cues, unless a
+    comment follows: Netflix writes them between blocks.
     """
     end = len(lines)
     for i, line in enumerate(lines):

@@ -22,7 +22,7 @@ _LRC_TAG = re.compile(r"\[([a-zA-Z#][^\[\]:]*):([^\[\]]*)\]")
 
 
 def read_ass(path: str | Path) -> Subtitles:
-    """The dialogue of an `.ass` or `.ssa` file; comments and drawings are left out."""
+    """Reads the dialogue of an `.ass` or `.ssa` file; comments and drawings are left out."""
     section, columns = "", _ASS_COLUMNS
     captions: list[Caption] = []
     problems: Counter[str] = Counter()
@@ -58,7 +58,7 @@ def _ass_seconds(match: re.Match[str]) -> float:
 
 
 def read_lrc(path: str | Path) -> Subtitles:
-    """Lines of lyrics, each until the next begins; a time without text ends the line before."""
+    """Reads lyrics: a line lasts until the next begins; a time without text ends a line."""
     problems: Counter[str] = Counter()
     lines: list[tuple[float, str]] = []
     earlier = 0.0

@@ -1,4 +1,4 @@
-"""Captions in JSON, in the forms of the tools that write them."""
+"""Reads captions in JSON, in the layouts of the tools that write them."""
 
 from collections import Counter
 from pathlib import Path
@@ -17,27 +17,29 @@ _FORMS = (
 
 
 def read_json(path: str | Path) -> Subtitles:
-    """The captions of a `.json` or `.json3` file, in one of the forms of `from_json`."""
+    """Reads the captions of a `.json` or `.json3` file, in one of the layouts of `from_json`."""
     return from_json(read_value(path), str(path))
 
 
 def from_json(value: Any, where: str) -> Subtitles:
-    """Captions from the usual forms of JSON; one that can't be read is dropped and counted.
+    """Reads captions in the usual JSON layouts; one that can't be read is dropped and counted.
 
     Args:
-      value: a list of objects, itself or in an object's `segments` (Whisper), `chunks` (pipelines
-        of Transformers), `transcription` (whisper.cpp) or `events` (YouTube's json3); or an object
-        with lists `start`, `end` and `text` (HowTo100M). A text that is null or NaN gives an empty
-        caption. An end that is null is the next caption's start, the last one's the video's end.
-        An object of a list has `text` and, in seconds,
+      value: a list of objects, or an object with such a list in `segments` (Whisper), `chunks`
+        (Transformers pipelines), `transcription` (whisper.cpp) or `events` (YouTube's json3); or an
+        object with lists `start`, `end` and `text` (HowTo100M). A text that is null or NaN becomes
+        an empty caption. A null end becomes the next caption's start or, for the last caption, the
+        video's end. Each object of a list has `text` and one of
 
-        - `start` and `end`, or `start` and `duration` or `dur`,
-        - or `timestamp`, a pair,
-        - or, in milliseconds, `offsets` with `from` and `to`.
+        - `start` and `end`, or `start` and `duration` or `dur`, in seconds;
+        - `timestamp`, a pair, in seconds;
+        - `offsets` with `from` and `to`, in milliseconds.
+
+        An event of json3 has `segs`, `tStartMs` and `dDurationMs` instead.
       where: file and record, for the error.
 
     Raises:
-      UserError: another form, or there are captions but none that can be read.
+      UserError: the layout is unknown, or there are captions but none can be read.
     """
     items = _items(value, where)
     read: list[tuple[float, float | None, str]] = []
@@ -61,7 +63,7 @@ def from_json(value: Any, where: str) -> Subtitles:
 
 
 def _items(value: Any, where: str) -> list[Any]:
-    """An object for each caption."""
+    """Returns one object for each caption."""
     if isinstance(value, dict):
         name = next((name for name in _LISTS if name in value), None)
         if name:
@@ -80,7 +82,7 @@ def _items(value: Any, where: str) -> list[Any]:
 
 
 def _is_said(event: Any) -> bool:
-    """Whether an event of json3 is a caption; others place windows or break lines."""
+    """Whether a json3 event is a caption; other events place windows or break lines."""
     if not isinstance(event, dict) or "tStartMs" not in event:
         return True
     segments = event.get("segs", [])
