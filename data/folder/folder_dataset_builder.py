@@ -147,7 +147,7 @@ class Builder(VideoTextBuilder):
         )
 
     def _captions(self, found: Found) -> tuple[Subtitles, list[str]]:
-        """Reads the captions of the best file that has any; also returns files left out, and why."""
+        """Reads captions of the best file that has any; also returns files left out, and why."""
         unread = []
         ranked = _ranked(found.captions, self.builder_config.language)
         for path in ranked:

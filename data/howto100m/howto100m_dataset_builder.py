@@ -127,7 +127,7 @@ def _listed(
     make: Callable[[str, T], Entry],
     not_found: str,
 ) -> Iterator[Entry]:
-    """Yields the entries of the listed videos as they are found, then those not found as skipped."""
+    """Yields entries of the listed videos as they are found, then the others as skipped."""
     missing = dict(listed)
     for video_id, video in found:
         if video_id in listed:

@@ -1,4 +1,4 @@
-"""Reads tokenizers of published BERTs; finds how text is normalised from the files or the pieces."""
+"""Reads tokenizers of published BERTs, and how text is normalised from files or pieces."""
 
 from collections.abc import Iterable
 from pathlib import Path
