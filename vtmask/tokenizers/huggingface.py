@@ -1,5 +1,4 @@
-"""Reads tokenizers of published BERTs; finds how text is normalised from the files or the pieces.
-"""
+"""Reads tokenizers of published BERTs, and infers how they normalise text."""
 
 from collections.abc import Iterable
 from pathlib import Path
