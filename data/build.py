@@ -1,6 +1,6 @@
 """Builds a data set: `python -m data.build msrvtt --manual_dir=… --data_dir=…`.
 
-Like `tfds build data/msrvtt`, whose flags it takes, but without Apache Beam where that is not used.
+Like `tfds build data/msrvtt`, whose flags it takes, but it needs Apache Beam only if it is used.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from vtmask import files, program
 from vtmask.errors import UserError, check_choice
 
-_REASONS = 3  # that a split's line tells; the report tells all
+_REASONS = 3  # reasons in a split's line; the report has all
 
 
 def main() -> None:
@@ -67,8 +67,8 @@ def _parse() -> argparse.Namespace:
 
 
 def _download_config(options: argparse.Namespace, builder: Any) -> Any:
-    # Not above: processes that a builder spawns import this file, and should not wait for
-    # TensorFlow.
+    # Imported here because processes that a builder spawns import this file, and should not wait
+    # for TensorFlow.
     from vtmask.datasets.builder import VideoTextBuilder
 
     if not issubclass(builder, VideoTextBuilder):
@@ -90,7 +90,7 @@ def _download_config(options: argparse.Namespace, builder: Any) -> Any:
 
 
 def _config(value: str, builder: Any) -> Any:
-    """Name of a config, or a new one from JSON of its fields."""
+    """Returns the name of a config, or a new config from JSON of its fields."""
     if not value.startswith("{"):
         check_choice("--config", value, builder.builder_configs)
         return value
@@ -118,7 +118,7 @@ def _config(value: str, builder: Any) -> Any:
 
 
 def _summary(info: tfds.core.DatasetInfo, folder: Path) -> Iterator[str]:
-    """A line a split, and the report where there is one."""
+    """Yields a line for each split, and the report if there is one."""
     report = folder / "build_report.json"
     if not report.exists():
         yield from (f"{name}: {split.num_examples} videos" for name, split in info.splits.items())

@@ -180,7 +180,7 @@ def test_s3d_and_features_by_it(tmp_path: Path, vocab: Path, s3d: Weights) -> No
 
 @pytest.mark.parametrize("make", [vlm, classifier, videoclip, bert, plain_bert])
 def test_a_missing_parameter_is_named(tmp_path: Path, vocab: Path, make: Any) -> None:
-    """Every few of them; the words and the bias are there twice in a BERT."""
+    """Tests every few parameters; a BERT has the words and the bias twice."""
     weights, file = make(), tmp_path / "x.pt"
     needed = [name for name in weights if convert.path_of(name) and "predictions" not in name]
     needed = [name for name in needed if make is not bert or "word_embeddings" not in name]
@@ -446,7 +446,7 @@ def test_safetensors_hold_tied_parameters_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bias", [0.0, 0.5])
 @pytest.mark.parametrize("published", [vlm, videoclip])
 def test_a_model_trained_here(published: Any, bias: float) -> None:
-    """It gets the names that the published code expects, zero where they feed no output."""
+    """It gets the names that the published code expects; those that feed no output are zero."""
     module: VLM | VideoCLIP = VLM(VLMConfig(**CONFIGS))
     if published is videoclip:
         module = VideoCLIP(VideoCLIPConfig(**CONFIGS, num_video_layers=1))
@@ -575,7 +575,7 @@ def test_starts_that_do_not_fit(tmp_path: Path, vocab: Path, s3d: Weights) -> No
 
 @pytest.mark.parametrize("name", ["vlm", "videoclip"])
 def test_training_from_bert(tmp_path: Path, demo_dir: Path, name: str) -> None:
-    """With a tokenizer of another kind, as a data set has it."""
+    """The data set's tokenizer is of another kind."""
     file = file_of(tmp_path / "bert.bin", {})
     tokenizer = next(demo_dir.glob("demo/tiny/*/tokenizer.model"))
     size = tokenizers.load(tokenizer).vocab_size

@@ -251,7 +251,7 @@ def compare_videoclip(case: Any, model: VideoCLIP, params: Any, batch: Any) -> N
 
 
 def test_made_up_weights_of_videoclip_are_those_of_the_file(golden_dir: Path) -> None:
-    """So the compact set, without them, checks the same model."""
+    """The compact set, which lacks them, therefore checks the same model."""
     case = np.load(golden_dir / "videoclip.npz")
     inside = {key.removeprefix("param/"): case[key] for key in case.files if "param/" in key}
     if not inside:
@@ -459,7 +459,7 @@ def test_captioning_logits_and_loss(golden_dir: Path) -> None:
 
 @pytest.mark.parametrize("num_beams", [1, 5])
 def test_captioning_generation(golden_dir: Path, num_beams: int) -> None:
-    """Ids tell that lengths count the prompt: they differ where only tokens count."""
+    """The ids show that lengths include the prompt: otherwise they would differ."""
     case = np.load(golden_dir / "vlm_caption.npz")
     model, params = golden.vlm(case, kind="nlg")
     expected = case[f"generated_beam{num_beams}"]

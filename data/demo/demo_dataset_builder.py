@@ -118,7 +118,7 @@ class Builder(RecordBuilder):
         paths = [folder / f"{story.video_id}.mp4" for story in stories]
         names = [self.builder_config.feature_extractor] * len(stories)
         workers = min(len(stories), os.cpu_count() or 1)
-        # Workers start afresh ("spawn") and never import TensorFlow, which does not survive a fork.
+        # Spawned, not forked: TensorFlow does not survive a fork, and workers never import it.
         context = multiprocessing.get_context("spawn")
         with (
             tfds.core.utils.add_sys_path(_IMPORT_ROOT),

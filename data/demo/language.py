@@ -215,7 +215,7 @@ def _describe(mentions: Sequence[Mention], links: tuple[str, str, str], phrase: 
 
 
 def _recombinations(rng: np.random.Generator, mentions: list[Mention]) -> list[list[Mention]]:
-    """Four other stories from the same words: one field, or the order, is dealt out anew."""
+    """Returns four other stories from the same words: one field, or the order, is reshuffled."""
     found = [mentions]
     while len(found) < 5:
         field = _choose(rng, ("colour", "noun", "verb", "order"))

@@ -76,7 +76,7 @@ def segments(step: Step) -> tuple[int, int]:
 
 
 def split_of(composition: Composition, seed: int) -> str:
-    """Returns the split that may show a composition: 70 % train, 10 % validation, 20 % test."""
+    """Returns the composition's only split: 70 % train, 10 % validation, 20 % test."""
     digest = hashlib.sha256(f"{seed}/{'/'.join(map(str, composition))}".encode()).digest()
     share = int.from_bytes(digest[:4], "big") / 2**32
     return "train" if share < 0.7 else "validation" if share < 0.8 else "test"

@@ -33,7 +33,7 @@ _LANGUAGE = re.compile(r"(.+)\.([a-z]{2,3}(?:-[a-z0-9]+)*)", re.IGNORECASE | re.
 
 @dataclass(eq=False, kw_only=True)
 class FolderConfig(VideoTextConfig):
-    """How records are made.
+    """Options of a build.
 
     Attributes:
       features: folder of the `.npy` files, relative to the manual folder; by default that folder.
@@ -102,7 +102,7 @@ class Builder(VideoTextBuilder):
             extractor = features.create(config.feature_extractor)
         except UserError as error:
             if any(f.features for f in found.values()):
-                return  # the videos that have none are skipped
+                return  # videos without features are skipped
             raise UserError(
                 f"{path}: its features can't be extracted: {error}; give them as a .npy file"
             ) from error
@@ -147,7 +147,7 @@ class Builder(VideoTextBuilder):
         )
 
     def _captions(self, found: Found) -> tuple[Subtitles, list[str]]:
-        """Reads captions of the best file that has any; also returns files left out, and why."""
+        """Reads the captions of the best file that has any; lists files left out, and why."""
         unread = []
         ranked = _ranked(found.captions, self.builder_config.language)
         for path in ranked:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(eq=False, kw_only=True)
 class HowTo100MConfig(VideoTextConfig):
-    """How records are made.
+    """Options of a build.
 
     Attributes:
       captions: the file of all captions, `.json` or `.pkl`.
@@ -127,7 +127,7 @@ def _listed(
     make: Callable[[str, T], Entry],
     not_found: str,
 ) -> Iterator[Entry]:
-    """Yields entries of the listed videos as they are found, then the others as skipped."""
+    """Yields the entries of listed videos as they are found, then the missing ones as skipped."""
     missing = dict(listed)
     for video_id, video in found:
         if video_id in listed:

@@ -33,7 +33,7 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
 
 @dataclass(eq=False, kw_only=True)
 class ManifestConfig(VideoTextConfig):
-    """How records are made.
+    """Options of a build.
 
     Attributes:
       tables: pattern for the tables in the manual folder; "" takes all with a table's suffix.

@@ -30,7 +30,7 @@ _ANSWERS = ("a1", "a2", "a3", "a4", "a5")
 
 @dataclass(eq=False, kw_only=True)
 class MsrvttConfig(VideoTextConfig):
-    """How records are made.
+    """Options of a build.
 
     Attributes:
       protocol: the test protocol: "1k-a", "full" or "multiple-choice".

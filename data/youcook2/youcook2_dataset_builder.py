@@ -37,7 +37,7 @@ Chosen = Mapping[str, Sequence[PickledClip] | None]
 
 @dataclass(eq=False, kw_only=True)
 class YouCook2Config(VideoTextConfig):
-    """How records are made.
+    """Options of a build.
 
     Attributes:
       pickles: use only the videos and clips of HowTo100M's youcook_train.pkl and youcook_val.pkl.

@@ -109,7 +109,7 @@ def test_the_split_is_the_published_one(
 
 
 def test_splits(tmp_path: Path) -> None:
-    """Validation videos, unknown tasks and what is not annotated don't take part in the draw."""
+    """Validation videos, unknown tasks and videos without annotations are not drawn."""
     jello = [f"23521_j{i}" for i in range(40)]
     videos = ["105222_r", "7_unknown", *jello[:20], "23521_absent", *jello[20:]]
     annotated = dict.fromkeys(["105222_r", *jello, "7_unknown"], ANNOTATION)

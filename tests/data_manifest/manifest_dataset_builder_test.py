@@ -139,7 +139,7 @@ def test_a_video_may_be_named_by_its_file(tmp_path: Path) -> None:
 
 
 def test_a_table_may_have_the_name_of_its_video(tmp_path: Path) -> None:
-    """As HowTo100M's captions, whose first column has no name."""
+    """The layout is that of HowTo100M's captions, whose first column has no name."""
     manual = tmp_path / "manual"
     write(manual, ".parquet")
     for path in manual.glob("*.parquet"):

@@ -61,7 +61,7 @@ def test_records(tmp_path: Path) -> None:
 
 
 def test_queries_without_windows_are_kept(tmp_path: Path) -> None:
-    """As in the challenge's file of test."""
+    """The challenge's test file has no windows."""
     blind = [{k: v for k, v in q.items() if k != "relevant_windows"} for q in QUERIES]
     write(tmp_path, QUERIES, "train_release")
     write(tmp_path, blind, "test_release")

@@ -35,7 +35,7 @@ def entries(folder: Path, vocab_size: int = 600) -> dict[str, Any]:
 def test_published_shards(golden_dir: Path) -> None:
     """`expected.json` has the captions, lengths and sums of features of every video.
 
-    It has captions as they were before the shards were written, with all of their tokens.
+    Its captions are those from before the shards were written, with all of their tokens.
     """
     folder = golden_dir / "mmpt_shards"
     if not folder.exists():

@@ -38,7 +38,7 @@ def strips(groups: Sequence[Group]) -> list[Strip]:
 def query(
     number: int, rank: float, margin: float = 1.0, direction: str = "text to video"
 ) -> dict[str, Any]:
-    """Of twelve videos, the right one at the rank."""
+    """Makes a query over twelve videos with the right one at this rank."""
     others = [f"v{i}" for i in range(12) if i != number]
     ranked = others[: int(rank) - 1] + [f"v{number}"] + others[int(rank) - 1 :]
     scores = [9.0 - i for i in range(12)]

@@ -22,7 +22,7 @@ def test_average_precision_of_one_window() -> None:
 
 
 def test_average_precision_of_several_windows() -> None:
-    """Two right windows; a third prediction comes for the first one again."""
+    """Two right windows; a third prediction hits the first window again."""
     right = np.array([[0.0, 10], [20, 40]])
     ranked = np.array([[0.0, 9], [0, 10], [50, 60], [20, 30]])
     found = moment_metrics.average_precision(ranked, right)
@@ -41,7 +41,7 @@ def test_precision_is_the_highest_at_this_or_a_higher_recall() -> None:
 
 
 def test_a_prediction_takes_the_window_that_it_fits_best() -> None:
-    """Its IoU is 0.8 with one and 1 with the other, which the second prediction needs, too."""
+    """Its IoU is 0.8 with one window and 1 with the other, which the second prediction needs."""
     right, ranked = np.array([[0.0, 8], [0, 10]]), np.array([[0.0, 10], [0, 8.5]])
     assert moment_metrics.average_precision(ranked, right)[0] == 1
     assert moment_metrics.average_precision(ranked[::-1], right)[0] == 1

@@ -17,7 +17,7 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def best_of_all(scores: np.ndarray) -> list[int]:
-    """Of all ways to give each column a row, in order; of equals the one with the earliest last."""
+    """Tries all ordered assignments of rows to columns; ties go to the earliest last row."""
     rows, columns = scores.shape
     ways = sorted(combinations(range(rows), columns), key=lambda way: way[::-1])
     return list(max(ways, key=lambda way: round(scores[list(way), range(columns)].sum(), 9)))

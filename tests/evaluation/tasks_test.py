@@ -60,7 +60,7 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
 class Evaluated:
     """An untrained small model of a demo recipe on demo/tiny's 8 validation videos.
 
-    Windows are shorter than videos where the recipe has windows.
+    If the recipe has windows, they are shorter than the videos.
     """
 
     def __init__(self, name: str, demo_dir: Path):
@@ -147,7 +147,7 @@ def every(request: pytest.FixtureRequest, demo_dir: Path) -> Evaluated:
 
 
 def test_an_evaluation_does_not_depend_on_the_batch_size(every: Evaluated) -> None:
-    """And its predictions survive JSON, one an example, with a page that shows them."""
+    """Its predictions also survive JSON, one per example, and a page shows them."""
     other = every.evaluate(50)
     assert every.found.metrics == other.metrics
     assert every.found.intervals == other.intervals
@@ -395,7 +395,7 @@ def test_segmentation_without_a_classifier_goes_by_the_names() -> None:
 
 
 def test_classes_are_matched_by_name() -> None:
-    """A class that only training knew is none of the data set's, so it is never predicted."""
+    """A class that only training had is not in the data set, so it is never predicted."""
     known = ("spin", "background", "jump", "lift", "slide")
     model, task, dataset = in_memory.model(known), Segmentation(), in_memory.dataset()
     found = segmentation.evaluate(model, task, dataset, SETTINGS)

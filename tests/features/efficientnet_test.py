@@ -23,7 +23,7 @@ def extractor() -> Any:
 
 
 def test_features_tell_what_is_in_a_picture(extractor: Any) -> None:
-    """Matplotlib's picture of Grace Hopper, by the classifier that was trained with them."""
+    """Classifies Matplotlib's picture of Grace Hopper with the head trained on these features."""
     picture = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
     image = Image.open(picture).convert("RGB").crop((0, 0, 512, 512)).resize((224, 224))
     frames = np.asarray(image)[None, None]

@@ -154,7 +154,7 @@ def test_the_longest_name_that_is_possible(videos: list[Listed], tmp_path: Path)
 def test_a_full_disk_names_the_file_and_what_is_kept(
     videos: list[Listed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As /dev/full answers: what is written is lost."""
+    """The disk behaves like /dev/full: what is written is lost."""
     whole = disk.write_whole
     written: list[Path] = []
 

@@ -159,7 +159,7 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_weights_without_a_pooler(transformers: Any, tmp_path: Path) -> None:
-    """As those of classifiers, whose pooler would be random."""
+    """Classifiers have such weights; their pooler would be random."""
     config = transformers.ViTConfig(**VISION)
     transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
     transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(

@@ -61,9 +61,9 @@ def write(
     sound: float = 0.0,
     start: float = 0.0,
 ) -> Path:
-    """A video of `pictures` at `times`, or one after another at `rate`, and seconds of `sound`.
+    """Writes a video of `pictures` at `times`, or at `rate`, with `sound` seconds of sound.
 
-    `options` are the codec's, `container` the format's; all times are moved by `start`.
+    `options` are for the codec, `container` for the format; `start` shifts all times.
     """
     spaced = times is not None
     if times is None:

@@ -154,7 +154,7 @@ def test_what_else_checkpoints_hold(tmp_path: Path, write: Callable[..., bytes])
 
 
 def test_names_of_entries(tmp_path: Path) -> None:
-    """The folder has the file's name or "archive"; files before PyTorch 2 tell no byte order."""
+    """The folder has the file's name or "archive"; files before PyTorch 2 state no byte order."""
     entries = entries_of(tensor(np.ones(3, np.float32)))
     del entries["byteorder"]
     loaded = read(tmp_path, archive(entries | {".data/serialization_id": b"1"}, folder="é x/"))

@@ -186,7 +186,7 @@ def rolling(lines: list[str], rows: int, tail: bool) -> str:
     """Writes WebVTT as YouTube does for speech that fills `rows` lines.
 
     Args:
-      tail: whether a short cue without the line that scrolls out follows each, as YouTube has it.
+      tail: whether a short cue without the line that scrolls out follows each, as on YouTube.
     """
     text = "WEBVTT\nKind: captions\nLanguage: en\n"
     for i, line in enumerate(lines):
@@ -213,7 +213,7 @@ _SPOKEN = st.lists(st.sampled_from(["no", "no,", "a", "oh"]), min_size=1, max_si
 def test_rolling_captions_are_said_once(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]
 ) -> None:
-    """Also where the speaker repeats words or whole lines."""
+    """This holds even if the speaker repeats words or complete lines."""
     path = tmp_path_factory.getbasetemp() / "rolling.vtt"
     path.write_text(rolling(lines, 2, tail=True))
     unrolled, _ = captions.unroll(subtitles.read(path).captions)

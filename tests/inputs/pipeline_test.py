@@ -283,7 +283,7 @@ def test_a_failure_to_read_is_told_as_it_is(
 
 
 def test_python_ends_while_batches_are_read_ahead(demo_dir: Path) -> None:
-    """TensorFlow's threads must not be left waiting for a Python that is gone."""
+    """TensorFlow's threads must not wait for a Python that is gone."""
     program = f"""
 import time
 from vtmask.inputs import samplers

@@ -58,8 +58,8 @@ def random(*shape: int) -> tf.Tensor:
 
 
 def records(*num_captions: int, seconds: int = 50) -> dict[str, Any]:
-    """Videos of `seconds`, `seconds` - 1, …; in each caption i lasts from second 3 i to 3 i + 2 and
-    is the tokens 200 + i, six times. A feature is its second."""
+    """Makes videos of `seconds`, `seconds` - 1, …; caption i lasts from second 3 i to 3 i + 2, and
+    its tokens are 200 + i, six times. A feature is its second."""
     lengths = np.array([seconds - i for i in range(len(num_captions))])
     time = np.arange(seconds + 1)
     index = np.arange(max(num_captions))

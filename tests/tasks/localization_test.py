@@ -43,7 +43,7 @@ def test_steps_are_pooled_as_texts_of_retrieval_and_zero_where_missing() -> None
 
 
 def test_padding_does_not_change_the_loss() -> None:
-    """Frames, tokens, windows and steps, whatever they hold."""
+    """Padding is frames, tokens, windows and steps, with any content."""
     few = {
         "video": BATCH["video"][:, :, :4],
         "video_mask": BATCH["video_mask"][:, :, :4],
@@ -71,7 +71,7 @@ def test_padding_does_not_change_the_loss() -> None:
 
 
 def test_gradients_are_finite_where_steps_and_windows_are_missing() -> None:
-    """Of one video a window and steps, of others all."""
+    """One video lacks a window and two steps, one all windows, and one all steps."""
     batch = {name: x.copy() for name, x in BATCH.items()}
     batch["video_mask"][1] = False
     batch["steps_mask"][2] = False

@@ -54,7 +54,7 @@ def test_the_first_isolated_layers_alone_count() -> None:
 
 
 def test_the_form_of_pretraining_sees_cls() -> None:
-    """So both modalities differ from the isolated form's, whose layers are otherwise the same."""
+    """Both modalities thus differ from the isolated form, whose layers are otherwise the same."""
     for share, isolated in zip(apart(Retrieval(None)), apart(Retrieval(LAYERS)), strict=True):
         assert differ(share, isolated)
 
@@ -73,7 +73,7 @@ def test_text_reaches_video_only_where_no_layer_is_isolated(
 
 @pytest.mark.parametrize("isolated_layers", [LAYERS, 0, None])
 def test_padding_does_not_change_the_loss(isolated_layers: int | None) -> None:
-    """Whatever the frames that are padding hold."""
+    """Padded frames may have any content."""
     few = BATCH | {
         "video": BATCH["video"][:, :4],
         "video_mask": BATCH["video_mask"][:, :4],

@@ -40,7 +40,7 @@ def test_loss_and_accuracy_are_those_of_valid_frames() -> None:
 
 
 def test_padding_does_not_change_the_loss() -> None:
-    """Whatever frames and labels that are padding hold."""
+    """Padded frames and labels may have any content."""
     few = {name: x[:, :4] for name, x in BATCH.items()}
     padded = {
         name: np.pad(x, [(0, 0), (0, 2), *[(0, 0)] * (x.ndim - 2)]) for name, x in few.items()

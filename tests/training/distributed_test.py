@@ -73,7 +73,7 @@ def test_alone_it_starts_no_other_program(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_slurm_step_of_which_one_process_was_started(tmp_path: Path) -> None:
-    """It says for whom it waits, and goes on when the other comes."""
+    """It says which process it waits for, and continues when that one starts."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

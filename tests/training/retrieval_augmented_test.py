@@ -115,7 +115,7 @@ def test_a_cluster_is_drawn_from_twice_as_many_neighbours(size: int) -> None:
 
 
 def test_clusters_do_not_hang_on_the_order_of_neighbours_as_near() -> None:
-    """Of each pair of twins now the one is the nearer, now the other."""
+    """Of each pair of twins, sometimes one is nearer and sometimes the other."""
     videos = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float32)
     one, other = (
         draw_clusters(
@@ -148,7 +148,7 @@ def test_videos_are_embedded_as_the_mean_of_their_clips(
 def test_an_epoch_is_of_its_own_clusters(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
 ) -> None:
-    """Parameters are needed when an epoch begins, and batches have its clusters' videos."""
+    """Parameters are needed when an epoch begins; batches have its clusters' videos."""
     source = augmented(tmp_path, dataset, model)
     needed = [step for step in range(13) if source.needs_params(step)]
     assert needed == [0, 6, 12]

@@ -84,7 +84,7 @@ def published_weights(
 
 
 def _names_of_trained(kind: Kind, used: Mapping[str, np.ndarray]) -> list[str]:
-    """Returns names of all parameters, tied ones included, but for a decoder bias of zeros."""
+    """Returns the names of all parameters, tied ones included, except a decoder bias of zeros."""
     names = [published_name(kind, path) for path in used if path != "decoder_bias"]
     if kind == "vlm":
         tied = ["decoder.weight"]

@@ -30,7 +30,7 @@ _LINES_TO_TRAIN_ON = 1_000_000
 
 @dataclass(eq=False, kw_only=True)
 class VideoTextConfig(tfds.core.BuilderConfig):
-    """How records are made.
+    """Options of a build.
 
     Attributes:
       features: folder of the features, relative to the manual folder. If it has a features.json,

@@ -107,7 +107,7 @@ def write(data_path: Path, name: str) -> None:
     """
     folder = data_path / _WORKING_FOLDER
     if not folder.exists():
-        return  # it had been built before
+        return  # the data set had been built before
     files = sorted(folder.glob(f"*/{_COUNTS}"), key=lambda path: _place(path.parent.name))
     splits = {path.parent.name: json.loads(path.read_text()) for path in files}
     (data_path / "build_report.json").write_text(json.dumps(splits, indent=2) + "\n")

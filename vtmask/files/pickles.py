@@ -127,7 +127,7 @@ def _checked(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
 
 
 class _Unpickler(_Base):
-    """An unpickler of plain data; the operations that it inherits handle plain data only.
+    """Unpickles plain data; operations that are not replaced here handle plain data only.
 
     Attributes:
       made: bytes and items that calls have made. Only a hostile file makes more than has been read

@@ -1,4 +1,4 @@
-"""Reads tokenizers of published BERTs, and how text is normalised from files or pieces."""
+"""Reads tokenizers of published BERTs, and infers how they normalise text."""
 
 from collections.abc import Iterable
 from pathlib import Path
