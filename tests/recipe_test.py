@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from vtmask import recipe
+from vtmask import recipe, tasks
 from vtmask.errors import UserError
 from vtmask.inputs.dataset import Dataset
 
@@ -48,3 +48,12 @@ def test_batches_of_a_recipe_for_many_devices_are_made_on_any_number(dataset: Da
     half = next(part.from_step(0))
     for name, values in whole.items():
         np.testing.assert_array_equal(half[name], values[config.batch_size // 2 :])
+
+
+def test_validation_needs_its_split(dataset: Dataset, demo_dir: Path) -> None:
+    config = synthetic.recipe("demo", data__dir=str(demo_dir), eval_split="val")
+    model = recipe.make_model(config, dataset)
+    with pytest.raises(UserError, match=r"^config.eval_split: .* no split 'val'.*eval_every=0"):
+        recipe.make_validation(config, model, tasks.create(config.task), dataset)
+    config.eval_every = 0
+    assert recipe.make_validation(config, model, tasks.create(config.task), dataset) is None

@@ -101,8 +101,13 @@ def make_validation(
     """
     if not config.eval_every:
         return None
-    name = trained_on.name
-    dataset = Dataset(name, config.eval_split, config.data.dir or None)
+    try:
+        dataset = Dataset(trained_on.name, config.eval_split, config.data.dir or None)
+    except UserError as error:
+        raise UserError(
+            f"config.eval_split: {error}; name another split, or turn validation off: "
+            "--config.eval_every=0"
+        ) from error
     dataset.require_same_inputs(trained_on)
     if "eval" in config:
         exported = Model(
