@@ -9,12 +9,12 @@ configs/zeroshot.py:demo_corpus_moments takes a model that is only pre-trained.
 
 from ml_collections import ConfigDict
 
-from configs import demo_localization, demo_moments
+from configs import demo_moments
 
 
 def get_config() -> ConfigDict:
     config = demo_moments.get_config()
     config.task.name = "corpus_moment_retrieval"
     config.eval.field = "steps"
-    config.eval.stride = demo_localization.get_config().eval.stride
+    config.eval.stride = config.model.get_oneway_ref("max_video_len") // 2
     return config

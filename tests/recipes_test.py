@@ -272,7 +272,9 @@ def test_a_zero_shot_recipe_keeps_the_sizes_of_its_task() -> None:
 
 def test_every_recipe_of_a_data_set_is_checked() -> None:
     bases = {"finetuning", "vlm_1b", "vlm_large"}
-    assert set(RECIPES) - bases == set(PUBLISHED) | {n for n in RECIPES if n.startswith("demo")}
+    unpublished = {"activitynet", "activitynet_moments", "charades_sta", "qvhighlights"}
+    demo = {name for name in RECIPES if name.startswith("demo")}
+    assert set(RECIPES) - bases == set(PUBLISHED) | unpublished | demo
 
 
 def write_msrvtt(folder: Path) -> None:

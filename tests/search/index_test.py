@@ -16,7 +16,8 @@ import vtmask
 from vtmask import peaks
 from vtmask.errors import UserError
 from vtmask.search import indexing, store
-from vtmask.search.index import Filter, Index, Moment, Seconds, clock, fuse
+from vtmask.search.index import Index
+from vtmask.search.moments import Filter, Moment, Seconds, clock, fuse
 
 TEXT = "spin the blue box"
 UNICODE = "garden/100% #1 'ünïcode'"

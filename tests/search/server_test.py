@@ -16,7 +16,8 @@ from search.made import Made
 from starlette.testclient import TestClient
 
 from vtmask.search import indexing, server
-from vtmask.search.index import Index, Moment
+from vtmask.search.index import Index
+from vtmask.search.moments import Moment
 
 TEXT = "spin the blue box"
 LOCAL = "http://127.0.0.1:8000"

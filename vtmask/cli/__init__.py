@@ -24,12 +24,12 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for subcommand in _SUBCOMMANDS:
         subcommand.add(commands)
-    options, overrides = parser.parse_known_args()
-    if overrides and "config" not in options:
-        parser.error(f"unrecognized arguments: {' '.join(overrides)}")
-    options.overrides = overrides
-    program.quiet_orbax()
     with program.one_line_errors():
+        options, overrides = parser.parse_known_args()
+        if overrides and "config" not in options:
+            parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+        options.overrides = overrides
+        program.quiet_orbax()
         try:
             sys.exit(options.run(options))
         except KeyboardInterrupt:

@@ -121,7 +121,8 @@ def _index(options: argparse.Namespace) -> int:
 
 def _search(options: argparse.Namespace) -> int:
     with _extra():
-        from vtmask.search.index import Filter, Index, clock, to_json
+        from vtmask.search.index import Index
+        from vtmask.search.moments import Filter, clock, to_json
 
     index = Index(options.index, options.model, options.s3d_weights)
     chosen = Filter(options.path, options.after, options.before, options.shortest, options.longest)

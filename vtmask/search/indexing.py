@@ -1,10 +1,8 @@
 """Makes an index of videos, and brings it up to date."""
 
 import functools
-import hashlib
 import io
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -26,54 +24,23 @@ from vtmask.features.decode import Window
 from vtmask.features.listing import Listed
 from vtmask.files import subtitles
 from vtmask.search import store
+from vtmask.search.sources import (
+    Source,
+    State,
+    absolute,
+    captions_in,
+    fingerprint,
+    sha256_of,
+    state_of,
+)
 from vtmask.search.store import Card, Tables
 
 # What a thumbnail is of: the central square, as extractors see it.
 _THUMBNAIL = Window(frames=1, frame_rate=1, image_size=192, interpolation="area")
 _JPEG_QUALITY = 80
 _AT_ONCE = 5000  # features that are embedded before they are written
-_CAPTIONS = (".vtt", ".srt", ".json")
-_LANGUAGE = re.compile(r"(.+)\.[a-z]{2,3}(?:-[a-z0-9]+)*", re.IGNORECASE | re.DOTALL)
 _SHOWN = 20  # problems told
 _AHEAD = 64  # thumbnails that wait
-
-
-class State(NamedTuple):
-    """What tells whether a file has changed."""
-
-    bytes: int
-    modified_ns: int
-
-
-@dataclass(frozen=True)
-class Source:
-    """A video file as it is now.
-
-    Attributes:
-      sha256: of the file; its features are called by it.
-      captions: file of its captions, or None.
-      captions_state: what it was when it was looked at, "" without captions.
-    """
-
-    listed: Listed
-    state: State
-    sha256: str
-    captions: Path | None
-    captions_state: str
-
-    @property
-    def path(self) -> str:
-        return _absolute(self.listed.path)
-
-    @property
-    def video(self) -> int:
-        """Its number: the same whenever the same file at the same place is indexed.
-
-        JavaScript can hold it.
-        """
-        key = "\0".join((self.path, self.sha256, self.captions_state))
-        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-        return int.from_bytes(digest[:8], "big") >> 11
 
 
 @dataclass
@@ -139,36 +106,13 @@ def index(
 
 def _card(folder: Path, model: VideoTextModel, s3d_weights: str | Path | None) -> Card:
     return Card(
-        model=_absolute(folder),
+        model=absolute(folder),
         model_sha256=fingerprint(folder),
-        s3d_weights=_absolute(Path(s3d_weights)) if s3d_weights else None,
+        s3d_weights=absolute(Path(s3d_weights)) if s3d_weights else None,
         feature_extractor=model.exported.feature_extractor,
         seconds_per_feature=model.exported.seconds_per_feature,
         size=model.exported.module.config.hidden_size,
     )
-
-
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of an exported model's files, wherever the folder is."""
-    found = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(f"{path.relative_to(folder).as_posix()}\0{_sha256(path)}\n".encode())
-    return found.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _absolute(path: Path) -> str:
-    return os.path.abspath(path)
-
-
-def state_of(path: str | Path) -> State:
-    """OSError where the file is not there."""
-    found = os.stat(path)
-    return State(found.st_size, found.st_mtime_ns)
 
 
 class _Row(NamedTuple):
@@ -196,9 +140,9 @@ def _changed(
 ) -> Iterator[Source]:
     """The videos to index. A file of the known size and time is taken for the known file."""
     seen: set[str] = set()
-    in_folder = functools.cache(_captions_in)
+    in_folder = functools.cache(captions_in)
     for listed in tqdm(list(videos), desc="look at files", unit="video", leave=False):
-        path = _absolute(listed.path)
+        path = absolute(listed.path)
         if path in seen:
             continue
         seen.add(path)
@@ -207,7 +151,7 @@ def _changed(
                 raise UserError(f"{path}: file name is not UTF-8; rename it")
             state, row = state_of(path), known.get(path)
             same_file = row is not None and row.state == state
-            sha256 = row.sha256 if row and same_file else _sha256(Path(path))
+            sha256 = row.sha256 if row and same_file else sha256_of(Path(path))
             beside = in_folder(Path(path).parent).get(Path(path).stem)
             told = f"{beside} {state_of(beside)}" if beside else ""
         except OSError as error:
@@ -223,20 +167,6 @@ def _changed(
                 tables.videos.update(where=f"video = {row.video}", values=values)
         else:
             yield Source(listed, state, sha256, beside, told)
-
-
-def _captions_in(folder: Path) -> dict[str, Path]:
-    """Files of captions by the name of their video: NAME.vtt before NAME.en.vtt."""
-    beside = sorted(folder.iterdir(), reverse=True)
-    videos = {path.stem for path in beside if path.suffix.lower() in listing.VIDEO_SUFFIXES}
-    paths = [path for path in beside if path.suffix.lower() in _CAPTIONS]
-    paths.sort(key=lambda path: _CAPTIONS.index(path.suffix.lower()), reverse=True)
-    tagged = {
-        tag[1]: path
-        for path in paths
-        if path.stem not in videos and (tag := _LANGUAGE.fullmatch(path.stem))
-    }
-    return tagged | {path.stem: path for path in paths}
 
 
 def _remove_gone(

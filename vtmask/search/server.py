@@ -39,7 +39,8 @@ from starlette.routing import Route
 from vtmask import pages
 from vtmask.errors import UserError
 from vtmask.search import clips
-from vtmask.search.index import BY, Filter, Index, IndexedVideo, Moment, Query, Seconds, clock
+from vtmask.search.index import BY, Index, Query
+from vtmask.search.moments import Filter, IndexedVideo, Moment, Seconds, clock
 
 _FOLDER = Path(__file__).parent
 _MOMENTS, _MOST = 24, 200  # of a text
