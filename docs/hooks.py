@@ -1,6 +1,7 @@
 """Hooks of MkDocs: add the generated pages, and turn the repository's links into the site's."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pages
@@ -18,7 +19,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page, markdown in pages.generated().items():
         files.append(File.generated(config, page, content=markdown))
     names = sorted(file.src_uri for file in files if file.src_uri.endswith(".md"))
-    config.nav = _with_folders(config.nav, names)
+    config.nav = _expanded(config.nav, names)
     return files
 
 
@@ -30,18 +31,30 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return markdown
 
 
-def _with_folders(nav: Any, names: list[str]) -> Any:
-    """The navigation with "FOLDER/*" replaced by the other pages of the folder."""
-    if isinstance(nav, dict):
-        return {title: _with_folders(entry, names) for title, entry in nav.items()}
-    if not isinstance(nav, list):
-        return nav
-    named = {entry for entry in nav if isinstance(entry, str)}
-    entries: list[Any] = []
-    for entry in nav:
-        if isinstance(entry, str) and entry.endswith("/*"):
+def _expanded(nav: Any, names: list[str]) -> Any:
+    """The navigation with "FOLDER/*" replaced by the pages of the folder that it does not name."""
+    named = set(_strings(nav))
+
+    def expand(entry: Any) -> Any:
+        if isinstance(entry, dict):
+            return {title: expand(part) for title, part in entry.items()}
+        if isinstance(entry, list):
+            return [page for part in entry for page in expand_item(part)]
+        return entry
+
+    def expand_item(entry: Any) -> list[Any]:
+        if isinstance(entry, str) and entry.endswith("*"):
             folder = entry.removesuffix("*")
-            entries += [name for name in names if name.startswith(folder) and name not in named]
-        else:
-            entries.append(_with_folders(entry, names))
-    return entries
+            others = [name for name in names if name not in named and name.startswith(folder)]
+            return [name for name in others if "/" not in name.removeprefix(folder)]
+        return [expand(entry)]
+
+    return expand(nav)
+
+
+def _strings(nav: Any) -> Iterator[str]:
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for part in nav.values() if isinstance(nav, dict) else nav:
+            yield from _strings(part)
