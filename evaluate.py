@@ -48,8 +48,8 @@ def main(config: ConfigDict, folder: str, out_folder: disk.AnyPath) -> None:
     write_numbers(out, found, facts)
     write_report(out / "report.html", found, facts, disk.resolve(folder))
     for row, values in (*found.metrics.items(), *found.baselines.items()):
-        told = "  ".join(f"{name} {report.number(name, v)}" for name, v in values.items())
-        print(f"{row}: {told}")
+        line = "  ".join(f"{name} {report.number(name, v)}" for name, v in values.items())
+        print(f"{row}: {line}")
     print(f"Report: {out / 'report.html'}")
 
 
@@ -78,7 +78,8 @@ def write_report(
 ) -> None:
     """Writes report.html, with the curves of training if the model lies in its workdir."""
     curves = model.parent / "metrics.jsonl"
-    training = [figures.training_curves(read_metrics(curves))] if curves.exists() else []
+    lines = read_metrics(curves) if curves.exists() else []
+    training = [figures.training_curves(lines)] if any("loss" in line for line in lines) else []
     title = f"{facts['task'].capitalize()} on {facts['data set']}"
     report.write(
         path,

@@ -134,8 +134,8 @@ def main() -> None:
     for name, published in BUILDS.items():
         with contextlib.redirect_stdout(sys.stderr):  # TFDS tells of its folders
             built = build(published, options.reference_dir, options.out / name)
-        told = ", ".join(f"{s} {v:,} / {t:,}" for s, (v, t) in built.counts.items())
-        print(f"| {name} | {told} | {len(built.skipped)} | {built.seconds:.0f} |", flush=True)
+        counts = ", ".join(f"{s} {v:,} / {t:,}" for s, (v, t) in built.counts.items())
+        print(f"| {name} | {counts} | {len(built.skipped)} | {built.seconds:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

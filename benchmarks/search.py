@@ -54,13 +54,15 @@ def main() -> None:
     print(f"{options.seconds:,} x {options.size}, {options.queries} queries for {K}")
     for kind in options.kinds.split(","):
         if kind == "numpy":
-            told = {"build [s]": 0, "size [MB]": file.stat().st_size / 1e6, **spread(times)}
+            stats = {"build [s]": 0, "size [MB]": file.stat().st_size / 1e6, **spread(times)}
         else:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                found, told = pool.apply(measure, (kind, file, queries, options.out))
+                found, stats = pool.apply(measure, (kind, file, queries, options.out))
             shared = [len(set(a) & set(b)) / K for a, b in zip(found, exact, strict=True)]
-            told["recall@10"] = sum(shared) / len(shared)
-        print(f"{kind}: {json.dumps({k: round(float(v), 3) for k, v in told.items()})}", flush=True)
+            stats["recall@10"] = sum(shared) / len(shared)
+        print(
+            f"{kind}: {json.dumps({k: round(float(v), 3) for k, v in stats.items()})}", flush=True
+        )
 
 
 def topics(size: int) -> np.ndarray:
@@ -117,7 +119,7 @@ def measure(
     values = np.load(file, mmap_mode="r")
     since = time.perf_counter()
     ask, size = (faiss_index if kind == "faiss" else lance_index)(kind, values, out)
-    told = {"build [s]": time.perf_counter() - since, "size [MB]": size / 1e6}
+    stats = {"build [s]": time.perf_counter() - since, "size [MB]": size / 1e6}
     ask(queries[0])
     times, found = [], []
     for query in queries:
@@ -125,7 +127,7 @@ def measure(
         found.append(ask(query))
         times.append(time.perf_counter() - since)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found, told | spread(times) | {
+    return found, stats | spread(times) | {
         "peak [MiB]": peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     }
 

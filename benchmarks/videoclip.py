@@ -53,8 +53,13 @@ def main() -> None:
         [baseline] = first["baselines"].values()
         for row, column in figures:
             cells = [tasks.median(runs, row, column) for runs in found.values()]
-            told = [first["task"], f"{row}: {column}", number(column, baseline[column]), *cells]
-            print("| " + " | ".join(told) + " |")
+            line = [
+                first["task"],
+                f"{row}: {column}",
+                number(column, baseline[column]),
+                *cells,
+            ]
+            print("| " + " | ".join(row_cells) + " |")
 
 
 def run(workdir: Path, seed: int, augmented: bool, data_dir: str) -> None:

@@ -159,9 +159,9 @@ def _right_scores(
     scores = [np.full(right.shape, -np.inf, np.float32) for right in rights_of]
     homes = [set(np.unique(right[right >= 0] // starts.step)) for right in rights_of]
     for start in _progress(starts, "score the right ones"):
-        wanted = [i for i, home in enumerate(homes) if start // starts.step in home]
-        block = _read(candidates, start, starts.step) if wanted else None
-        for i in wanted:
+        near = [i for i, home in enumerate(homes) if start // starts.step in home]
+        block = _read(candidates, start, starts.step) if near else None
+        for i in near:
             picked = _pick(_scores(blocks[i], block), rights_of[i] - start)
             scores[i] = np.maximum(scores[i], picked)
     return scores

@@ -25,8 +25,8 @@ class Builder(VideoTextBuilder):
         found = {name: folder / f"{name}.json" for name in _SPLITS}
         found = {name: path for name, path in found.items() if path.exists()}
         if not found:
-            told = ", ".join(f"{name}.json" for name in _SPLITS)
-            raise UserError(f"{folder}: has none of {told}; put one there")
+            names = ", ".join(f"{name}.json" for name in _SPLITS)
+            raise UserError(f"{folder}: has none of {names}; put one there")
         return {split: self._entries(folder, path) for split, path in found.items()}
 
     def _entries(self, folder: Path, path: Path) -> Iterator[Entry]:

@@ -105,8 +105,10 @@ class Builder(RecordBuilder):
     def _tokenizer(self, train: list[world.Story]) -> tokenizers.Tokenizer:
         if self._given_tokenizer is not None:
             return tokenizers.read_published(self._given_tokenizer)
-        told = [language.write(story) for story in train]
-        lines = (line for texts in told for line in (*_captions(texts), texts.description))
+        written = [language.write(story) for story in train]
+        lines = (
+            line for texts in texts_of_train for line in (*_captions(texts), texts.description)
+        )
         return tokenizers.train(lines, self.builder_config.vocab_size)
 
     def _generate_examples(

@@ -93,15 +93,15 @@ def stories(seed: int, split: str, count: int) -> list[Story]:
 
     No two videos have the same sequence of compositions.
     """
-    told: set[tuple[Composition, ...]] = set()
+    used: set[tuple[Composition, ...]] = set()
     result = []
     for index in range(count):
         key = (seed, SPLITS.index(split), index)
         rng = np.random.default_rng(key)
         compositions = _draw_compositions(rng, seed, split)
-        while compositions in told:
+        while compositions in used:
             compositions = _draw_compositions(rng, seed, split)
-        told.add(compositions)
+        used.add(compositions)
         steps, seconds = _draw_times(rng, compositions)
         result.append(Story(f"{split}-{index:05d}", key, steps, seconds))
     return result

@@ -176,10 +176,10 @@ def _ranked(captions: Iterable[tuple[str, Path]], language: str) -> list[Path]:
         kind = _CAPTIONS.index(path.suffix.lower())
         return (bool(language) and not own, own.lower(), kind, path)
 
-    def is_wanted(own: str) -> bool:
+    def is_accepted(own: str) -> bool:
         return not (own and language) or f"{own}-".lower().startswith(f"{language}-".lower())
 
-    return [path for own, path in sorted(captions, key=rank) if is_wanted(own)]
+    return [path for own, path in sorted(captions, key=rank) if is_accepted(own)]
 
 
 def find(folder: Path, features_folder: Path) -> dict[str, Found]:

@@ -47,8 +47,8 @@ class Builder(VideoTextBuilder):
             if paths:
                 found[split] = self._entries(folder, paths[0])
         if not found:
-            told = ", ".join(name for names in _FILES.values() for name in names)
-            raise UserError(f"{folder}: has none of {told}; put one there")
+            known = ", ".join(name for names in _FILES.values() for name in names)
+            raise UserError(f"{folder}: has none of {known}; put one there")
         return found
 
     def _entries(self, folder: Path, path: Path) -> Iterator[Entry]:

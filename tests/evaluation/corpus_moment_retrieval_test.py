@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from vtmask.datasets import records
 from vtmask.errors import UserError
 from vtmask.evaluation import corpus_moment_retrieval as evaluation
+from vtmask.evaluation import moment_metrics
 from vtmask.evaluation.corpus_moment_retrieval import Found, Queries
 from vtmask.tasks import MomentRetrieval
 
@@ -19,11 +20,6 @@ SETTINGS = ConfigDict({"batch_size": 2, "stride": 3, "field": "steps"})
 
 def timed(*texts: tuple[float, float, str]) -> dict[str, Any]:
     return records.encode_timed_texts(in_memory.TOKENIZER, texts)
-
-
-def test_overlaps() -> None:
-    found = evaluation.overlaps(np.array([[0, 4], [2, 3], [7, 9.0]]), np.array([[0, 4], [3, 5.0]]))
-    np.testing.assert_allclose(found, np.array([[1, 1 / 5], [1 / 4, 0], [0, 0]]))
 
 
 def test_the_first_right_moment_counts() -> None:
@@ -58,7 +54,7 @@ def test_chance_is_that_of_draws() -> None:
     for iou in (0.3, 0.7):
         drawn = Found(videos, np.stack([starts, ends], axis=1), starts)
         hits = [
-            ((drawn.videos[:, None] == right) & (evaluation.overlaps(drawn.times, times) >= iou))
+            ((drawn.videos[:, None] == right) & (moment_metrics.ious(drawn.times, times) >= iou))
             .any(axis=1)
             .reshape(-1, 5)
             for right, times in zip(queries.videos, queries.times, strict=True)

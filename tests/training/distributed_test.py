@@ -22,10 +22,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
-@pytest.mark.parametrize("fsdp", [False, True])
-def test_two_processes_have_the_losses_of_one(alone: Path, tmp_path: Path, fsdp: bool) -> None:
-    layout = {"sharding": {"model": 1, "fsdp": fsdp}}
-    found = launch.run(tmp_path, 2, 2, num_steps=4, **layout)
+def test_two_processes_have_the_losses_of_one(alone: Path, tmp_path: Path) -> None:
+    """tests/slow/several_processes_test.py has other layouts and numbers of processes."""
+    found = launch.run(tmp_path, 2, 2, num_steps=4, sharding={"model": 1, "fsdp": True})
     assert len(found) == 4
     np.testing.assert_allclose(found, launch.losses(alone), rtol=1e-5)
     for ours, theirs in zip(launch.params(tmp_path), launch.params(alone), strict=True):

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from vtmask import peaks
 from vtmask.errors import UserError
-from vtmask.evaluation import base, metrics, moment_cards
+from vtmask.evaluation import base, metrics, moment_cards, moment_metrics
 from vtmask.evaluation.base import Evaluation, Record
 from vtmask.export import Model
 from vtmask.inputs import examples
@@ -126,16 +126,9 @@ def first_right(found: Found, videos: np.ndarray, times: np.ndarray, iou: float)
     Args:
       videos, times: of all annotated moments of the text, as in `Queries`.
     """
-    right = (found.videos[:, None] == videos) & (overlaps(found.times, times) >= iou)
+    right = (found.videos[:, None] == videos) & (moment_metrics.ious(found.times, times) >= iou)
     hits = right.any(axis=1)
     return float(hits.argmax()) + 1 if hits.any() else np.inf
-
-
-def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Computes the IoU of each pair of time spans: [N, 2], [M, 2] -> [N, M]."""
-    (a, b), (c, d) = first.T[:, :, None], second.T[:, None]
-    both = np.clip(np.minimum(b, d) - np.maximum(a, c), 0, None)
-    return both / np.maximum((b - a) + (d - c) - both, np.finfo(float).tiny)
 
 
 def recalls(ranks: np.ndarray) -> dict[str, float]:
@@ -163,7 +156,7 @@ def chance(queries: Queries, seconds: np.ndarray, iou: float) -> dict[str, float
             for length, count in zip(drawn, counts, strict=True):
                 ends = np.minimum(starts[video] + length, seconds[video])
                 spans = np.stack([starts[video], ends], axis=1)
-                hit = (overlaps(spans, times[videos == video]) >= iou).any(axis=1)
+                hit = (moment_metrics.ious(spans, times[videos == video]) >= iou).any(axis=1)
                 hits += count * int(hit.sum())
         right[row] = hits / total
     return {f"R@{depth}": float((1 - (1 - right) ** depth).mean()) for depth in DEPTHS}

@@ -76,8 +76,8 @@ def _items(value: Any, where: str) -> list[Any]:
     columns = {name: field(value, name, list, where) for name in Caption._fields}
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{length} of {name!r}" for name, length in lengths.items())
-        raise UserError(f"{where}: has {told}, expected as many of each")
+        counts = ", ".join(f"{length} of {name!r}" for name, length in lengths.items())
+        raise UserError(f"{where}: has {counts}, expected as many of each")
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
