@@ -59,7 +59,7 @@ def main() -> None:
                 number(column, baseline[column]),
                 *cells,
             ]
-            print("| " + " | ".join(row_cells) + " |")
+            print("| " + " | ".join(line) + " |")
 
 
 def run(workdir: Path, seed: int, augmented: bool, data_dir: str) -> None:

@@ -106,9 +106,7 @@ class Builder(RecordBuilder):
         if self._given_tokenizer is not None:
             return tokenizers.read_published(self._given_tokenizer)
         written = [language.write(story) for story in train]
-        lines = (
-            line for texts in texts_of_train for line in (*_captions(texts), texts.description)
-        )
+        lines = (line for texts in written for line in (*_captions(texts), texts.description))
         return tokenizers.train(lines, self.builder_config.vocab_size)
 
     def _generate_examples(
