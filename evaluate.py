@@ -13,7 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from vtmask import compatibility, disk, export, program, tasks
 from vtmask.errors import UserError, check_choice
-from vtmask.evaluation import figures, report
+from vtmask.evaluation import curves, report
 from vtmask.evaluation.base import Evaluation
 from vtmask.evaluation.by_task import EVALUATIONS
 from vtmask.export import Model
@@ -76,10 +76,11 @@ def write_numbers(out: epath.Path, found: Evaluation, facts: dict[str, Any]) -> 
 def write_report(
     path: epath.Path, found: Evaluation, facts: dict[str, Any], model: epath.Path
 ) -> None:
-    """Writes report.html, with the curves of training if the model lies in its workdir."""
-    curves = model.parent / "metrics.jsonl"
-    lines = read_metrics(curves) if curves.exists() else []
-    training = [figures.training_curves(lines)] if any("loss" in line for line in lines) else []
+    """Writes report.html, with the curves of its training if the model lies in its workdir."""
+    path_of_curves = model.parent / "metrics.jsonl"
+    lines = read_metrics(path_of_curves) if path_of_curves.exists() else []
+    training = curves.training_curves(lines) if any("loss" in line for line in lines) else None
+    validation = curves.validation_curves(lines)
     title = f"{facts['task'].capitalize()} on {facts['data set']}"
     report.write(
         path,
@@ -91,7 +92,7 @@ def write_report(
             explanation=found.explanation,
             headline=found.headline,
             facts=facts,
-            figures=[*found.figures, *training],
+            figures=[*found.figures, *filter(None, (training, validation))],
             groups=found.groups,
         ),
     )

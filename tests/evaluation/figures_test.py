@@ -92,38 +92,6 @@ def test_confusion_matrix_of_many_classes_shows_the_most_frequent() -> None:
     assert shown == {"class 0"} | {f"class {i}" for i in range(71, 100)}
 
 
-def test_training_curves_tell_the_course_of_the_loss() -> None:
-    lines = [
-        {"step": step, "loss": loss, "learning_rate": 1e-4, "grad_norm": 1.0}
-        for step, loss in ((100, 8.0), (200, 1.5), (1300, 2.0))
-    ]
-    figure = figures.training_curves(lines)
-    assert (
-        "The loss goes from 8 at step 100 to 2 at step 1,300; at step 200 it was lowest, 1.5."
-        in figure.caption
-    )
-    assert "<!-- learning rate -->" in svg(figure)
-
-
-def test_training_curves_of_one_line() -> None:
-    figure = figures.training_curves([{"step": 1, "loss": 2.0, "learning_rate": 0.0}])
-    assert "The loss is 2 up to step 1." in figure.alt
-
-
-def test_training_curves_with_validation() -> None:
-    lines = [
-        {"step": 10, "loss": 3.0, "learning_rate": 0.1},
-        {"step": 10, "validation/loss": 2.5},
-        {"step": 20, "loss": 1.0, "learning_rate": 0.1, "validation/loss": 2.75},
-        {"step": 20, "validation/R@1": 0.5},
-    ]
-    figure = figures.training_curves(lines)
-    assert "The loss goes from 3 at step 10 to 1 at step 20" in figure.alt
-    assert "The validation loss was lowest at step 10, 2.5" in figure.alt
-    assert "<!-- validation -->" in svg(figure)
-    assert "validation" not in figures.training_curves([lines[0]]).alt
-
-
 def test_bars_are_ordered_and_tell_the_ends() -> None:
     figure = figures.bars({"a": 0.2, "b": 0.9, "c": 0.5}, {"b": (0.8, 1.0)}, "recall of a task")
     assert "highest for “b” (90.0 %) and lowest for “a” (20.0 %)" in figure.alt

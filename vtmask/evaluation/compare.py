@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vtmask import disk, pages
-from vtmask.evaluation import figures, runs
+from vtmask.evaluation import curves as plots
+from vtmask.evaluation import runs
 from vtmask.evaluation.report import Figure, interval, number
 from vtmask.evaluation.runs import Comparison, Run
-
-_VALIDATION = "validation/"  # prefix of validation curves' names
-_NOT_COMPARED = ("seconds", "alignment/chance")  # other values that validation records
 
 
 def compare(folders: Sequence[disk.AnyPath], out: disk.AnyPath) -> None:
@@ -79,15 +77,18 @@ def curves(compared: Mapping[str, Run], colours: Mapping[str, str]) -> list[Figu
     If training records a measure under the same name, its training curve is drawn, too.
     """
     names = dict.fromkeys(name for run in compared.values() for line in run.lines for name in line)
-    validated = [name.removeprefix(_VALIDATION) for name in names if name.startswith(_VALIDATION)]
-    measures = [name for name in dict.fromkeys(["loss", *validated]) if name not in _NOT_COMPARED]
+    validated = [
+        name.removeprefix(plots.VALIDATION)
+        for name in names
+        if name.startswith(plots.VALIDATION) and name not in plots.NOT_MEASURES
+    ]
     return [
-        figures.compared_curves(
+        plots.compared_curves(
             measure,
             {name: run.curve(measure) for name, run in compared.items()},
-            {name: run.curve(_VALIDATION + measure) for name, run in compared.items()},
+            {name: run.curve(plots.VALIDATION + measure) for name, run in compared.items()},
             colours,
         )
-        for measure in measures
+        for measure in dict.fromkeys(["loss", *validated])
         if measure in names or measure in validated
     ]

@@ -1,17 +1,14 @@
-"""Plots of evaluations and of training, with captions, as `report.Figure`s."""
+"""Plots of evaluations, with captions, as `report.Figure`s."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogFormatter, PercentFormatter
 
 from vtmask import pages
 from vtmask.evaluation.report import Figure
-
-Curve = Sequence[tuple[float, float]]  # (step, value), by step
 
 # Limits of what a plot shows:
 _CELLS = 256  # rows and columns of a heat map
@@ -36,7 +33,7 @@ def heat_map(scores: np.ndarray, total: int | None = None) -> Figure:
     """
     size = total or len(scores)
     shown = evenly_spaced(len(scores))
-    figure, axes = _axes(xlabel="video", ylabel="text")
+    figure, axes = new_axes(xlabel="video", ylabel="text")
     image = axes.imshow(
         scores[np.ix_(shown, shown)],
         interpolation="none",
@@ -79,7 +76,7 @@ def recall_curve(ranks: Mapping[str, np.ndarray], candidates: int) -> Figure:
       candidates: number of candidates.
     """
     depths = np.unique(np.geomspace(1, candidates, _DEPTHS).round())
-    figure, axes = _axes(xscale="log", xlabel="K", ylabel="right answer among the first K")
+    figure, axes = new_axes(xscale="log", xlabel="K", ylabel="right answer among the first K")
     for (direction, rank), colour in zip(ranks.items(), pages.COLOURS, strict=False):
         recall = np.searchsorted(np.sort(rank), depths, side="right") / len(rank)
         axes.step(depths, recall, colour, where="post", label=direction)
@@ -89,7 +86,7 @@ def recall_curve(ranks: Mapping[str, np.ndarray], candidates: int) -> Figure:
     axes.xaxis.set_major_formatter(LogFormatter())
     axes.xaxis.set_minor_formatter(LogFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _grid(axes)
+    add_grid(axes)
     axes.legend(frameon=False, labelcolor=pages.INK)
     medians = ", ".join(f"{np.median(rank):g} {name}" for name, rank in ranks.items())
     return Figure(
@@ -116,7 +113,7 @@ def confusion_matrix(
     classes = np.sort(np.argsort(-totals, kind="stable")[:_CLASSES]).tolist()
     shares = counts / np.maximum(totals, 1)[:, None]
     size = 3 + 0.13 * max(len(classes), 16)
-    figure, axes = _axes(size=(size + 0.6, size), xlabel=predicted, ylabel="true")
+    figure, axes = new_axes(size=(size + 0.6, size), xlabel=predicted, ylabel="true")
     cells = shares[np.ix_(classes, classes)]
     image = axes.imshow(cells, vmin=0, vmax=1, interpolation="none")
     labels = [_short(names[i]) for i in classes]
@@ -160,96 +157,6 @@ def _confused(counts: np.ndarray, names: Sequence[str]) -> str:
     )
 
 
-def training_curves(lines: Sequence[Mapping[str, float]]) -> Figure:
-    """Plots loss and learning rate by step, and the validation loss if there is one.
-
-    Args:
-      lines: of a run's `metrics.jsonl`. Each has "step". Training lines, of which there is at least
-        one, have "loss" and "learning_rate". Validation lines may have "validation/loss".
-    """
-    training = [line for line in lines if "loss" in line]
-    validation = [line for line in lines if "validation/loss" in line]
-    figure = matplotlib.figure.Figure(figsize=(5, 4.3), layout="constrained")
-    loss, rate = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    steps = [line["step"] for line in training]
-    for axes, name, colour in zip(
-        (loss, rate), ("loss", "learning_rate"), pages.COLOURS, strict=True
-    ):
-        _curve(axes, steps, [line[name] for line in training], colour, label="training")
-        axes.set_ylabel(name.replace("_", " "))
-        _grid(axes)
-    if validation:
-        places = [line["step"] for line in validation]
-        values = [line["validation/loss"] for line in validation]
-        _curve(loss, places, values, pages.INK, label="validation", linestyle="--")
-        loss.legend(frameon=False, labelcolor=pages.INK)
-    rate.set_xlabel("step")
-    rate.set_ylim(0)
-    rate.ticklabel_format(axis="y", scilimits=(0, 0))
-    rate.yaxis.get_offset_text().set_color(pages.INK)
-    rate.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    first, last = training[0], training[-1]
-    if len(training) == 1:
-        course = f"The loss is {last['loss']:.3g} up to step {last['step']:,}."
-    else:
-        least = min(training, key=lambda line: line["loss"])
-        course = (
-            f"The loss goes from {first['loss']:.3g} at step {first['step']:,} to "
-            f"{last['loss']:.3g} at step {last['step']:,}; at step {least['step']:,} it was "
-            f"lowest, {least['loss']:.3g}."
-        )
-    if validation:
-        least = min(validation, key=lambda line: line["validation/loss"])
-        course += (
-            f" The validation loss was lowest at step {least['step']:,}, "
-            f"{least['validation/loss']:.3g}; if it rises while the training loss falls, the model "
-            "overfits."
-        )
-    return Figure(
-        pages.plot(figure),
-        alt=f"Training loss and learning rate by step. {course}",
-        caption=f"The loss in training (above; each point is the mean since the one before) and "
-        f"the learning rate. {course} The training loss should fall and then flatten; a jump that "
-        "stays means that the learning rate is too high.",
-    )
-
-
-def compared_curves(
-    measure: str,
-    training: Mapping[str, Curve],
-    validation: Mapping[str, Curve],
-    colours: Mapping[str, str],
-) -> Figure:
-    """Plots the curves of several runs for the same measure.
-
-    Args:
-      measure: label of the axis, such as "loss".
-      training, validation: by run, at least one; a run without the curve is missing or has an empty
-        one.
-      colours: by run.
-    """
-    kinds = {"training": training, "validation": validation}
-    shown = {kind: {k: c for k, c in runs.items() if c} for kind, runs in kinds.items()}
-    shown = {kind: runs for kind, runs in shown.items() if runs}
-    figure, axes = _axes(xlabel="step", ylabel=measure)
-    for kind, runs in shown.items():
-        for run, curve in runs.items():
-            faint = kind == "training" and run in shown.get("validation", {})
-            steps, values = zip(*curve, strict=True)
-            _curve(axes, steps, values, colours[run], alpha=0.45 if faint else 1)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _grid(axes)
-    last = {run: curve[-1] for run, curve in list(shown.values())[-1].items()}
-    ends = "; ".join(f"{run} {value:.3g} (step {step:,.0f})" for run, (step, value) in last.items())
-    of = " and ".join(shown)
-    both = " If a run has both, training is drawn faint." if len(shown) > 1 else ""
-    return Figure(
-        pages.plot(figure),
-        alt=f"{measure} in {of} by step. Last in {list(shown)[-1]}: {ends}.",
-        caption=f"{measure[:1].upper()}{measure[1:]} in {of}, in the colours of the runs.{both}",
-    )
-
-
 def bars(
     values: Mapping[str, float],
     intervals: Mapping[str, tuple[float, float]],
@@ -265,7 +172,7 @@ def bars(
     ordered = sorted(values, key=lambda name: -values[name])
     half = _BARS // 2
     shown = ordered if len(ordered) <= _BARS else [*ordered[:half], *ordered[-half:]]
-    figure, axes = _axes(size=(5, max(2, 1 + 0.19 * len(shown))), xlabel=measure)
+    figure, axes = new_axes(size=(5, max(2, 1 + 0.19 * len(shown))), xlabel=measure)
     places = np.arange(len(shown))
     axes.barh(places, [values[name] for name in shown], color=pages.COLOURS[0], height=0.7)
     for place, name in enumerate(shown):
@@ -292,21 +199,16 @@ def bars(
     )
 
 
-def _axes(
+def new_axes(
     size: tuple[float, float] = (5, 4.3), **labels: str
 ) -> tuple[matplotlib.figure.Figure, Axes]:
+    """Makes a figure with one plot; sizes are in inches."""
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     return figure, figure.add_subplot(**labels)
 
 
-def _curve(
-    axes: Axes, steps: Sequence[float], values: Sequence[float], colour: str, **style: Any
-) -> None:
-    """Draws a line, with a dot if it has a single point."""
-    axes.plot(steps, values, color=colour, marker="o" if len(steps) == 1 else "", **style)
-
-
-def _grid(axes: Axes) -> None:
+def add_grid(axes: Axes) -> None:
+    """Draws faint lines at the ticks."""
     axes.grid(color=pages.INK, alpha=0.15)
 
 
