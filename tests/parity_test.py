@@ -285,7 +285,7 @@ def converted(golden_dir: Path, tmp_path: Path, vocab: Path, name: str) -> Model
 def test_a_converted_vlm(golden_dir: Path, tmp_path: Path, vocab: Path) -> None:
     model = converted(golden_dir, tmp_path, vocab, "vlm")
     case = np.load(golden_dir / "vlm_pretrain.npz")
-    assert model.module == VLM(VLMConfig(**golden.config(case)))
+    assert model.module == VLM(VLMConfig(**golden.model_config(case)))
     compare_hidden_states(case, model.module, model.params)
     loss = nn.apply(Pretrain().masked_loss, model.module)
     masked = golden.masked(case, case["input_caps"])
@@ -297,7 +297,7 @@ def test_a_converted_videoclip(golden_dir: Path, tmp_path: Path, vocab: Path) ->
     model = converted(golden_dir, tmp_path, vocab, "videoclip")
     case = np.load(golden_dir / "videoclip.npz")
     assert isinstance(model.module, VideoCLIP)
-    assert model.module == VideoCLIP(VideoCLIPConfig(**golden.config(case), num_video_layers=1))
+    assert model.module == VideoCLIP(VideoCLIPConfig(**golden.model_config(case), num_video_layers=1))
     compare_videoclip(case, model.module, model.params, golden.batch(case))
 
 
