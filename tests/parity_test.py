@@ -297,7 +297,9 @@ def test_a_converted_videoclip(golden_dir: Path, tmp_path: Path, vocab: Path) ->
     model = converted(golden_dir, tmp_path, vocab, "videoclip")
     case = np.load(golden_dir / "videoclip.npz")
     assert isinstance(model.module, VideoCLIP)
-    assert model.module == VideoCLIP(VideoCLIPConfig(**golden.model_config(case), num_video_layers=1))
+    assert model.module == VideoCLIP(
+        VideoCLIPConfig(**golden.model_config(case), num_video_layers=1)
+    )
     compare_videoclip(case, model.module, model.params, golden.batch(case))
 
 
