@@ -12,7 +12,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --disable-pip-version-check --no-compile
 DATA := $(DEMO)/data
 RECIPE := --config.data.dir=$(DATA)
-SHARDS := $(DATA)/demo/default/1.0.0/dataset_info.json
+SHARDS := $(DATA)/demo/default/2.0.0/dataset_info.json
 COMPARED := $(DEMO)/from-scratch/test/metrics.json $(DEMO)/pre-trained/test/metrics.json
 
 export JAX_PLATFORMS ?= cpu

@@ -20,5 +20,7 @@ def get_config() -> ConfigDict:
     config.task.isolated_layers = config.model.get_oneway_ref("num_layers")
     config.task.num_answers = 5
 
+    config.eval.field = "choices"
+
     config.sampler = ConfigDict({"name": "descriptions"})
     return config

@@ -201,7 +201,7 @@ def test_data_of_another_extractor_or_tokenizer(
     pretrained: Path, demo_dir: Path, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     shutil.copytree(demo_dir, tmp_path, dirs_exist_ok=True)
-    path = tmp_path / "demo" / "tiny" / "1.0.0" / "metadata.json"
+    path = tmp_path / "demo" / "tiny" / "2.0.0" / "metadata.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     config = small("demo_retrieval", tmp_path, init_from=f"{pretrained}/export")
     assert said in said_by(train.main, config, tmp_path / "run")

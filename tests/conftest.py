@@ -84,7 +84,7 @@ def demo_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = shared / "demo"
     with (shared / "demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "demo/tiny/1.0.0").exists():
+        if not (folder / "demo/tiny/2.0.0").exists():
             command = ["-m", "data.build", "demo", "--config=tiny", f"--data_dir={folder}"]
             subprocess.run([sys.executable, *command], check=True, cwd=Path(__file__).parents[1])
     return folder

@@ -21,7 +21,7 @@ GOOD, FAULTS = 195, ("truncated", "empty", "text", "unreadable", "frameless")
 def videos(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's shortest videos by 195 names, and the faults."""
     rendered = sorted(
-        (demo_dir / "demo/tiny/1.0.0/videos").iterdir(), key=lambda path: path.stat().st_size
+        (demo_dir / "demo/tiny/2.0.0/videos").iterdir(), key=lambda path: path.stat().st_size
     )[:8]
     folder = tmp_path_factory.mktemp("videos")
     for number in range(GOOD):

@@ -48,8 +48,11 @@ class DemoConfig(tfds.core.BuilderConfig):
 class Builder(RecordBuilder):
     """Rendered how-to videos with narration and annotations for every task."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {
+        "2.0.0": "Answers of `choices` describe other videos; the former are `hard_choices`.",
+        "1.0.0": "First release.",
+    }
     BUILDER_CONFIGS = [
         DemoConfig(name="default", description="For the demo.", train=600, validation=60, test=200),
         DemoConfig(name="tiny", description="For tests.", train=24, validation=8, test=8),
@@ -69,6 +72,7 @@ class Builder(RecordBuilder):
                 clips=records.timed_texts(),
                 step_texts=records.texts(),
                 choices=records.texts() | {"correct": np.int32},
+                hard_choices=records.texts() | {"correct": np.int32},
                 moments=records.texts()
                 | {
                     "times": tfds.features.Tensor(shape=(None, 2), dtype=np.int32),
@@ -117,6 +121,8 @@ class Builder(RecordBuilder):
         folder.mkdir(exist_ok=True)
         paths = [folder / f"{story.video_id}.mp4" for story in stories]
         names = [self.builder_config.feature_extractor] * len(stories)
+        texts = [language.write(story) for story in stories]
+        choices = language.questions(stories, [text.description for text in texts])
         workers = min(len(stories), os.cpu_count() or 1)
         # Spawned, not forked: TensorFlow does not survive a fork, and workers never import it.
         context = multiprocessing.get_context("spawn")
@@ -125,10 +131,12 @@ class Builder(RecordBuilder):
             ProcessPoolExecutor(workers, mp_context=context) as pool,
         ):
             made = pool.map(rendering.make_video, stories, paths, names)
-            pairs = zip(stories, made, strict=True)
-            for story, features in tqdm(pairs, f"{split} videos", len(stories), unit="video"):
+            rows = zip(stories, texts, choices, made, strict=True)
+            for story, written, asked, features in tqdm(
+                rows, f"{split} videos", len(stories), unit="video"
+            ):
                 labels = story.labels(len(features), self.info.metadata["seconds_per_feature"])
-                yield story.video_id, _record(story, features, labels, tokenizer)
+                yield story.video_id, _record(story, written, asked, features, labels, tokenizer)
 
 
 def _captions(texts: language.Texts) -> list[str]:
@@ -136,9 +144,13 @@ def _captions(texts: language.Texts) -> list[str]:
 
 
 def _record(
-    story: world.Story, features: np.ndarray, labels: np.ndarray, tokenizer: tokenizers.Tokenizer
+    story: world.Story,
+    texts: language.Texts,
+    choices: language.Choices,
+    features: np.ndarray,
+    labels: np.ndarray,
+    tokenizer: tokenizers.Tokenizer,
 ) -> dict[str, Any]:
-    texts = language.write(story)
     segments = [world.segments(step) for step in story.steps]
     record = {
         "video_id": story.video_id,
@@ -156,9 +168,14 @@ def _record(
             "num_times": np.ones(len(segments), np.int32),
             "num_segments": np.int32(math.ceil(story.seconds / world.SEGMENT_SECONDS)),
         },
-        "choices": records.encode_texts(tokenizer, texts.choices.answers)
-        | {"correct": np.int32(texts.choices.correct)},
+        "choices": _encode(tokenizer, choices),
+        "hard_choices": _encode(tokenizer, texts.hard_choices),
         "labels": labels,
     }
     records.check(story.video_id, record)
     return record
+
+
+def _encode(tokenizer: tokenizers.Tokenizer, choices: language.Choices) -> dict[str, Any]:
+    texts = records.encode_texts(tokenizer, choices.answers)
+    return texts | {"correct": np.int32(choices.correct)}

@@ -144,7 +144,7 @@ class Texts:
     Attributes:
       captions: the narration, with noise in words and times.
       description: one sentence that names all steps in order.
-      choices: the description among four that combine the same words differently.
+      hard_choices: the description among four that combine the same words differently.
       steps: the plain step texts, with exact times.
       clips: a full sentence for each step, with exact times.
       task: the step texts among texts of steps that the video leaves out.
@@ -152,7 +152,7 @@ class Texts:
 
     captions: tuple[Timed, ...]
     description: str
-    choices: Choices
+    hard_choices: Choices
     steps: tuple[Timed, ...]
     clips: tuple[Timed, ...]
     task: Task
@@ -165,12 +165,11 @@ def write(story: Story) -> Texts:
     links, phrase = _choose(rng, LINKS), _choose(rng, PHRASES)
     description = _describe(mentions, links, phrase)
     others = [_describe(other, links, phrase) for other in _recombinations(rng, mentions)]
-    correct = int(rng.integers(len(others) + 1))
-    answers = (*others[:correct], description, *others[correct:])
+    hard_choices = _ask(rng, description, others)
     return Texts(
         captions=_narrate(rng, story),
         description=description,
-        choices=Choices(answers, correct),
+        hard_choices=hard_choices,
         steps=_at_steps(story, [_plain(c) for c in _compositions(story)]),
         clips=_at_steps(
             story,
@@ -178,6 +177,21 @@ def write(story: Story) -> Texts:
         ),
         task=_task(np.random.default_rng((*story.key, 3)), _compositions(story)),
     )
+
+
+def questions(stories: Sequence[Story], descriptions: Sequence[str]) -> list[Choices]:
+    """Asks for each video's description among those of four other videos, as in MSR-VTT."""
+    asked = []
+    for index, (story, description) in enumerate(zip(stories, descriptions, strict=True)):
+        rng = np.random.default_rng((*story.key, 4))
+        others = [*descriptions[:index], *descriptions[index + 1 :]]
+        asked.append(_ask(rng, description, rng.choice(others, 4, replace=False).tolist()))
+    return asked
+
+
+def _ask(rng: np.random.Generator, description: str, others: Sequence[str]) -> Choices:
+    correct = int(rng.integers(len(others) + 1))
+    return Choices((*others[:correct], description, *others[correct:]), correct)
 
 
 def _compositions(story: Story) -> list[Composition]:

@@ -13,7 +13,7 @@ from vtmask.inputs.dataset import Dataset
 def built(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The data folders of two builds of `tiny`, the second with the tokenizer of the first."""
     other = tmp_path_factory.mktemp("data")
-    tokenizer = str(demo_dir / "demo/tiny/1.0.0/tokenizer.model")
+    tokenizer = str(demo_dir / "demo/tiny/2.0.0/tokenizer.model")
     Builder(config="tiny", data_dir=other, tokenizer=tokenizer).download_and_prepare()
     return [demo_dir, other]
 
@@ -41,13 +41,18 @@ def test_records_are_whole(built: list[Path]) -> None:
     dataset = Dataset("demo/tiny", "train", str(built[0]))
     assert dataset.num_records == 24
     assert dataset.feature_extractor == "pixel-statistics-v1"
-    for index in range(dataset.num_records):
-        record = dataset[index]
+    every = [dataset[index] for index in range(dataset.num_records)]
+    descriptions = {record["descriptions"]["text"][0] for record in every}
+    for record in every:
         seconds = len(record["features"])
         assert 12 <= seconds <= 20
         assert len(record["labels"]) == seconds
         assert len(record["steps"]["label"]) == len(record["steps"]["text"]) in (3, 4)
-        assert len(record["choices"]["text"]) == 5
+        for field in ("choices", "hard_choices"):
+            answers = record[field]["text"]
+            assert len(set(answers)) == 5
+            assert answers[record[field]["correct"]] == record["descriptions"]["text"][0]
+        assert set(record["choices"]["text"]) <= descriptions
         assert sum(record["captions"]["num_tokens"]) == len(record["captions"]["tokens"])
 
 

@@ -17,14 +17,30 @@ def test_descriptions_name_every_step_in_order(told: Told) -> None:
         assert colours == [step.composition.colour for step in story.steps]
 
 
-def test_wrong_answers_are_other_combinations_of_the_same_words(told: Told) -> None:
+def test_hard_wrong_answers_are_other_combinations_of_the_same_words(told: Told) -> None:
     for _, texts in told:
-        answers = texts.choices.answers
+        answers = texts.hard_choices.answers
         assert len(set(answers)) == 5
-        assert answers[texts.choices.correct] == texts.description
+        assert answers[texts.hard_choices.correct] == texts.description
         assert len({tuple(sorted(answer.split())) for answer in answers}) == 1
-    places = np.bincount([texts.choices.correct for _, texts in told], minlength=5)
-    assert places.min() > 300 / 5 / 2
+    check_places([texts.hard_choices for _, texts in told])
+
+
+def test_wrong_answers_describe_other_videos(told: Told) -> None:
+    stories = [story for story, _ in told]
+    descriptions = [texts.description for _, texts in told]
+    questions = language.questions(stories, descriptions)
+    for description, question in zip(descriptions, questions, strict=True):
+        assert len(set(question.answers)) == 5
+        assert set(question.answers) <= set(descriptions)
+        assert question.answers[question.correct] == description
+    check_places(questions)
+
+
+def check_places(questions: list[language.Choices]) -> None:
+    """The right answer is at every place about equally often."""
+    places = np.bincount([question.correct for question in questions], minlength=5)
+    assert places.min() > len(questions) / 5 / 2
 
 
 def test_captions_are_within_the_video_and_about_it(told: Told) -> None:

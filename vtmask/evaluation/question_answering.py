@@ -21,21 +21,24 @@ def evaluate(
     """Chooses the answer with the highest score and measures the accuracy.
 
     Args:
-      settings: `batch_size`, videos per call.
+      settings: `batch_size`, videos per call, and `field`, the questions of a record: "choices" if
+        it is absent.
 
     Returns:
       One row, "questions", with "accuracy".
 
     Raises:
-      UserError: a video has no question, or its number of answers is not that of the task.
+      UserError: the data set has no such field, a video has no question, or its number of answers
+        is not that of the task.
     """
-    inputs = _questions(model, task, dataset)
+    field = settings.get("field", "choices")
+    inputs = _questions(model, task, dataset, field)
     scores = list(base.apply(model, task.scores, inputs, settings.batch_size, "questions"))
     predictions = [
         {
             "video_id": record["video_id"],
-            "answers": list(record["choices"]["text"]),
-            "correct": int(record["choices"]["correct"]),
+            "answers": list(record[field]["text"]),
+            "correct": int(record[field]["correct"]),
             "predicted": int(row.argmax()),
             "scores": row.tolist(),
         }
@@ -61,12 +64,14 @@ def evaluate(
     )
 
 
-def _questions(model: Model, task: QuestionAnswering, dataset: Dataset) -> Iterator[Example]:
+def _questions(
+    model: Model, task: QuestionAnswering, dataset: Dataset, field: str
+) -> Iterator[Example]:
     model_config = model.module.config
-    for record in base.records(dataset, "choices"):
-        answers = examples.tokens(record["choices"])
-        where = f"{dataset.path}: video {record['video_id']}: field choices"
-        if not record["choices"]["text"] or not 0 <= record["choices"]["correct"] < len(answers):
+    for record in base.records(dataset, field):
+        answers = examples.tokens(record[field])
+        where = f"{dataset.path}: video {record['video_id']}: field {field}"
+        if not record[field]["text"] or not 0 <= record[field]["correct"] < len(answers):
             raise UserError(f"{where} has no question; evaluate a split that has questions")
         if len(answers) != task.num_answers:
             raise UserError(
