@@ -60,10 +60,15 @@ def main() -> None:
                     config.init_from = str(folder / name / "pretrain/export")
                 train_once(config, folder / name / task)
                 evaluate_once(config, folder / name / task)
+                if task == "qa":
+                    config.eval.field = "hard_choices"
+                    evaluate_once(config, folder / name / task, "hard")
     for task, (row, columns) in TASKS.items():
         runs = [folder / name / task for name in starts(task) for folder in seeds]
         compare(runs, options.out / f"{task}.html")
         print_table(task, row, columns, seeds)
+        if task == "qa":
+            print_table(task, row, columns, seeds, "hard")
 
 
 def parse(description: str | None) -> argparse.Namespace:
@@ -80,19 +85,22 @@ def starts(task: str) -> Iterator[str]:
     yield from PRETRAINING if task in ABLATED else list(PRETRAINING)[:1]
 
 
-def print_table(task: str, row: str, columns: tuple[str, ...], seeds: list[Path]) -> None:
+def print_table(
+    task: str, row: str, columns: tuple[str, ...], seeds: list[Path], out: str = "test"
+) -> None:
     """Medians over seeds and, in parentheses, every seed's figure."""
-    found = {
+    evaluations = {
         name: [
-            json.loads((folder / name / task / "test/metrics.json").read_text()) for folder in seeds
+            json.loads((folder / name / task / out / "metrics.json").read_text())
+            for folder in seeds
         ]
         for name in starts(task)
     }
-    print(f"\n| {task} | " + " | ".join(columns) + " |\n|---|" + "---:|" * len(columns))
-    for name, values in next(iter(found.values()))[0]["baselines"].items():
+    print(f"\n| {task}, {out} | " + " | ".join(columns) + " |\n|---|" + "---:|" * len(columns))
+    for name, values in next(iter(evaluations.values()))[0]["baselines"].items():
         cells = (number(column, values[column]) if column in values else "" for column in columns)
         print(f"| {name} | " + " | ".join(cells) + " |")
-    for name, runs in found.items():
+    for name, runs in evaluations.items():
         medians = (median(runs, row, column) for column in columns)
         print(f"| {name} | " + " | ".join(medians) + " |")
 
