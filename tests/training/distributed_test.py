@@ -32,7 +32,9 @@ def test_two_processes_have_the_losses_of_one(alone: Path, tmp_path: Path) -> No
 
 
 def test_an_error_ends_all(tmp_path: Path) -> None:
-    ended = launch.ends(launch.start(tmp_path, 2, 2, num_steps=4, nan_step=1))
+    # The layout of the test above, whose program is in the cache.
+    layout = {"sharding": {"model": 1, "fsdp": True}}
+    ended = launch.ends(launch.start(tmp_path, 2, 2, num_steps=4, nan_step=1, **layout))
     assert all(status for status, _ in ended)
     assert any("is nan at step 1" in said for _, said in ended)
     for _, said in ended:
