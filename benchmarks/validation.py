@@ -67,7 +67,9 @@ def print_cost(workdir: Path) -> None:
     logged = [row for row in rows if "samples_per_second" in row]
     rate = statistics.median(row["samples_per_second"] for row in logged)
     steps = config["num_steps"] * config["batch_size"] / rate
-    best = max(validations, key=lambda row: row.get(BEST, 0))["step"] if BEST in rows[0] else "–"
+    best = "–"
+    if BEST in validations[0]:  # the later of two that are equally good
+        best = max(validations, key=lambda row: (row[BEST], row["step"]))["step"]
     print(
         f"| {'/'.join(workdir.parts[-3:])} | {best} | {steps + validation:.0f} | "
         f"{number('', validation / (steps + validation))} |"
