@@ -1,7 +1,7 @@
 """The data sets of benchmarks/real.py: 1,000 clips of MSR-VTT with real features.
 
-The features' 50 rows are standardised and averaged to `ROWS`. The training clips are split by source
-video into a part to fit and a part to choose checkpoints by.
+The features' 50 rows are standardised and averaged to `ROWS`. The training clips are split by
+source video into a part to fit and a part to choose checkpoints by.
 """
 
 import csv
@@ -19,7 +19,7 @@ from data.msrvtt.msrvtt_dataset_builder import Builder, MsrvttConfig
 ROWS = 5
 SECONDS_PER_ROW = 3.0  # a median clip has 14 s; nothing here reads times
 VALIDATION_CLIPS = 100
-VALIDATION_SENTENCES = 10  # of 20, as each is embedded at every validation
+VALIDATION_SENTENCES = 5  # of 20, as each is embedded at every validation
 ANSWERS = 5
 
 
