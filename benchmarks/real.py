@@ -32,7 +32,7 @@ import train
 from benchmarks import real_data, real_ridge
 from configs import msrvtt, msrvtt_captioning, msrvtt_qa, videoclip, vlm
 
-STEPS = {"pretraining": 50, "retrieval": 70, "captioning": 50}
+STEPS = {"pretraining": 50, "retrieval": 72, "captioning": 40}
 BATCH_SIZE = 64
 LEARNING_RATE = 3e-4
 TEXT_LENGTH = 15  # with [SEP]; 90 % of the sentences are shorter
@@ -74,7 +74,6 @@ def main() -> None:
     for seed in range(options.seeds):
         for name in (MINILM, "pre-trained", VIDEOCLIP, SCRATCH, "without MMM", "MFM+MLM"):
             runs.retrieval(name, seed)
-    for seed in range(options.seeds):
         for name in CAPTIONING:
             runs.captioning(name, seed)
     for table in TABLES:
@@ -111,7 +110,7 @@ class Runs:
         config.init_from, config.num_steps = start, STEPS["retrieval"]
         config.task.isolated_layers = None
         config.task.direction = "both"
-        config.eval_every, config.eval_split = 14, "test"
+        config.eval_every, config.eval_split = 24, "test"
         config.checkpoint.best = "validation/text_to_video/R@1"
         if name == SCRATCH:
             config.model.initializer_range = 0.05
