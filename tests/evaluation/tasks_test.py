@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from vtmask import recipe, tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import (
+    captioning,
     corpus_moment_retrieval,
     localization,
     metrics,
@@ -39,6 +40,7 @@ from vtmask.inputs.dataset import Dataset
 from vtmask.inputs.examples import Clip, Example
 from vtmask.models import VLM
 from vtmask.tasks import (
+    Captioning,
     MomentRetrieval,
     QuestionAnswering,
     Retrieval,
@@ -500,3 +502,27 @@ def test_a_data_set_that_does_not_fit(
     with pytest.raises(UserError) as said:
         evaluate(MODEL, task, dataset, SETTINGS)
     assert str(said.value).startswith(problem) and "\n" not in str(said.value)
+
+
+def test_all_descriptions_of_a_video_are_references_of_its_one_caption() -> None:
+    described = ["slide the red ball", "spin the blue box"]
+    videos = [
+        in_memory.record(0, 9, descriptions=texts(*described)),
+        in_memory.record(1, 10, descriptions=texts()),
+        in_memory.record(2, 11, descriptions=texts("lift a star")),
+    ]
+    dataset: Any = InMemory(videos, seconds_per_feature=2.0)
+    settings = ConfigDict({"batch_size": 2, "field": "descriptions", "sampled": False})
+    task = Captioning(num_beams=1, max_decode_length=6)
+    found = captioning.evaluate(in_memory.model(), task, dataset, settings)
+    places = [(line["video_id"], line["start"], line["end"]) for line in found.predictions]
+    assert places == [("v0", 0, 18), ("v2", 0, 22)]
+    assert [line["references"] for line in found.predictions] == [described, ["lift a star"]]
+
+
+def test_a_timed_text_is_the_reference_of_its_clip() -> None:
+    settings = ConfigDict({"batch_size": 2, "field": "clips", "sampled": False})
+    task = Captioning(num_beams=1, max_decode_length=6)
+    found = captioning.evaluate(in_memory.model(), task, in_memory.dataset(1), settings)
+    places = [(line["start"], line["end"], line["references"]) for line in found.predictions]
+    assert places == [(0, 4, ["slide the red ball"]), (4.5, 7.25, ["spin the blue box"])]

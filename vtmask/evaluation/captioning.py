@@ -5,18 +5,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
 from vtmask import tasks
 from vtmask.errors import UserError
 from vtmask.evaluation import base, caption_metrics, cards, metrics
-from vtmask.evaluation.base import Evaluation, Record
+from vtmask.evaluation.base import Evaluation
 from vtmask.export import Model
 from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
-from vtmask.inputs.examples import Example
+from vtmask.inputs.examples import Clip, Example
 from vtmask.models.vlm import VLM
 from vtmask.tasks.captioning import Captioning, require_head
 
@@ -37,14 +36,15 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
     As published, references are tokenised and decoded again.
 
     Args:
-      settings: `batch_size`, clips per call; `field`, the timed texts that are the references;
-        `sampled`, True to draw captions with seed 0 instead of searching for the best.
+      settings: `batch_size`, clips per call; `field`, either timed texts, each the reference of its
+        own clip, or "descriptions", all of which are references of the complete video; `sampled`,
+        True to draw captions with seed 0 instead of searching for the best.
 
     Returns:
       One row, "captions", with `caption_metrics.CaptionScores.corpus`.
 
     Raises:
-      UserError: pycocoevalcap is not installed; the field has no times or is empty in all videos;
+      UserError: pycocoevalcap is not installed; the field is empty in all videos;
         the model is a VideoCLIP or has no prediction head.
     """
     tasks.require_model_for("captioning", type(model.module.config))
@@ -61,9 +61,7 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
     generated = [
         model.tokenizer.decode([i for i in row.tolist() if i not in special]) for row in ids
     ]
-    clips = [
-        clip for record in _records(dataset, field) for clip in _references(model, record, field)
-    ]
+    clips = list(_references(model, dataset, field))
     references = [clip["references"] for clip in clips]
     scores = caption_metrics.score(generated, references)
     # Fluent captions of other clips show how much fluency alone scores.
@@ -87,30 +85,32 @@ def evaluate(model: Model, task: Captioning, dataset: Dataset, settings: ConfigD
     )
 
 
-def _records(dataset: Dataset, field: str) -> Iterator[Record]:
-    for record in base.records(dataset, field):
-        if "start" not in record[field]:
-            raise UserError(
-                f"config.eval.field is {field!r}, but these texts of {dataset.path} have no times"
-            )
-        yield record
-
-
 def _clips(model: Model, dataset: Dataset, field: str) -> Iterator[Example]:
-    for record in _records(dataset, field):
+    for record in base.records(dataset, field):
         features = record["features"]
-        for clip in examples.clips(record[field], dataset.seconds_per_feature, len(features)):
+        if "start" in record[field]:
+            clips = examples.clips(record[field], dataset.seconds_per_feature, len(features))
+        else:
+            clips = [Clip(0, len(features))] if record[field]["text"] else []
+        for clip in clips:
             yield examples.video(model.module.config, features, clip)
 
 
-def _references(model: Model, record: Record, field: str) -> Iterator[dict[str, Any]]:
-    texts = record[field]
-    for start, end, tokens in zip(
-        texts["start"], texts["end"], examples.tokens(texts), strict=True
-    ):
-        yield {
-            "video_id": record["video_id"],
-            "start": float(start),
-            "end": float(end),
-            "references": [model.tokenizer.decode(np.asarray(tokens).tolist())],
-        }
+def _references(model: Model, dataset: Dataset, field: str) -> Iterator[dict[str, Any]]:
+    """Yields each clip's place and references, in the order of `_clips`."""
+    for record in base.records(dataset, field):
+        texts = record[field]
+        lines = [model.tokenizer.decode(ids.tolist()) for ids in examples.tokens(texts)]
+        if "start" in texts:
+            starts, ends = texts["start"].tolist(), texts["end"].tolist()
+            clips = zip(starts, ends, [[line] for line in lines], strict=True)
+        else:
+            seconds = len(record["features"]) * dataset.seconds_per_feature
+            clips = [(0.0, seconds, lines)] if lines else []
+        for start, end, references in clips:
+            yield {
+                "video_id": record["video_id"],
+                "start": start,
+                "end": end,
+                "references": references,
+            }
