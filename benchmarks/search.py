@@ -148,7 +148,7 @@ def lance_index(
             columns: dict[str, Any] = {
                 "video": np.full(len(block), first // BLOCK),
                 "place": np.arange(len(block), dtype=np.int32),
-                "vector": store.vectors(block),
+                "vector": store.vectors(block.astype(np.float32)),
             }
             tables.seconds.add(pa.table(columns, schema=tables.schemas["seconds"]))
         if kind == SHIPPED:

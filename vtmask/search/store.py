@@ -144,7 +144,7 @@ def schemas(size: int) -> dict[str, pa.Schema]:
             ]
         ),
         "seconds": pa.schema(
-            [video, ("place", pa.int32()), ("vector", pa.list_(pa.float16(), size))]
+            [video, ("place", pa.int32()), ("vector", pa.list_(pa.float32(), size))]
         ),
         "captions": pa.schema(
             [video, ("start", pa.float32()), ("end", pa.float32()), ("text", pa.string())]
