@@ -31,10 +31,10 @@ COUNTS = {  # videos and texts of each split
     },
 }
 CORPUS_MOMENTS = {  # a split, its distinct texts, and their annotated moments
-    "didemo": ("test", 0, 0),
-    "activitynet": ("val_2", 0, 0),
-    "charades_sta": ("test", 0, 0),
-    "qvhighlights": ("validation", 0, 0),
+    "didemo": ("test", 3_992, 16_118),
+    "activitynet": ("val_2", 16_848, 17_031),
+    "charades_sta": ("test", 2_859, 3_720),
+    "qvhighlights": ("validation", 1_546, 2_803),
 }
 
 
@@ -57,8 +57,8 @@ def test_a_build_has_what_is_published(name: str, reference_dir: Path, tmp_path:
         queries = corpus_queries.read(dataset(built, split), "moments")
         assert (len(queries.texts), sum(map(len, queries.times))) == (texts, moments)
         times = np.concatenate(queries.times)
-        assert (times[:, 0] < times[:, 1]).all()
-        assert set(queries.agreement) == ({1, 2} if name == "didemo" else {1})
+        assert (times[:, 0] <= times[:, 1]).all()  # made-up videos may be too short
+        assert set(queries.agreement) == {2 if name == "didemo" else 1}
 
 
 def dataset(built: Built, split: str) -> Dataset:
