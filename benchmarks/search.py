@@ -5,19 +5,20 @@
     python benchmarks/search.py --seconds=200000 --kinds=flat,IvfSq,IvfRq,IvfHnswSq,IvfPq
 
 Vectors are made up in blocks: seconds of a scene are alike, scenes are of topics, and a query is a
-topic. Each kind of index is built and asked in a process of its own, which tells its peak memory.
-NumPy reads the same vectors from a file, in blocks; faiss holds them in memory.
+topic. One process builds an index and another searches in it, so that each has a peak memory of its
+own. NumPy reads the same vectors from a file, in blocks; faiss holds them in memory.
 """
 
 import argparse
 import json
 import multiprocessing
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lancedb.index
 import numpy as np
@@ -26,10 +27,20 @@ import pyarrow as pa
 from vtmask.search import store
 from vtmask.search.store import Tables
 
-BLOCK = 50_000  # seconds written at a time
+BLOCK = 50_000  # seconds made up, and read by NumPy, at a time
+ADDED = 5_000  # seconds added to a table at a time, as `vtmask index` does
 TOPICS, SCENE = 2000, 20  # topics; seconds of a scene
 K = 10
 SHIPPED = "shipped"
+WARMING = 3  # queries before those that are timed
+
+
+class Job(NamedTuple):
+    """A kind of index of a file of vectors, in a folder or file of its own."""
+
+    kind: str
+    file: Path
+    out: Path
 
 
 def main() -> None:
@@ -39,30 +50,34 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument(
         "--kinds",
-        default=f"numpy,faiss,flat,{SHIPPED}",
-        help="of those by default, and classes of lancedb.index (%(default)s)",
+        default=f"numpy,faiss,{SHIPPED}",
+        help="of those by default, flat, and classes of lancedb.index (%(default)s)",
     )
     parser.add_argument("--out", type=Path, default=Path("search-benchmark"), help="is kept")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
 
-    queries = topics(options.size)[: options.queries] * 1.0
+    queries = topics(options.size)[: options.queries]
     file = options.out / f"{options.seconds}x{options.size}.npy"
     if not file.exists():
-        write(file, options.seconds, options.size)
-    exact, times = by_numpy(file, queries)
+        alone(write, file, options.seconds, options.size)
+    exact, stats = alone(by_numpy, file, queries)
     print(f"{options.seconds:,} x {options.size}, {options.queries} queries for {K}")
     for kind in options.kinds.split(","):
-        if kind == "numpy":
-            stats = {"build [s]": 0, "size [MB]": file.stat().st_size / 1e6, **spread(times)}
-        else:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                found, stats = pool.apply(measure, (kind, file, queries, options.out))
-            shared = [len(set(a) & set(b)) / K for a, b in zip(found, exact, strict=True)]
-            stats["recall@10"] = sum(shared) / len(shared)
-        print(
-            f"{kind}: {json.dumps({k: round(float(v), 3) for k, v in stats.items()})}", flush=True
-        )
+        if kind != "numpy":
+            job = Job(kind, file, options.out / f"{kind}-{file.stem}")
+            stats = alone(build, job)
+            places, asked = alone(search, job, queries)
+            same = [len(set(a) & set(b)) / K for a, b in zip(places, exact, strict=True)]
+            stats |= asked | {"recall@10": sum(same) / len(same)}
+        shown = {name: round(float(value), 3) for name, value in stats.items()}
+        print(f"{kind}: {json.dumps(shown)}", flush=True)
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
 def topics(size: int) -> np.ndarray:
@@ -70,7 +85,7 @@ def topics(size: int) -> np.ndarray:
 
 
 def blocks(seconds: int, size: int) -> Iterator[np.ndarray]:
-    """float16 [up to BLOCK, size]."""
+    """Makes up vectors, float16 [up to BLOCK, size]."""
     rng, centres = np.random.default_rng(1), topics(size)
     for first in range(0, seconds, BLOCK):
         length = min(BLOCK, seconds - first)
@@ -90,102 +105,124 @@ def write(file: Path, seconds: int, size: int) -> None:
     part.rename(file)
 
 
-def by_numpy(file: Path, queries: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
-    """The best seconds of each query, and the time of a query asked alone, of a few."""
-    values = np.load(file, mmap_mode="r")
+def read(file: Path, count: int) -> Iterator[np.ndarray]:
+    """Reads vectors, float32 [up to count, size], without keeping the file's pages."""
+    rows = len(np.load(file, mmap_mode="r"))
+    for first in range(0, rows, count):
+        yield np.load(file, mmap_mode="r")[first : first + count].astype(np.float32)
+
+
+def by_numpy(file: Path, queries: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
+    """Returns the places of each query's best seconds, and figures of queries asked alone."""
     times = []
-    for query in queries[:3]:
+    for query in queries[:WARMING]:
         since = time.perf_counter()
-        best(values, query[None])
+        best(file, query[None])
         times.append(time.perf_counter() - since)
-    return list(best(values, queries)), times
+    stats = {"size [MB]": file.stat().st_size / 1e6, **quantiles(times), "peak [MiB]": peak()}
+    return best(file, queries), stats
 
 
-def best(values: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """The places of the K highest products, [queries, K]."""
-    scores = np.concatenate(
-        [
-            queries @ values[first : first + BLOCK].astype(np.float32).T
-            for first in range(0, len(values), BLOCK)
-        ],
-        axis=1,
-    )
-    return np.argpartition(-scores, K, axis=1)[:, :K]
+def best(file: Path, queries: np.ndarray) -> np.ndarray:
+    """Returns the places of the K highest products, [queries, K]."""
+    scores = np.full((len(queries), 0), 0, np.float32)
+    places = np.zeros((len(queries), 0), np.int64)
+    for number, block in enumerate(read(file, BLOCK)):
+        here = np.broadcast_to(np.arange(len(block)) + number * BLOCK, (len(queries), len(block)))
+        scores = np.concatenate([scores, queries @ block.T], axis=1)
+        places = np.concatenate([places, here], axis=1)
+        kept = np.argpartition(-scores, K, axis=1)[:, :K]
+        scores, places = (np.take_along_axis(x, kept, axis=1) for x in (scores, places))
+    return places
 
 
-def measure(
-    kind: str, file: Path, queries: np.ndarray, out: Path
-) -> tuple[list[list[int]], dict[str, float]]:
-    values = np.load(file, mmap_mode="r")
-    since = time.perf_counter()
-    ask, size = (faiss_index if kind == "faiss" else lance_index)(kind, values, out)
-    stats = {"build [s]": time.perf_counter() - since, "size [MB]": size / 1e6}
-    ask(queries[0])
-    times, found = [], []
-    for query in queries:
-        since = time.perf_counter()
-        found.append(ask(query))
-        times.append(time.perf_counter() - since)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found, stats | spread(times) | {
-        "peak [MiB]": peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+def build(job: Job) -> dict[str, float]:
+    since, used = time.perf_counter(), time.process_time()
+    if job.kind == "faiss":
+        build_faiss(job)
+    else:
+        build_lance(job)
+    paths = [job.out] if job.out.is_file() else job.out.rglob("*")
+    return {
+        "build [s]": time.perf_counter() - since,
+        "build CPU [s]": time.process_time() - used,
+        "build peak [MiB]": peak(),
+        "size [MB]": sum(path.stat().st_size for path in paths if path.is_file()) / 1e6,
     }
 
 
-def spread(times: list[float]) -> dict[str, float]:
+def search(job: Job, queries: np.ndarray) -> tuple[list[list[int]], dict[str, float]]:
+    ask = (ask_faiss if job.kind == "faiss" else ask_lance)(job)
+    for query in queries[:WARMING]:
+        ask(query)
+    times, places = [], []
+    for query in queries:
+        since = time.perf_counter()
+        places.append(ask(query))
+        times.append(time.perf_counter() - since)
+    return places, quantiles(times) | {"peak [MiB]": peak()}
+
+
+def quantiles(times: list[float]) -> dict[str, float]:
     p50, p95 = np.quantile(times, [0.5, 0.95])
     return {"p50 [ms]": 1000 * p50, "p95 [ms]": 1000 * p95}
 
 
-def lance_index(
-    kind: str, values: np.ndarray, out: Path
-) -> tuple[Callable[[np.ndarray], list[int]], int]:
-    folder = out / f"{kind}-{len(values)}x{values.shape[1]}"
-    tables = Tables(folder, values.shape[1])
-    if not tables.seconds.count_rows():
-        for first in range(0, len(values), BLOCK):
-            block = np.asarray(values[first : first + BLOCK])
-            columns: dict[str, Any] = {
-                "video": np.full(len(block), first // BLOCK),
-                "place": np.arange(len(block), dtype=np.int32),
-                "vector": store.vectors(block),
-            }
-            tables.seconds.add(pa.table(columns, schema=tables.schemas["seconds"]))
-        if kind == SHIPPED:
-            tables.make_vector_index()
-        elif kind != "flat":
-            config = getattr(lancedb.index, kind)(distance_type="dot")
-            tables.seconds.create_index("vector", config=config)
+def peak() -> float:
+    """Returns this process's highest resident memory in MiB, with pages of mapped files."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def build_lance(job: Job) -> None:
+    shutil.rmtree(job.out, ignore_errors=True)
+    tables = Tables(job.out, np.load(job.file, mmap_mode="r").shape[1])
+    for number, block in enumerate(read(job.file, ADDED)):
+        columns: dict[str, Any] = {
+            "video": np.full(len(block), number),
+            "place": np.arange(len(block), dtype=np.int32),
+            "vector": store.vectors(block),
+        }
+        tables.seconds.add(pa.table(columns, schema=tables.schemas["seconds"]))
+    if job.kind == SHIPPED:
+        tables.tidy()
+    elif job.kind != "flat":
+        config = getattr(lancedb.index, job.kind)(distance_type="dot")
+        tables.seconds.create_index("vector", config=config)
+
+
+def ask_lance(job: Job) -> Callable[[np.ndarray], list[int]]:
+    tables = Tables(job.out, np.load(job.file, mmap_mode="r").shape[1])
 
     def ask(query: np.ndarray) -> list[int]:
         rows = store.nearest(tables.seconds, query, K)
         pairs = zip(rows["video"].to_pylist(), rows["place"].to_pylist(), strict=True)
-        return [video * BLOCK + place for video, place in pairs]
+        return [number * ADDED + place for number, place in pairs]
 
-    return ask, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return ask
 
 
-def faiss_index(
-    kind: str, values: np.ndarray, out: Path
-) -> tuple[Callable[[np.ndarray], list[int]], int]:
+def build_faiss(job: Job) -> None:
     """Inverted lists of scalars, as those of lancedb.index.IvfSq."""
-    del kind
     import faiss
 
-    lists = max(int(len(values) ** 0.5), 1)
-    index = faiss.index_factory(values.shape[1], f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
-    rng = np.random.default_rng(2)
-    drawn = np.sort(rng.choice(len(values), min(50 * lists, len(values)), replace=False))
-    index.train(values[drawn].astype(np.float32))
-    for first in range(0, len(values), BLOCK):
-        index.add(values[first : first + BLOCK].astype(np.float32))
+    rows, size = np.load(job.file, mmap_mode="r").shape
+    lists = max(int(rows**0.5), 1)
+    index = faiss.index_factory(size, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    rng, part = np.random.default_rng(2), min(50 * lists / rows, 1)
+    sample = [block[rng.random(len(block)) < part] for block in read(job.file, BLOCK)]
+    index.train(np.concatenate(sample))
+    for block in read(job.file, BLOCK):
+        index.add(block)
+    faiss.write_index(index, str(job.out))
+
+
+def ask_faiss(job: Job) -> Callable[[np.ndarray], list[int]]:
+    import faiss
+
+    index = faiss.read_index(str(job.out))
     faiss.ParameterSpace().set_index_parameter(index, "nprobe", 40)
-    faiss.write_index(index, str(out / "faiss.index"))
-
-    def ask(query: np.ndarray) -> list[int]:
-        return index.search(query[None], K)[1][0].tolist()
-
-    return ask, (out / "faiss.index").stat().st_size
+    return lambda query: index.search(query[None], K)[1][0].tolist()
 
 
 if __name__ == "__main__":

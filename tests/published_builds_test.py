@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.builds import BUILDS, Built, build
+from vtmask.evaluation import corpus_queries
 from vtmask.inputs.dataset import Dataset
 
 COUNTS = {  # videos and texts of each split
@@ -29,6 +30,12 @@ COUNTS = {  # videos and texts of each split
         "test": (1_529, 1_542),
     },
 }
+CORPUS_MOMENTS = {  # a split, its distinct texts, and their annotated moments
+    "didemo": ("test", 3_992, 16_118),
+    "activitynet": ("val_2", 16_848, 17_031),
+    "charades_sta": ("test", 2_859, 3_720),
+    "qvhighlights": ("validation", 1_546, 2_803),
+}
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -45,12 +52,23 @@ def test_a_build_has_what_is_published(name: str, reference_dir: Path, tmp_path:
         compare_youcook2(built, reference_dir / "youcook2")
     if name == "qvhighlights":
         compare_qvhighlights(built, reference_dir / "qvhighlights")
+    if name in CORPUS_MOMENTS:
+        split, texts, moments = CORPUS_MOMENTS[name]
+        queries = corpus_queries.read(dataset(built, split), "moments")
+        assert (len(queries.texts), sum(map(len, queries.times))) == (texts, moments)
+        times = np.concatenate(queries.times)
+        assert (times[:, 0] <= times[:, 1]).all()  # made-up videos may be too short
+        assert set(queries.agreement) == {2 if name == "didemo" else 1}
+
+
+def dataset(built: Built, split: str) -> Dataset:
+    folder = built.builder.data_path
+    return Dataset(f"{built.builder.name}/published", split, str(folder.parents[2]))
 
 
 def records(built: Built, split: str) -> dict[str, Any]:
-    folder = built.builder.data_path
-    dataset = Dataset(f"{built.builder.name}/published", split, str(folder.parents[2]))
-    every = (dataset[index] for index in range(dataset.num_records))
+    data = dataset(built, split)
+    every = (data[index] for index in range(data.num_records))
     return {record["video_id"]: record for record in every}
 
 

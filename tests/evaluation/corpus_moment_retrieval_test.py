@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 from vtmask.datasets import records
 from vtmask.errors import UserError
 from vtmask.evaluation import corpus_moment_retrieval as evaluation
-from vtmask.evaluation import moment_metrics
-from vtmask.evaluation.corpus_moment_retrieval import Found, Queries
+from vtmask.evaluation import corpus_queries, moment_metrics
+from vtmask.evaluation.corpus_moment_retrieval import Retrieved
+from vtmask.evaluation.corpus_queries import Queries
 from vtmask.tasks import MomentRetrieval
 
 SETTINGS = ConfigDict({"batch_size": 2, "stride": 3, "field": "steps"})
@@ -23,13 +24,24 @@ def timed(*texts: tuple[float, float, str]) -> dict[str, Any]:
 
 
 def test_the_first_right_moment_counts() -> None:
-    found = Found(np.array([1, 0, 0, 0]), np.array([[0, 4], [6, 9], [2, 4], [0, 4.0]]), np.zeros(4))
+    moments = Retrieved(
+        np.array([1, 0, 0, 0]), np.array([[0, 4], [6, 9], [2, 4], [0, 4.0]]), np.zeros(4)
+    )
     right = np.array([0]), np.array([[0, 4.0]])
-    assert evaluation.first_right(found, *right, iou=0.5) == 3  # exactly half of it is enough
-    assert evaluation.first_right(found, *right, iou=0.7) == 4
-    assert evaluation.first_right(found, np.array([2]), right[1], iou=0.3) == np.inf
+    assert evaluation.first_right(moments, *right, 1, iou=0.5) == 3  # exactly half of it is enough
+    assert evaluation.first_right(moments, *right, 1, iou=0.7) == 4
+    assert evaluation.first_right(moments, np.array([2]), right[1], 1, iou=0.3) == np.inf
     any_of_two = np.array([0, 1]), np.array([[0, 4.0], [0, 4.0]])
-    assert evaluation.first_right(found, *any_of_two, iou=0.7) == 1
+    assert evaluation.first_right(moments, *any_of_two, 1, iou=0.7) == 1
+
+
+def test_two_annotators_must_agree_with_a_moment() -> None:
+    moments = Retrieved(np.zeros(3, int), np.array([[0, 5], [5, 10], [0, 10.0]]), np.zeros(3))
+    chosen = np.zeros(3, int), np.array([[0, 5], [0, 10], [10, 15.0]])
+    assert evaluation.first_right(moments, *chosen, 1, iou=0.5) == 1
+    assert evaluation.first_right(moments, *chosen, 2, iou=0.5) == 1  # [0, 10] is half of it
+    assert evaluation.first_right(moments, *chosen, 2, iou=0.7) == np.inf
+    assert evaluation.first_right(moments, chosen[0][1:], chosen[1][1:], 2, iou=0.3) == np.inf
 
 
 def test_recalls() -> None:
@@ -43,6 +55,7 @@ def test_chance_is_that_of_draws() -> None:
         [],
         [np.array([1]), np.array([0, 2])],
         [np.array([[2.0, 6.0]]), np.array([[0.0, 3.0], [4.0, 8.0]])],
+        [1, 1],
     )
     seconds, draws = np.array([5.0, 9.0, 8.0]), 20_000
     rng = np.random.default_rng(0)
@@ -52,7 +65,7 @@ def test_chance_is_that_of_draws() -> None:
     starts = np.array([start for _, start in rows], float)
     ends = np.minimum(starts + rng.choice([4, 3, 4], draws), seconds[videos])
     for iou in (0.3, 0.7):
-        drawn = Found(videos, np.stack([starts, ends], axis=1), starts)
+        drawn = Retrieved(videos, np.stack([starts, ends], axis=1), starts)
         hits = [
             ((drawn.videos[:, None] == right) & (moment_metrics.ious(drawn.times, times) >= iou))
             .any(axis=1)
@@ -91,6 +104,22 @@ def test_equal_texts_ask_for_any_of_their_moments() -> None:
             assert list(found.metrics.values())[row][f"R@{depth}"] == expected
             low, high = list(found.intervals.values())[row][f"R@{depth}"]
             assert low <= expected <= high
+
+
+def test_moments_are_those_of_their_field() -> None:
+    """DiDeMo's are of each annotator, in segments; others are windows in seconds."""
+    queries = corpus_queries.read(in_memory.dataset(1), "moments")
+    segments = [[[0, 5], [0, 9]], [[5, 9]]]  # the second segment ends with the video
+    assert [times.tolist() for times in queries.times] == segments
+    assert queries.agreement == [2, 1]
+
+    windows = {"windows": np.array([[0, 3], [5, 9], [2, 4.5]]), "num_windows": np.array([2, 0, 1])}
+    moments = in_memory.texts("spin the blue box", "nowhere", "lift a star") | windows
+    data: Any = InMemory([in_memory.record(0, moments=moments)])
+    queries = corpus_queries.read(data, "moments")
+    assert queries.texts == ["spin the blue box", "lift a star"]  # nobody saw the other
+    assert [times.tolist() for times in queries.times] == [[[0, 3], [5, 9]], [[2, 4.5]]]
+    assert queries.agreement == [1, 1]
 
 
 @pytest.mark.parametrize(

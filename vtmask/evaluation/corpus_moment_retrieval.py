@@ -10,11 +10,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vtmask import peaks
-from vtmask.errors import UserError
-from vtmask.evaluation import base, metrics, moment_cards, moment_metrics
+from vtmask.evaluation import base, corpus_queries, metrics, moment_cards, moment_metrics
 from vtmask.evaluation.base import Evaluation, Record
+from vtmask.evaluation.corpus_queries import Queries
 from vtmask.export import Model
-from vtmask.inputs import examples
 from vtmask.inputs.dataset import Dataset
 from vtmask.tasks.moments import MomentRetrieval
 
@@ -23,22 +22,7 @@ IOUS = (0.3, 0.5, 0.7)
 _SAVED = 10  # moments per text in predictions
 
 
-class Queries(NamedTuple):
-    """Texts, and all moments that each describes.
-
-    Attributes:
-      texts, tokens: distinct texts, and the token ids of each.
-      videos: indices of the videos of each text's moments, int [moments] each.
-      times: start and end of these moments in seconds, [moments, 2] each.
-    """
-
-    texts: list[str]
-    tokens: list[np.ndarray]
-    videos: list[np.ndarray]
-    times: list[np.ndarray]
-
-
-class Found(NamedTuple):
+class Retrieved(NamedTuple):
     """Moments retrieved for a text, best first: int [moments], float [moments, 2] and [moments]."""
 
     videos: np.ndarray
@@ -52,17 +36,18 @@ def evaluate(
     """Measures R@K at an IoU: the share of texts with a right moment among their first K.
 
     A moment is right if it is in a right video and its IoU with an annotated moment there is at
-    least this high. `vtmask.peaks` finds the moments in the dot products of the text and every
-    second, as in `vtmask search`.
+    least this high. If several annotators chose moments (DiDeMo), this must hold for two of them.
+    `vtmask.peaks` finds the moments in the dot products of the text and every second, as in `vtmask
+    search`.
 
     Args:
       settings: `batch_size`, windows or texts per call; `stride`, features from the start of one
-        window to the next; `field`, a field of timed texts.
+        window to the next; `field`, a field that `corpus_queries.read` takes.
 
     Raises:
-      UserError: the split has no timed texts.
+      UserError: the split has no texts with moments.
     """
-    queries = _queries(dataset, settings.field)
+    queries = corpus_queries.read(dataset, settings.field)
     texts = base.embed_texts(model, task.encoding.embed_text, queries.tokens, settings.batch_size)
     hidden = list(
         base.over_windows(
@@ -70,21 +55,23 @@ def evaluate(
         )
     )
     lengths = np.array([len(states) for states in hidden])
-    found = [
+    retrieved = [
         retrieve(scores, lengths, dataset.seconds_per_feature)
         for scores in _scores(texts, np.concatenate(hidden), settings.batch_size)
     ]
     ranks = {
         iou: np.array(
             [
-                first_right(moments, videos, times, iou)
-                for moments, videos, times in zip(found, queries.videos, queries.times, strict=True)
+                first_right(moments, videos, times, agreement, iou)
+                for moments, videos, times, agreement in zip(
+                    retrieved, queries.videos, queries.times, queries.agreement, strict=True
+                )
             ]
         )
         for iou in IOUS
     }
     ids = [record["video_id"] for record in base.records(dataset)]
-    predictions = list(_predictions(queries, found, ranks, ids))
+    predictions = list(_predictions(queries, retrieved, ranks, ids))
     return Evaluation(
         metrics={_row(iou): recalls(of_iou) for iou, of_iou in ranks.items()},
         intervals={_row(iou): _interval(of_iou) for iou, of_iou in ranks.items()},
@@ -105,7 +92,7 @@ def evaluate(
     )
 
 
-def retrieve(scores: np.ndarray, lengths: np.ndarray, seconds_per_feature: float) -> Found:
+def retrieve(scores: np.ndarray, lengths: np.ndarray, seconds_per_feature: float) -> Retrieved:
     """Retrieves a text's moments from all videos.
 
     Args:
@@ -117,17 +104,20 @@ def retrieve(scores: np.ndarray, lengths: np.ndarray, seconds_per_feature: float
     moments = peaks.find(scores, bounds, means, DEPTHS[-1])
     videos = np.searchsorted(bounds, moments.peak, side="right") - 1
     places = np.stack([moments.start, moments.stop], axis=1) - bounds[videos, None]
-    return Found(videos, places * seconds_per_feature, scores[moments.peak])
+    return Retrieved(videos, places * seconds_per_feature, scores[moments.peak])
 
 
-def first_right(found: Found, videos: np.ndarray, times: np.ndarray, iou: float) -> float:
+def first_right(
+    moments: Retrieved, videos: np.ndarray, times: np.ndarray, agreement: int, iou: float
+) -> float:
     """Returns the rank of the first right moment, from 1; infinite if none is right.
 
     Args:
-      videos, times: of all annotated moments of the text, as in `Queries`.
+      videos, times, agreement: of the text, as in `Queries`.
     """
-    right = (found.videos[:, None] == videos) & (moment_metrics.ious(found.times, times) >= iou)
-    hits = right.any(axis=1)
+    matches = moment_metrics.ious(moments.times, times) >= iou
+    matches &= moments.videos[:, None] == videos
+    hits = matches.sum(axis=1) >= agreement
     return float(hits.argmax()) + 1 if hits.any() else np.inf
 
 
@@ -150,14 +140,15 @@ def chance(queries: Queries, seconds: np.ndarray, iou: float) -> dict[str, float
     starts = [np.arange(np.ceil(length)) for length in seconds]
     total = sum(map(len, starts)) * counts.sum()
     right = np.empty(len(queries.texts))
-    for row, (videos, times) in enumerate(zip(queries.videos, queries.times, strict=True)):
+    annotated = zip(queries.videos, queries.times, queries.agreement, strict=True)
+    for row, (videos, times, agreement) in enumerate(annotated):
         hits = 0
         for video in np.unique(videos):
             for length, count in zip(drawn, counts, strict=True):
                 ends = np.minimum(starts[video] + length, seconds[video])
                 spans = np.stack([starts[video], ends], axis=1)
-                hit = (moment_metrics.ious(spans, times[videos == video]) >= iou).any(axis=1)
-                hits += count * int(hit.sum())
+                matches = moment_metrics.ious(spans, times[videos == video]) >= iou
+                hits += count * int((matches.sum(axis=1) >= agreement).sum())
         right[row] = hits / total
     return {f"R@{depth}": float((1 - (1 - right) ** depth).mean()) for depth in DEPTHS}
 
@@ -166,31 +157,6 @@ def _scores(texts: np.ndarray, seconds: np.ndarray, block: int) -> Iterator[np.n
     """Yields the scores of all seconds for each text, computed in blocks of texts."""
     for first in range(0, len(texts), block):
         yield from texts[first : first + block] @ seconds.T
-
-
-def _queries(dataset: Dataset, field: str) -> Queries:
-    places: dict[str, tuple[np.ndarray, list[int], list[tuple[float, float]]]] = {}
-    for video, record in enumerate(base.records(dataset, field)):
-        timed = record[field]
-        if "start" not in timed:
-            raise UserError(
-                f"{dataset.path}: field {field} has no times; config.eval.field is to name timed "
-                "texts"
-            )
-        for text, tokens, start, end in zip(
-            timed["text"], examples.tokens(timed), timed["start"], timed["end"], strict=True
-        ):
-            _, videos, times = places.setdefault(text, (tokens, [], []))
-            videos.append(video)
-            times.append((float(start), float(end)))
-    if not places:
-        raise UserError(f"{dataset.path}: no video of {dataset.split} has {field}")
-    return Queries(
-        list(places),
-        [tokens for tokens, _, _ in places.values()],
-        [np.array(videos) for _, videos, _ in places.values()],
-        [np.array(times) for _, _, times in places.values()],
-    )
 
 
 def _row(iou: float) -> str:
@@ -202,9 +168,12 @@ def _interval(ranks: np.ndarray) -> dict[str, tuple[float, float]]:
 
 
 def _predictions(
-    queries: Queries, found: Sequence[Found], ranks: Mapping[float, np.ndarray], ids: Sequence[str]
+    queries: Queries,
+    retrieved: Sequence[Retrieved],
+    ranks: Mapping[float, np.ndarray],
+    ids: Sequence[str],
 ) -> Iterator[Record]:
-    for row, moments in enumerate(found):
+    for row, moments in enumerate(retrieved):
         right: list[dict[str, Any]] = [
             {"video_id": ids[video], "time": time}
             for video, time in zip(queries.videos[row], queries.times[row].tolist(), strict=True)

@@ -241,7 +241,7 @@ def _add(
     if not sources:
         return
     files_of = [feature_folder.features_file(folder, source.sha256) for source in sources]
-    hidden = [states.astype(np.float16) for states in model.encode_seconds(files_of)]
+    hidden = model.encode_seconds(files_of)
     lengths = [len(states) for states in hidden]
     videos = np.array([source.video for source in sources])
     columns = {

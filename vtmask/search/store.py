@@ -144,7 +144,7 @@ def schemas(size: int) -> dict[str, pa.Schema]:
             ]
         ),
         "seconds": pa.schema(
-            [video, ("place", pa.int32()), ("vector", pa.list_(pa.float16(), size))]
+            [video, ("place", pa.int32()), ("vector", pa.list_(pa.float32(), size))]
         ),
         "captions": pa.schema(
             [video, ("start", pa.float32()), ("end", pa.float32()), ("text", pa.string())]
@@ -181,27 +181,23 @@ class Tables:
             delete(table, orphans)
 
     def tidy(self) -> None:
-        """Joins many small additions to a table into few, and makes or extends indices.
-
-        Its cost is that of what was added, not of what is there, but every so often.
-        """
-        total = self.seconds.count_rows()
-        if total > EXACT_UP_TO and not any(
-            "vector" in index.columns for index in self.seconds.list_indices()
-        ):
-            self.make_vector_index()
+        """Joins many small additions to a table into few, and makes or extends indices."""
         for table in (self.videos, *self.parts()):
             unindexed = sum(
-                known.num_unindexed_rows
+                stats.num_unindexed_rows
                 for index in table.list_indices()
-                if (known := table.index_stats(index.name))
+                if (stats := table.index_stats(index.name))
             )
-            stats: Any = table.stats()  # a dict, whatever its annotation says
+            size: Any = table.stats()  # a dict, whatever its annotation says
             if (
-                stats["fragment_stats"]["num_fragments"] > _FRAGMENTS
+                size["fragment_stats"]["num_fragments"] > _FRAGMENTS
                 or unindexed > _UNINDEXED * table.count_rows()
             ):
                 table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
+        if self.seconds.count_rows() > EXACT_UP_TO and not any(
+            "vector" in index.columns for index in self.seconds.list_indices()
+        ):
+            self.make_vector_index()
 
     def make_vector_index(self) -> None:
         """RaBitQ of 4 bits a number; benchmarks/search.py compares it with others."""
