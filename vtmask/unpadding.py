@@ -18,8 +18,8 @@ class Selection(NamedTuple):
     """Chosen positions of [B, L], and the slots of [groups, slots] that hold them.
 
     Attributes:
-      place: the position in its group that a slot holds, int [groups, slots]; past the last position
-        if it holds none.
+      place: the position in its group that a slot holds, int [groups, slots]; past the last one if
+        the slot holds none.
       filled: True if a slot holds a position, [groups, slots].
       slot: the slot of its group that holds a position, int [B, L].
       chosen: True if a position has a slot, [B, L].
