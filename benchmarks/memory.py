@@ -13,7 +13,6 @@ bfloat16 numbers as float32.
 
 import argparse
 import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,12 @@ import matplotlib.pyplot as plt
 import optax
 from jax import Array
 from jax.stages import Compiled
+from lowering import lower_step
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where configs are
-
-from vtmask import losses, tasks
+from vtmask import losses
 from vtmask.losses import Candidates, Queries
-from vtmask.models import VLM, VLMConfig, initial_params
-from vtmask.training import make_train_step, sharding
-from vtmask.training.optimizer import make_optimizer
-from vtmask.training.step import TrainState
+from vtmask.models import VLMConfig
 
 RECIPES = ("vlm", "vlm_large", "vlm_1b")
 DEVICES = (1, 8, 64, 256)
@@ -116,41 +111,7 @@ def of_recipe(name: str, devices: int) -> float:
     That is a batch computed with its padding."""
     config = importlib.import_module(f"configs.{name}").get_config()
     config.task.budgets = ()
-    settings = config.model.to_dict()
-    settings.pop("name")
-    model = VLM(VLMConfig(**settings))
-    schedule = optax.constant_schedule(config.optim.lr)
-    optimizer = make_optimizer(config.optim, schedule)
-    mesh = sharding.make_mesh(config.sharding.model, jax.devices()[:devices])
-
-    def state() -> TrainState:
-        params = initial_params(model, 0)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-
-    def placed(shapes: Any, places: Any) -> Any:
-        return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-            shapes,
-            places,
-        )
-
-    shapes = jax.eval_shape(state)
-    size, frames, words = config.batch_size, model.config.max_video_len, model.config.max_text_len
-    batch = {
-        "video": jax.ShapeDtypeStruct((size, frames, model.config.feature_size), jnp.float16),
-        "video_mask": jax.ShapeDtypeStruct((size, frames), jnp.bool),
-        "text": jax.ShapeDtypeStruct((size, words), jnp.int32),
-        "text_mask": jax.ShapeDtypeStruct((size, words), jnp.bool),
-    }
-    task = tasks.create(config.task)
-    fsdp = config.sharding.fsdp
-    step = make_train_step(model, task, optimizer, schedule, 0, mesh, fsdp, config.microbatches)
-    places = sharding.split_over_data(mesh)
-    lowered = step.lower(
-        placed(shapes, sharding.of_state(shapes, mesh, fsdp)),
-        placed(batch, dict.fromkeys(batch, places)),
-    )
-    return gib(lowered.compile(QUICK))
+    return gib(lower_step(config, jax.devices()[:devices]).compile(QUICK))
 
 
 def gib(compiled: Compiled) -> float:

@@ -1,0 +1,200 @@
+"""Reads the text of a compiled TPU program: estimated cycles by part, and collectives.
+
+The TPU compiler writes its estimate of a fusion's cycles beside the fusion, and the JAX operation
+that the fusion came from, whose name has the path of the Flax module.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# The first pattern that an operation's name contains decides its part.
+PARTS = {
+    "joint softmax": r"gmh,gch|gmc,g[cm]h|jvp\(\)/while/body/",
+    "random bits": r"Dropout_\d+/|embedding_dropout/(?!jit\(_where\))|dropout_mask",
+    "stacking of scanned layers": r"_scanned/(while/body/jit\(dynamic_|(un)?stack)",
+    "attention": r"attention/(?!query|key|value|output)",
+    "layers": r"layer_\d+|_scanned|head\)|video_mlp|video_token",
+    "embeddings": r"VLM\.embed|words|positions|segments",
+    "unpadding": r"jvp\(\)|searchsorted|cumsum|argsort|take_along_axis|concatenate",
+    "optimizer": r"jit\(train_step\)/(add|mul|sub|div|sqrt|pow|reduce_sum|integer_pow|select_n)\b",
+}
+PRODUCTS, REST = "products of layers", "normalisation, GELU, residuals"  # what "layers" splits into
+OTHER = "other"
+COLLECTIVE = r"all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "s64": 8, "f64": 8}
+
+
+class Instruction(NamedTuple):
+    """A line of a program.
+
+    Attributes:
+      name: of the JAX operation that it came from, "" if unknown.
+      cycles: the compiler's estimate, 0 if there is none.
+      calls: names of the computations that it calls.
+      bytes: of its result.
+    """
+
+    opcode: str
+    name: str
+    cycles: int
+    calls: tuple[str, ...]
+    bytes: int
+    line: str
+
+
+class Collective(NamedTuple):
+    """An exchange between devices: its kind, operation, bytes of its result and times in a step."""
+
+    kind: str
+    name: str
+    bytes: int
+    times: int
+
+
+class Program:
+    """A compiled program.
+
+    Attributes:
+      computations: instructions of each computation.
+      entry: name of the one that runs first.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.computations: dict[str, list[Instruction]] = {}
+        self.entry = ""
+        instructions: list[Instruction] = []
+        for line in text.splitlines():
+            header = re.match(r"(ENTRY )?%?([\w.\-]+) .*\{$", line)
+            if header:
+                instructions = self.computations[header[2]] = []
+                self.entry = header[2] if header[1] else self.entry
+            elif instruction := _instruction(line):
+                instructions.append(instruction)
+
+    def walk(self, branch: int) -> Iterator[tuple[Instruction, int]]:
+        """Yields what a step runs, and how many times.
+
+        Args:
+          branch: the one that runs of each conditional; a budget of the recipe.
+        """
+        return self._walk(self.entry, 1, branch)
+
+    def _walk(self, computation: str, times: int, branch: int) -> Iterator[tuple[Instruction, int]]:
+        for instruction in self.computations.get(computation, ()):
+            yield instruction, times
+            calls, repeats = instruction.calls, 1
+            if instruction.opcode == "while":
+                condition, body = calls
+                calls, repeats = (body,), self.trips(condition)
+            elif instruction.opcode == "conditional":
+                calls = calls[min(branch, len(calls) - 1) :][:1]
+            elif instruction.cycles:
+                # Its cycles include what it calls. Only collectives within are of interest.
+                inner = (pair for name in calls for pair in self._walk(name, times, branch))
+                yield from ((i._replace(cycles=0), n) for i, n in inner if _is_collective(i))
+                continue
+            for name in calls:
+                yield from self._walk(name, times * repeats, branch)
+
+    def trips(self, condition: str) -> int:
+        """Times that a loop runs whose counter starts at 0: the constant it is compared with."""
+        numbers = [
+            int(number)
+            for instruction in self.computations[condition]
+            for number in re.findall(r" s32\[\]\S* constant\((\d+)\)", instruction.line)
+        ]
+        return max(numbers, default=1)
+
+    def branches(self) -> int:
+        """Programs that the step has for its budgets, one of which runs."""
+        everything = (i for computation in self.computations.values() for i in computation)
+        return max((len(i.calls) for i in everything if i.opcode == "conditional"), default=1)
+
+    def cycles(self, branch: int = 0) -> Counter[tuple[str, str]]:
+        """Estimated cycles of a step by part and operation."""
+        total: Counter[tuple[str, str]] = Counter()
+        for instruction, times in self.walk(branch):
+            if instruction.cycles:
+                total[self._part(instruction), instruction.name] += instruction.cycles * times
+        return total
+
+    def _part(self, instruction: Instruction) -> str:
+        matches = (part for part, form in PARTS.items() if re.search(form, instruction.name))
+        part = next(matches, OTHER)
+        if part != "layers":
+            return part
+        return PRODUCTS if any(map(self._multiplies, instruction.calls)) else REST
+
+    def _multiplies(self, computation: str) -> bool:
+        return any(
+            i.opcode in ("convolution", "dot") or any(map(self._multiplies, i.calls))
+            for i in self.computations.get(computation, ())
+        )
+
+    def collectives(self, branch: int = 0) -> list[Collective]:
+        """Exchanges of a step. One that is spread over several fusions counts once."""
+        by_channel: dict[str, Collective] = {}
+        for instruction, times in self.walk(branch):
+            kind = re.match(COLLECTIVE, instruction.opcode)
+            if kind and not instruction.opcode.endswith("-done"):
+                channel = re.search(r"channel_id=(\d+)", instruction.line)
+                key = channel[1] if channel else instruction.line
+                size = instruction.bytes // (2 if instruction.opcode.endswith("-start") else 1)
+                by_channel[key] = Collective(kind[0], instruction.name, size, times)
+        return list(by_channel.values())
+
+
+def received(exchange: Collective, devices: int) -> float:
+    """Bytes that each of these devices receives in one exchange around a ring."""
+    share = (devices - 1) / devices
+    return (
+        exchange.bytes
+        * {
+            "all-reduce": 2 * share,
+            "all-gather": share,
+            "reduce-scatter": devices - 1,
+            "all-to-all": share,
+            "collective-permute": 1,
+        }[exchange.kind]
+    )
+
+
+def _is_collective(instruction: Instruction) -> bool:
+    return bool(re.match(COLLECTIVE, instruction.opcode))
+
+
+def _instruction(line: str) -> Instruction | None:
+    match = re.match(r"\s+(?:ROOT )?%[\w.\-]+ = (\(.*?\)|\S+) ([\w\-]+)\(", line)
+    if not match:
+        return None
+    name = re.search(r'op_name="([^";]*)', line)
+    cycles = re.search(r'"estimated_cycles":"(\d+)"', line)
+    calls = re.search(r"branch_computations=\{([^}]*)\}", line)
+    pair = re.search(r"condition=%([\w.\-]+), body=%([\w.\-]+)", line)
+    one = re.search(r"(?:calls|called_computation)=%([\w.\-]+)", line)
+    if match[2] == "call":
+        one = re.search(r"to_apply=%([\w.\-]+)", line)
+    if calls:
+        called = tuple(re.findall(r"%([\w.\-]+)", calls[1]))
+    else:
+        called = pair.groups() if pair else (one[1],) if one else ()
+    return Instruction(
+        match[2],
+        name[1] if name else "",
+        int(cycles[1]) if cycles else 0,
+        called,
+        _bytes(match[1]),
+        line,
+    )
+
+
+def _bytes(shape: str) -> int:
+    """Bytes of an array or a tuple of arrays."""
+    arrays = re.findall(r"(\w+)\[([\d,]*)\]", re.sub(r"\{[^}]*\}", "", shape))
+    return sum(
+        BYTES.get(dtype, 4) * math.prod(int(n) for n in sizes.split(",") if n)
+        for dtype, sizes in arrays
+    )

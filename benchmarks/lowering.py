@@ -1,0 +1,72 @@
+"""A recipe's training step, lowered from shapes alone for devices that need not exist."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.stages import Lowered
+from ml_collections import ConfigDict
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where configs are
+
+from vtmask import tasks
+from vtmask.models import VLM, VLMConfig, initial_params
+from vtmask.training import make_train_step, sharding
+from vtmask.training.optimizer import make_optimizer
+from vtmask.training.step import TrainState
+
+
+def lower_step(config: ConfigDict, devices: Sequence[jax.Device]) -> Lowered:
+    """Lowers the pre-training step of a recipe for these devices."""
+    model = VLM(model_config(config))
+    schedule = optax.constant_schedule(config.optim.lr)
+    optimizer = make_optimizer(config.optim, schedule)
+    mesh = sharding.make_mesh(config.sharding.model, devices)
+    fsdp = config.sharding.fsdp
+
+    def state() -> TrainState:
+        params = initial_params(model, 0)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    shapes, batch = jax.eval_shape(state), _batch(model.config, config.batch_size)
+    step = make_train_step(
+        model,
+        tasks.create(config.task),
+        optimizer,
+        schedule,
+        config.seed,
+        mesh,
+        fsdp,
+        config.microbatches,
+    )
+    return step.lower(
+        _placed(shapes, sharding.of_state(shapes, mesh, fsdp)),
+        _placed(batch, dict.fromkeys(batch, sharding.split_over_data(mesh))),
+    )
+
+
+def model_config(config: ConfigDict) -> VLMConfig:
+    return VLMConfig(**{name: value for name, value in config.model.items() if name != "name"})
+
+
+def _batch(model: VLMConfig, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch's shapes, as `vtmask.models.vlm` describes it."""
+    video, text = (size, model.max_video_len), (size, model.max_text_len)
+    return {
+        "video": jax.ShapeDtypeStruct((*video, model.feature_size), jnp.float16),
+        "video_mask": jax.ShapeDtypeStruct(video, jnp.bool),
+        "text": jax.ShapeDtypeStruct(text, jnp.int32),
+        "text_mask": jax.ShapeDtypeStruct(text, jnp.bool),
+    }
+
+
+def _placed(shapes: Any, places: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        shapes,
+        places,
+    )

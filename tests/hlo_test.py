@@ -1,0 +1,67 @@
+"""Cycles and exchanges of a compiled program are counted as often as a step runs them."""
+
+import pytest
+
+from benchmarks import hlo
+
+PROGRAM = """\
+HloModule jit_train_step
+
+%products (p.0: bf16[8,8]) -> bf16[8,8] {
+  %p.0 = bf16[8,8]{1,0:T(8,128)} parameter(0)
+  ROOT %c.0 = bf16[8,8]{1,0} convolution(%p.0, %p.0), dim_labels=bf_io->bf
+}
+
+%gathers (p.1: bf16[2,8]) -> bf16[8,8] {
+  ROOT %g.0 = bf16[8,8]{1,0:T(8,128)(2,1)} all-gather(%p.1), channel_id=7, metadata={op_name="g"}
+}
+
+%condition (p.2: (s32[], bf16[8,8])) -> pred[] {
+  %limit = s32[]{:T(128)} constant(11)
+  ROOT %less = pred[] compare(%i, %limit), direction=LT
+}
+
+%body (p.3: (s32[], bf16[8,8])) -> (s32[], bf16[8,8]) {
+  %f.0 = bf16[8,8]{1,0} fusion(%x), kind=kOutput, calls=%products, metadata={op_name=\
+"jit(train_step)/jvp(VLM.encode)/layer_0/mlp_in/dot_general"}, \
+backend_config={"estimated_cycles":"100"}
+  %f.1 = bf16[8,8]{1,0} fusion(%f.0), kind=kLoop, calls=%gathers, metadata={op_name=\
+"jit(train_step)/jvp(VLM.encode)/layer_0/mlp_norm/mul"}, backend_config={"estimated_cycles":"10"}
+  ROOT %t.0 = (s32[], bf16[8,8]{1,0}) tuple(%i, %f.1)
+}
+
+%small (p.4: bf16[8,8]) -> bf16[8,8] {
+  %w.0 = (s32[], bf16[8,8]{1,0:T(8,128)}) while(%t), condition=%condition, body=%body
+}
+
+%whole (p.5: bf16[8,8]) -> bf16[8,8] {
+  %f.2 = bf16[8,8]{1,0} fusion(%p.5), kind=kLoop, calls=%gathers, \
+backend_config={"estimated_cycles":"5000"}
+}
+
+ENTRY %main (p.6: bf16[8,8]) -> bf16[8,8] {
+  %k.0 = bf16[8,8]{1,0} conditional(%n, %x, %x), branch_computations={%small, %whole}
+  %r.0 = (f32[4]{0:T(128)}, f32[2,3]{1,0}) all-reduce(%a, %b), channel_id=9, to_apply=%sum
+  ROOT %f.3 = f32[4]{0} fusion(%r.0), kind=kLoop, calls=%products, \
+metadata={op_name="jit(train_step)/add"}, backend_config={"estimated_cycles":"3"}
+}
+"""
+
+
+def test_loops_count_their_trips_and_one_branch_runs() -> None:
+    program = hlo.Program(PROGRAM)
+    assert program.branches() == 2
+    assert {part: n for (part, _), n in program.cycles(0).items()} == {
+        hlo.PRODUCTS: 1100,
+        hlo.REST: 110,
+        "optimizer": 3,
+    }
+    assert program.cycles(1).total() == 5003
+
+
+def test_exchanges_count_once_a_channel_and_by_trips() -> None:
+    gathered, reduced = hlo.Program(PROGRAM).collectives(0)
+    assert gathered == ("all-gather", "g", 128, 11)
+    assert (reduced.kind, reduced.bytes, reduced.times) == ("all-reduce", 40, 1)
+    assert hlo.received(gathered, 4) == pytest.approx(96)
+    assert hlo.received(reduced, 4) == pytest.approx(60)
