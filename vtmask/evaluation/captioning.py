@@ -103,7 +103,7 @@ def _references(model: Model, dataset: Dataset, field: str) -> Iterator[dict[str
         lines = [model.tokenizer.decode(ids.tolist()) for ids in examples.tokens(texts)]
         if "start" in texts:
             starts, ends = texts["start"].tolist(), texts["end"].tolist()
-            clips = zip(starts, ends, [[line] for line in lines], strict=True)
+            clips = [*zip(starts, ends, ([line] for line in lines), strict=True)]
         else:
             seconds = len(record["features"]) * dataset.seconds_per_feature
             clips = [(0.0, seconds, lines)] if lines else []
