@@ -12,7 +12,7 @@ from vtmask.datasets import records
 from vtmask.errors import UserError
 from vtmask.evaluation import corpus_moment_retrieval as evaluation
 from vtmask.evaluation import moment_metrics
-from vtmask.evaluation.corpus_moment_retrieval import Found, Queries
+from vtmask.evaluation.corpus_moment_retrieval import Queries, Retrieved
 from vtmask.tasks import MomentRetrieval
 
 SETTINGS = ConfigDict({"batch_size": 2, "stride": 3, "field": "steps"})
@@ -23,18 +23,20 @@ def timed(*texts: tuple[float, float, str]) -> dict[str, Any]:
 
 
 def test_the_first_right_moment_counts() -> None:
-    found = Found(np.array([1, 0, 0, 0]), np.array([[0, 4], [6, 9], [2, 4], [0, 4.0]]), np.zeros(4))
+    retrieved = Retrieved(
+        np.array([1, 0, 0, 0]), np.array([[0, 4], [6, 9], [2, 4], [0, 4.0]]), np.zeros(4)
+    )
     right = np.array([0]), np.array([[0, 4.0]])
-    assert evaluation.first_right(found, *right, iou=0.5) == 3  # exactly half of it is enough
-    assert evaluation.first_right(found, *right, iou=0.7) == 4
-    assert evaluation.first_right(found, np.array([2]), right[1], iou=0.3) == np.inf
+    assert evaluation.first_right(retrieved, *right, iou=0.5) == 3  # exactly half of it is enough
+    assert evaluation.first_right(retrieved, *right, iou=0.7) == 4
+    assert evaluation.first_right(retrieved, np.array([2]), right[1], iou=0.3) == np.inf
     any_of_two = np.array([0, 1]), np.array([[0, 4.0], [0, 4.0]])
-    assert evaluation.first_right(found, *any_of_two, iou=0.7) == 1
+    assert evaluation.first_right(retrieved, *any_of_two, iou=0.7) == 1
 
 
 def test_recalls() -> None:
-    found = evaluation.recalls(np.array([1, 5, 6, np.inf]))
-    assert found == {"R@1": 0.25, "R@5": 0.5, "R@10": 0.75, "R@100": 0.75}
+    actual = evaluation.recalls(np.array([1, 5, 6, np.inf]))
+    assert actual == {"R@1": 0.25, "R@5": 0.5, "R@10": 0.75, "R@100": 0.75}
 
 
 def test_chance_is_that_of_draws() -> None:
@@ -52,25 +54,25 @@ def test_chance_is_that_of_draws() -> None:
     starts = np.array([start for _, start in rows], float)
     ends = np.minimum(starts + rng.choice([4, 3, 4], draws), seconds[videos])
     for iou in (0.3, 0.7):
-        drawn = Found(videos, np.stack([starts, ends], axis=1), starts)
+        drawn = Retrieved(videos, np.stack([starts, ends], axis=1), starts)
         hits = [
             ((drawn.videos[:, None] == right) & (moment_metrics.ious(drawn.times, times) >= iou))
             .any(axis=1)
             .reshape(-1, 5)
             for right, times in zip(queries.videos, queries.times, strict=True)
         ]
-        found = evaluation.chance(queries, seconds, iou)
-        assert found["R@1"] == pytest.approx(np.mean(hits), abs=0.01)
-        assert found["R@5"] == pytest.approx(np.mean([hit.any(axis=1) for hit in hits]), abs=0.02)
+        actual = evaluation.chance(queries, seconds, iou)
+        assert actual["R@1"] == pytest.approx(np.mean(hits), abs=0.01)
+        assert actual["R@5"] == pytest.approx(np.mean([hit.any(axis=1) for hit in hits]), abs=0.02)
 
 
 def test_a_text_that_finds_its_second_finds_its_moment() -> None:
     """Scores are set by hand: the text's moment is the only high one."""
     scores = np.zeros(30)
     scores[12:16] = [3, 5, 5, 3]
-    found = evaluation.retrieve(scores, np.array([10, 20]), seconds_per_feature=0.5)
-    assert (found.videos[0], found.times[0].tolist()) == (1, [1.0, 3.0])
-    assert found.scores[0] == 5
+    actual = evaluation.retrieve(scores, np.array([10, 20]), seconds_per_feature=0.5)
+    assert (actual.videos[0], actual.times[0].tolist()) == (1, [1.0, 3.0])
+    assert actual.scores[0] == 5
 
 
 def test_equal_texts_ask_for_any_of_their_moments() -> None:
@@ -80,16 +82,16 @@ def test_equal_texts_ask_for_any_of_their_moments() -> None:
     ]
     data = InMemory([in_memory.record(i, 9, steps=steps[i]) for i in range(2)])
     model = in_memory.model()
-    found = evaluation.evaluate(model, MomentRetrieval(), data, SETTINGS)
-    spin, lift = found.predictions
+    actual = evaluation.evaluate(model, MomentRetrieval(), data, SETTINGS)
+    spin, lift = actual.predictions
     assert [right["video_id"] for right in spin["right"]] == ["v0", "v1"]
     assert [right["time"] for right in lift["right"]] == [[5, 8]]
     for row, iou in enumerate(evaluation.IOUS):
-        ranks = [p["ranks"][f"IoU {iou}"] for p in found.predictions]
+        ranks = [p["ranks"][f"IoU {iou}"] for p in actual.predictions]
         for depth in evaluation.DEPTHS:
             expected = np.mean([rank is not None and rank <= depth for rank in ranks])
-            assert list(found.metrics.values())[row][f"R@{depth}"] == expected
-            low, high = list(found.intervals.values())[row][f"R@{depth}"]
+            assert list(actual.metrics.values())[row][f"R@{depth}"] == expected
+            low, high = list(actual.intervals.values())[row][f"R@{depth}"]
             assert low <= expected <= high
 
 

@@ -80,10 +80,10 @@ def unroll(captions: Iterable[Caption]) -> tuple[list[Caption], Counter[str]]:
         if sum(map(len, screen)) == len(words) and caption.start > end + _AT_ONCE:
             screen = []
         problems["lines of a rolling caption shown again, removed"] += bool(screen)
-        said = words[sum(map(len, screen)) :]
-        if said:
-            screen, last = [*screen, said], len(kept)
-            kept.append(caption._replace(text=" ".join(said)))
+        new_words = words[sum(map(len, screen)) :]
+        if new_words:
+            screen, last = [*screen, new_words], len(kept)
+            kept.append(caption._replace(text=" ".join(new_words)))
         else:
             kept[last] = kept[last]._replace(end=max(kept[last].end, caption.end))
         end = caption.end

@@ -38,7 +38,7 @@ class Queries(NamedTuple):
     times: list[np.ndarray]
 
 
-class Found(NamedTuple):
+class Retrieved(NamedTuple):
     """Moments retrieved for a text, best first: int [moments], float [moments, 2] and [moments]."""
 
     videos: np.ndarray
@@ -70,7 +70,7 @@ def evaluate(
         )
     )
     lengths = np.array([len(states) for states in hidden])
-    found = [
+    retrieved = [
         retrieve(scores, lengths, dataset.seconds_per_feature)
         for scores in _scores(texts, np.concatenate(hidden), settings.batch_size)
     ]
@@ -78,13 +78,15 @@ def evaluate(
         iou: np.array(
             [
                 first_right(moments, videos, times, iou)
-                for moments, videos, times in zip(found, queries.videos, queries.times, strict=True)
+                for moments, videos, times in zip(
+                    retrieved, queries.videos, queries.times, strict=True
+                )
             ]
         )
         for iou in IOUS
     }
     ids = [record["video_id"] for record in base.records(dataset)]
-    predictions = list(_predictions(queries, found, ranks, ids))
+    predictions = list(_predictions(queries, retrieved, ranks, ids))
     return Evaluation(
         metrics={_row(iou): recalls(of_iou) for iou, of_iou in ranks.items()},
         intervals={_row(iou): _interval(of_iou) for iou, of_iou in ranks.items()},
@@ -93,19 +95,19 @@ def evaluate(
             for iou in IOUS
         },
         headline=[(_row(0.5), "R@1"), (_row(0.5), "R@10")],
-        explanation="R@K: how many texts have a right moment among the first K of all videos. "
-        "Right is a moment of the right video whose intersection with the annotated one is at "
-        f"least the IoU's part of their union. {len(queries.texts)} texts are put to "
-        f"{len(lengths)} videos, {lengths.sum() * dataset.seconds_per_feature:.0f} s in all; a "
-        "text that describes several moments asks for any of them. Chance draws moments anywhere "
-        "in all videos, as long as the annotated ones are.",
+        explanation="R@K: the share of texts with a right moment among the first K of all videos. "
+        "A moment is right if it is in the right video and its intersection over union with an "
+        f"annotated moment is at least the row's IoU. {len(queries.texts)} texts search "
+        f"{len(lengths)} videos, {lengths.sum() * dataset.seconds_per_feature:.0f} s in all; if a "
+        "text describes several moments, any of them counts. Chance draws moments of the annotated "
+        "lengths anywhere in all videos.",
         figures=[],
         groups=moment_cards.corpus_moments(predictions, base.videos(dataset)),
         predictions=predictions,
     )
 
 
-def retrieve(scores: np.ndarray, lengths: np.ndarray, seconds_per_feature: float) -> Found:
+def retrieve(scores: np.ndarray, lengths: np.ndarray, seconds_per_feature: float) -> Retrieved:
     """Retrieves a text's moments from all videos.
 
     Args:
@@ -117,16 +119,18 @@ def retrieve(scores: np.ndarray, lengths: np.ndarray, seconds_per_feature: float
     moments = peaks.find(scores, bounds, means, DEPTHS[-1])
     videos = np.searchsorted(bounds, moments.peak, side="right") - 1
     places = np.stack([moments.start, moments.stop], axis=1) - bounds[videos, None]
-    return Found(videos, places * seconds_per_feature, scores[moments.peak])
+    return Retrieved(videos, places * seconds_per_feature, scores[moments.peak])
 
 
-def first_right(found: Found, videos: np.ndarray, times: np.ndarray, iou: float) -> float:
+def first_right(retrieved: Retrieved, videos: np.ndarray, times: np.ndarray, iou: float) -> float:
     """Returns the rank of the first right moment, from 1; infinite if none is right.
 
     Args:
       videos, times: of all annotated moments of the text, as in `Queries`.
     """
-    right = (found.videos[:, None] == videos) & (moment_metrics.ious(found.times, times) >= iou)
+    right = (retrieved.videos[:, None] == videos) & (
+        moment_metrics.ious(retrieved.times, times) >= iou
+    )
     hits = right.any(axis=1)
     return float(hits.argmax()) + 1 if hits.any() else np.inf
 
@@ -202,9 +206,12 @@ def _interval(ranks: np.ndarray) -> dict[str, tuple[float, float]]:
 
 
 def _predictions(
-    queries: Queries, found: Sequence[Found], ranks: Mapping[float, np.ndarray], ids: Sequence[str]
+    queries: Queries,
+    retrieved: Sequence[Retrieved],
+    ranks: Mapping[float, np.ndarray],
+    ids: Sequence[str],
 ) -> Iterator[Record]:
-    for row, moments in enumerate(found):
+    for row, moments in enumerate(retrieved):
         right: list[dict[str, Any]] = [
             {"video_id": ids[video], "time": time}
             for video, time in zip(queries.videos[row], queries.times[row].tolist(), strict=True)

@@ -74,7 +74,7 @@ def plan(videos: Sequence[Listed], folder: Path, log: Path) -> list[Listed]:
         if done and os.path.exists(source := sources.get(video.name, video.path)):
             earlier = source  # which an earlier command saw
         if earlier.absolute() != video.path.absolute():
-            problem = f"{video.path}: has the name of {earlier}; rename one of them"
+            problem = f"{video.path}: has the same name as {earlier}; rename one of them"
             twins.append(_skipped(video, problem))
     feature_folder.add_to_log(log, *twins)
     return [
