@@ -144,7 +144,7 @@ def test_texts_that_are_null_are_empty() -> None:
         (
             "a.json",
             '{"start": [1], "end": [1, 2], "text": [""]}',
-            "has 1 of 'start', 2 of 'end', 1 of 'text', expected as many of each",
+            "has 1 of 'start', 2 of 'end', 1 of 'text', expected equal numbers",
         ),
     ],
 )

@@ -89,7 +89,7 @@ class Counts:
 
 
 def kind(reason: str) -> str:
-    """Strips from a reason what differs for every video: file names and numbers."""
+    """Strips file names and numbers, which differ between videos, from a reason."""
     return re.sub(r"\d+(\.\d+)?", "N", reason.split(": ", 1)[-1])
 
 

@@ -67,7 +67,7 @@ class ShardWriter(writer.ExampleWriter):
     """
 
     def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> None:
-        """Writes each record as a group of its own, so that records can be read at random."""
+        """Writes each record as a separate group, so that records can be read at random."""
         shard = ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
         with contextlib.closing(shard):
             for _, serialized in examples:

@@ -188,7 +188,7 @@ def embedded(
 def _batches(events: Iterable[Event], num_windows: int) -> Iterator[list[Event]]:
     """Yields batches of events with `num_windows` windows; the last one may have fewer.
 
-    Events before the first window of a batch are yielded at once, each in a batch of its own.
+    Events before the first window of a batch are yielded at once, each in a separate batch.
     """
     batch: list[Event] = []
     windows = 0
