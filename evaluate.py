@@ -30,7 +30,7 @@ def main(config: ConfigDict, folder: str, out_folder: disk.AnyPath) -> None:
     require_same_task(model, folder, config.task.to_dict())
     dataset = Dataset(config.data.name, config.eval.split, config.data.dir or None)
     model.require_same_inputs(dataset)
-    found = EVALUATIONS[config.task.name](model, task, dataset, config.eval)
+    evaluation = EVALUATIONS[config.task.name](model, task, dataset, config.eval)
     facts = {
         "task": config.task.name.replace("_", " "),
         "model": folder,
@@ -45,9 +45,9 @@ def main(config: ConfigDict, folder: str, out_folder: disk.AnyPath) -> None:
     settings = {name: str(value) for name, value in config.task.items() if name != "name"}
     facts |= {name.replace("_", " "): value for name, value in settings.items()}
     out.mkdir(parents=True, exist_ok=True)
-    write_numbers(out, found, facts)
-    write_report(out / "report.html", found, facts, disk.resolve(folder))
-    for row, values in (*found.metrics.items(), *found.baselines.items()):
+    write_numbers(out, evaluation, facts)
+    write_report(out / "report.html", evaluation, facts, disk.resolve(folder))
+    for row, values in (*evaluation.metrics.items(), *evaluation.baselines.items()):
         line = "  ".join(f"{name} {report.number(name, v)}" for name, v in values.items())
         print(f"{row}: {line}")
     print(f"Report: {out / 'report.html'}")
@@ -65,16 +65,20 @@ def require_same_task(model: Model, folder: str, task: dict[str, Any]) -> None:
             )
 
 
-def write_numbers(out: epath.Path, found: Evaluation, facts: dict[str, Any]) -> None:
+def write_numbers(out: epath.Path, evaluation: Evaluation, facts: dict[str, Any]) -> None:
     """Writes metrics.json, which includes the facts, and predictions.jsonl."""
-    numbers = {"metrics": found.metrics, "intervals": found.intervals, "baselines": found.baselines}
+    numbers = {
+        "metrics": evaluation.metrics,
+        "intervals": evaluation.intervals,
+        "baselines": evaluation.baselines,
+    }
     (out / "metrics.json").write_text(json.dumps(facts | numbers, indent=2) + "\n")
-    lines = (json.dumps(prediction) + "\n" for prediction in found.predictions)
+    lines = (json.dumps(prediction) + "\n" for prediction in evaluation.predictions)
     (out / "predictions.jsonl").write_text("".join(lines))
 
 
 def write_report(
-    path: epath.Path, found: Evaluation, facts: dict[str, Any], model: epath.Path
+    path: epath.Path, evaluation: Evaluation, facts: dict[str, Any], model: epath.Path
 ) -> None:
     """Writes report.html, with the curves of its training if the model lies in its workdir."""
     path_of_curves = model.parent / "metrics.jsonl"
@@ -86,14 +90,14 @@ def write_report(
         path,
         report.Report(
             title=title,
-            metrics=found.metrics,
-            intervals=found.intervals,
-            baselines=found.baselines,
-            explanation=found.explanation,
-            headline=found.headline,
+            metrics=evaluation.metrics,
+            intervals=evaluation.intervals,
+            baselines=evaluation.baselines,
+            explanation=evaluation.explanation,
+            headline=evaluation.headline,
             facts=facts,
-            figures=[*found.figures, *filter(None, (training, validation))],
-            groups=found.groups,
+            figures=[*evaluation.figures, *filter(None, (training, validation))],
+            groups=evaluation.groups,
         ),
     )
 
@@ -101,7 +105,9 @@ def write_report(
 if __name__ == "__main__":
     # Defined here, as a program that imports this file may have its own --config.
     CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe of the task and its data.")
-    MODEL = flags.DEFINE_string("model", None, "Folder or gs:// of an export.", required=True)
-    OUT = flags.DEFINE_string("out", None, "Folder or gs:// of the report.", required=True)
+    MODEL = flags.DEFINE_string(
+        "model", None, "Folder or gs:// address of an export.", required=True
+    )
+    OUT = flags.DEFINE_string("out", None, "Folder or gs:// address of the report.", required=True)
     flags.mark_flag_as_required("config")
     program.run(lambda: main(CONFIG.value, MODEL.value, OUT.value))

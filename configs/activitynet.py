@@ -2,7 +2,7 @@
 
     python train.py --config=configs/activitynet.py --config.init_from=… --workdir=…
 
-The papers of VLM and VideoCLIP do not have this data set, so these settings are ours. Videos last
+This data set is not in the papers of VLM and VideoCLIP, so these settings are ours. Videos last
 two minutes and paragraphs have fifty words, so the model sees more of both than elsewhere.
 """
 

@@ -2,8 +2,8 @@
 
     python train.py --config=configs/charades_sta.py --config.init_from=… --workdir=…
 
-Training pairs a sentence with its own part of the video; a batch has one pair per video. The papers
-of VLM and VideoCLIP do not have this data set, so these settings are ours. Zero-shot:
+Training pairs a sentence with its part of the video; a batch has one pair per video. This data set
+is not in the papers of VLM and VideoCLIP, so these settings are ours. Zero-shot:
 
     python evaluate.py --config=configs/zeroshot.py:charades_sta --model=PRETRAINED/export --out=…
 """

@@ -1,6 +1,6 @@
 """Video corpus moment retrieval on the demo data set: find a step's text in all videos at once.
 
-The model may be any that distinguishes seconds, such as one of configs/demo_localization.py:
+Any model that distinguishes seconds works, such as one trained by configs/demo_localization.py:
 
     python evaluate.py --config=configs/demo_corpus_moments.py --model=LOCALIZATION/export --out=…
 

@@ -1,4 +1,4 @@
-r"""Action segmentation on the demo data set: the action of every second, like COIN.
+r"""Action segmentation on the demo data set: labels every second with its action, like COIN.
 
     python train.py --config=configs/demo_segmentation.py --config.init_from=PRETRAINED/export \
         --workdir=…

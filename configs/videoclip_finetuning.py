@@ -3,8 +3,8 @@ r"""VideoCLIP fine-tuned on the task of another recipe.
     python train.py --config=configs/videoclip_finetuning.py:RECIPE \
         --config.init_from=VIDEOCLIP/export --workdir=…
 
-RECIPE is one of those of configs/zeroshot.py, except for segmentation. `evaluate.py` takes the same
---config.
+RECIPE is any recipe of configs/zeroshot.py except those for segmentation. `evaluate.py` takes the
+same --config.
 """
 
 from ml_collections import ConfigDict

@@ -14,7 +14,7 @@ from configs import videoclip
 def get_config() -> ConfigDict:
     config = videoclip.get_config()
     config.batch_size = 32 * config.sampler.get_oneway_ref("clips_per_record")
-    config.num_steps = config_dict.placeholder(int)  # None: those of num_epochs
+    config.num_steps = config_dict.placeholder(int)  # None: set by num_epochs
     config.num_epochs = 25.0
 
     config.data.name = "howto100m"

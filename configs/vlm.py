@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = "demo/default"  # or several, "howto100m,folder", mixed by weight
     config.data.weights = ()  # relative frequency of each one's videos; () is equal
-    config.data.dir = ""  # "" is TFDS's own default
+    config.data.dir = ""  # "" is TFDS's default
     config.data.split = "train"
 
     config.task = ConfigDict()
@@ -60,7 +60,7 @@ def get_config() -> ConfigDict:
 
     config.sharding = ConfigDict()
     config.sharding.model = 1  # devices that share a layer; the others share the batch
-    config.sharding.fsdp = False  # True splits parameters and moments over the latter
+    config.sharding.fsdp = False  # True splits parameters and Adam's moments over the others, too
     config.microbatches = 1  # parts of a batch whose gradients are computed in turn
 
     config.log_every = 100

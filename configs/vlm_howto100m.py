@@ -15,7 +15,7 @@ from configs import vlm
 def get_config() -> ConfigDict:
     config = vlm.get_config()
     config.sampler.clips_per_record = 32
-    config.num_steps = config_dict.placeholder(int)  # None: those of num_epochs
+    config.num_steps = config_dict.placeholder(int)  # None: set by num_epochs
     config.num_epochs = 15.0
 
     config.data.name = "howto100m"

@@ -1,4 +1,4 @@
-"""The task of another recipe, without training for it.
+"""Evaluates a pre-trained model on the task of another recipe, without training for it.
 
     python evaluate.py --config=configs/zeroshot.py:RECIPE --model=PRETRAINED/export --out=…
 

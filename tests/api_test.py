@@ -85,8 +85,8 @@ def alone(
 ) -> np.ndarray:
     """Applies a model's function to each row alone, padded to full length."""
     apply = jax.jit(nn.apply(lambda *arguments: function(*arguments, *settings), model.module))
-    found = [apply({"params": model.params}, *(x[None] for x in row.values())) for row in rows]
-    return np.concatenate(found)
+    actual = [apply({"params": model.params}, *(x[None] for x in row.values())) for row in rows]
+    return np.concatenate(actual)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -168,8 +168,8 @@ def test_seconds_are_scored_as_evaluation_scores_them(form: str) -> None:
     ]
     model = VideoTextModel(exported)
     videos = [record["features"] for record in data.records]
-    found = model.localize(videos, texts)
-    for video, rows, expected in zip(videos, found, wanted, strict=True):
+    actual = model.localize(videos, texts)
+    for video, rows, expected in zip(videos, actual, wanted, strict=True):
         assert rows.shape == (len(video), len(texts))
         np.testing.assert_allclose(rows, expected, atol=1e-4)
         np.testing.assert_array_equal(ordered_steps.assign(rows), ordered_steps.assign(expected))
@@ -291,9 +291,9 @@ def test_files_are_read_and_extracted_as_the_model_was_trained(tmp_path: Path) -
 def test_a_wrong_video_is_told(video: Any, said: str) -> None:
     model = VideoTextModel(vlm(extractor="pixel-statistics-v1"))
     for method in (model.embed_video, model.caption, lambda v: model.localize(v, "red")):
-        with pytest.raises(UserError, match=said) as told:
+        with pytest.raises(UserError, match=said) as error:
             method(video)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)
 
 
 def test_other_errors_name_what_to_do(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_other_errors_name_what_to_do(tmp_path: Path) -> None:
         VideoTextModel(s3d, tmp_path / "weights.pth").embed_video("video.mp4")
     with pytest.raises(UserError, match="'made-up' can't be made here"):
         VideoTextModel(vlm()).embed_video("video.mp4")
-    with pytest.raises(UserError, match="captions are asked for, which VideoCLIP cannot do"):
+    with pytest.raises(UserError, match="captions were requested, which VideoCLIP cannot do"):
         VideoTextModel(videoclip()).caption(features(3))
     with pytest.raises(UserError, match=r"^videos\[1\]: has 21 features, .* features\[:20\]"):
         VideoTextModel(vlm()).caption([features(20), features(21)])

@@ -97,8 +97,8 @@ def test_a_damaged_and_an_unfinished_checkpoint(
     (workdir / "checkpoints" / "7" / "state" / "d").write_text("killed while it was written")
     params = loop_test.run(workdir)
     assert (
-        f"{workdir}/checkpoints/6: checkpoint is damaged (state/manifest.ocdbt has changed) and "
-        "now 6.damaged; training goes on from step 4\n" in capsys.readouterr().err
+        f"{workdir}/checkpoints/6: damaged checkpoint (state/manifest.ocdbt has changed) renamed "
+        "to 6.damaged; training resumes from step 4\n" in capsys.readouterr().err
     )
     assert (workdir / "checkpoints" / "6.damaged" / "state" / "manifest.ocdbt").exists()
     (workdir / "checkpoints" / "6.damaged").rmtree()
@@ -106,7 +106,9 @@ def test_a_damaged_and_an_unfinished_checkpoint(
 
 
 def test_a_workdir_of_another_config_is_refused(in_bucket: tuple[epath.Path, Any]) -> None:
-    with pytest.raises(UserError, match=r"gs://bucket/run/config.json: .* num_steps=6, now it is"):
+    with pytest.raises(
+        UserError, match=r"gs://bucket/run/config.json: .* num_steps=6, but the config has"
+    ):
         loop_test.run(in_bucket[0], num_steps=7)
 
 
@@ -148,7 +150,7 @@ def test_what_works_on_no_bucket_is_refused(
     with pytest.raises(UserError, match=r"s3://bucket/run: expected a folder or gs://BUCKET/"):
         loop_test.run("s3://bucket/run")
     monkeypatch.setattr("sys.argv", ["vtmask", "extract", "videos", "--out=gs://bucket/features"])
-    with pytest.raises(SystemExit, match="error: gs://bucket/features: expected a path of this"):
+    with pytest.raises(SystemExit, match="error: gs://bucket/features: expected a path on this"):
         cli.main()
     assert not list(tmp_path.iterdir())
 
@@ -178,7 +180,7 @@ def test_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_an_evaluation_writes(on_disk: tuple[Path, Any], tmp_path: Path) -> None:
     metrics = {"text to video": {"R@1": 0.5}}
-    found = Evaluation(
+    actual = Evaluation(
         metrics, {}, {}, [("text to video", "R@1")], "explained", [], [], [{"video": "v"}, {}]
     )
     (epath.Path("gs://bucket/other") / "metrics.jsonl").write_text(
@@ -189,8 +191,8 @@ def test_what_an_evaluation_writes(on_disk: tuple[Path, Any], tmp_path: Path) ->
         (epath.Path("gs://bucket/other/test"), epath.Path("gs://bucket/other/export")),
         (epath.Path(tmp_path), epath.Path(on_disk[0] / "export")),
     ):
-        evaluate.write_numbers(out, found, facts)
-        evaluate.write_report(out / "report.html", found, facts, run)
+        evaluate.write_numbers(out, actual, facts)
+        evaluate.write_report(out / "report.html", actual, facts, run)
     written = epath.Path("gs://bucket/other/test")
     assert names(written) == ["metrics.json", "predictions.jsonl", "report.html"]
     assert json.loads((written / "metrics.json").read_text())["metrics"] == metrics

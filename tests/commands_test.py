@@ -151,7 +151,7 @@ def test_a_full_disk_keeps_the_checkpoints_before(
     resume = [*PRETRAIN, *data(demo_dir), f"--workdir={tmp_path}"]
     limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]  # writes fail as on a full disk
     said = error_of(run(*limited, sys.executable, *resume))
-    assert "checkpoints: checkpoint can't be written" in said and "step 90 is safe" in said
+    assert "checkpoints: checkpoint can't be written" in said and "step 90 is saved" in said
 
     assert not here(*resume)
     whole, resumed = export.load(pretrained / "export"), export.load(tmp_path / "export")
@@ -180,11 +180,11 @@ def test_fine_tuning_and_evaluation(
     assert "isolated_layers is 1, but" in said and said.endswith("was trained with 2")
     done = command("evaluate.py", *RETRIEVAL, *data(demo_dir), *arguments)
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "test" / "metrics.json").read_text())
-    assert found["videos"] == 8
-    assert found["pre-trained"] == f"{pretrained}/export"
+    actual = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert actual["videos"] == 8
+    assert actual["pre-trained"] == f"{pretrained}/export"
     for direction in ("text to video", "video to text"):
-        metrics = found["metrics"][direction]
+        metrics = actual["metrics"][direction]
         assert 0 <= metrics["R@1"] <= metrics["R@5"] <= metrics["R@10"] == 1
         assert f"{metrics['R@5'] * 100:.1f}" in (tmp_path / "test" / "report.html").read_text()
 
@@ -245,9 +245,9 @@ def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Pat
 def test_a_wrong_flag(
     arguments: list[str], said: str, demo_dir: Path, tmp_path: Path, here: Callable[..., Any]
 ) -> None:
-    found = data(demo_dir) if arguments else []
+    data_flags = data(demo_dir) if arguments else []
     workdir = f"--workdir={tmp_path}/run"
-    ended = here("train.py", *arguments[:1], *found, *arguments[1:], workdir)
+    ended = here("train.py", *arguments[:1], *data_flags, *arguments[1:], workdir)
     assert ended.startswith("error: ") and "\n" not in ended
     assert said in ended
 

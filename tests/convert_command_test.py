@@ -30,10 +30,10 @@ from published import (
     bert,
     classifier,
     converted,
+    error_of,
     file_of,
     huggingface,
     plain_bert,
-    said,
     videoclip,
     vlm,
 )
@@ -105,11 +105,11 @@ def test_a_vlm_fine_tuned_with_isolated_layers(tmp_path: Path, vocab: Path) -> N
 
 def test_options_that_have_no_effect_are_refused(tmp_path: Path, vocab: Path, s3d: Weights) -> None:
     file = file_of(tmp_path / "s3d.pt", s3d)
-    assert said(tmp_path, file, Options(vocab=vocab)) == (
-        f"{file}: is an S3D, whose conversion takes --out alone"
+    assert error_of(tmp_path, file, Options(vocab=vocab)) == (
+        f"{file}: is an S3D, which takes only --out"
     )
     converted(tmp_path, vlm(), vocab)
-    problem = "export: is an exported model; converting it back takes --out alone"
+    problem = "export: is an exported model, which takes only --out"
     with pytest.raises(UserError, match=problem):
         convert.convert(tmp_path / "export", tmp_path / "x.pt", Options(max_len=50))
 
@@ -187,8 +187,8 @@ def test_a_missing_parameter_is_named(tmp_path: Path, vocab: Path, make: Any) ->
     for name in needed[:: len(needed) // 6]:
         rest = {other: value for other, value in weights.items() if other != name}
         modern = name.replace("gamma", "weight").replace("beta", "bias")
-        found = said(tmp_path, file_of(file, rest), Options(vocab=vocab))
-        assert found.startswith(f"{file}: ") and f"{modern} is missing" in found
+        actual = error_of(tmp_path, file_of(file, rest), Options(vocab=vocab))
+        assert actual.startswith(f"{file}: ") and f"{modern} is missing" in actual
 
 
 def test_parameters_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
@@ -196,9 +196,9 @@ def test_parameters_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
 
     def problem(changes: dict[str, Any]) -> str:
         arrays = {f"{root}.{name}": value.astype(np.float32) for name, value in changes.items()}
-        found = said(tmp_path, file_of(file, vlm() | arrays), Options(vocab=vocab))
-        assert found.startswith(f"{file}: ")
-        return found.removeprefix(f"{file}: ")
+        actual = error_of(tmp_path, file_of(file, vlm() | arrays), Options(vocab=vocab))
+        assert actual.startswith(f"{file}: ")
+        return actual.removeprefix(f"{file}: ")
 
     adapter = {"bert.encoder.layer.1.adapter.weight": np.ones((2, 2))}
     assert problem(adapter | {"videomlp.linear2.weight": np.ones((HIDDEN, 3))}) == (
@@ -217,7 +217,7 @@ def test_parameters_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
         f"{root}.{decoder} differs from mmmodel.{golden.WORDS}, which it is tied to"
     )
     strange = {"layers.0.weight": np.ones(2, np.float32)}
-    assert said(tmp_path, file_of(file, strange), Options(vocab=vocab)) == (
+    assert error_of(tmp_path, file_of(file, strange), Options(vocab=vocab)) == (
         f"{file}: its parameters are of layers, expected those of a VLM, a VideoCLIP, a BERT or "
         "an S3D"
     )
@@ -225,26 +225,26 @@ def test_parameters_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
 
 def test_options_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
     file = file_of(tmp_path / "x.pt", classifier())
-    assert said(tmp_path, file, Options()) == (
+    assert error_of(tmp_path, file, Options()) == (
         f"{file}: needs the tokenizer of its {VOCABULARY} words: --vocab vocab.txt"
     )
-    heads = said(tmp_path, file, Options(vocab=vocab, num_heads=3))
+    heads = error_of(tmp_path, file, Options(vocab=vocab, num_heads=3))
     assert heads == f"{file}: its hidden size is 128, not a multiple of 3 heads; give --num_heads"
-    longer = said(tmp_path, file, Options(vocab=vocab, max_len=101))
+    longer = error_of(tmp_path, file, Options(vocab=vocab, max_len=101))
     assert longer.startswith(f"{file}: --max_len is 101, expected") and "at most 100" in longer
-    assert said(tmp_path, file, Options(vocab=vocab, isolated_layers=LAYERS + 1)) == (
+    assert error_of(tmp_path, file, Options(vocab=vocab, isolated_layers=LAYERS + 1)) == (
         f"--isolated_layers is {LAYERS + 1}, expected 0 to the layers of a VLM"
     )
     names = tmp_path / "names"
-    assert "names: cannot be read: No such file" in said(
+    assert "names: cannot be read: No such file" in error_of(
         tmp_path, file, Options(vocab=vocab, class_names=names)
     )
     names.write_text("one\ntwo")
-    assert said(tmp_path, file, Options(vocab=vocab, class_names=names)) == (
-        f"{names}: has 2 lines, expected 4, one a class of the model's classifier"
+    assert error_of(tmp_path, file, Options(vocab=vocab, class_names=names)) == (
+        f"{names}: has 2 lines, expected 4, one per class of the model's classifier"
     )
     vocab.write_text("\n".join(PIECES[:-1]))
-    assert said(tmp_path, file, Options(vocab=vocab)) == (
+    assert error_of(tmp_path, file, Options(vocab=vocab)) == (
         f"{vocab}: has 10 pieces, but {file} has embeddings of 11; give the vocabulary the model "
         "was trained with"
     )
@@ -280,7 +280,11 @@ def test_options_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
         ("added_tokens.json", {"<video>": 11}, "adds '<video>' to the vocabulary, only [PAD]"),
         ("tokenizer_config.json", b"[]", "tokenizer_config.json: holds list, expected an object"),
         ("vocab.txt", None, "vocab.txt: no such tokenizer file"),
-        ("model.safetensors", None, "has no model.safetensors or pytorch_model.bin"),
+        (
+            "model.safetensors",
+            None,
+            "is neither a Hugging Face BERT (model.safetensors or ",
+        ),
         ("model.safetensors", b"PK", "model.safetensors: is damaged or of another format"),
     ],
 )
@@ -292,9 +296,9 @@ def test_folders_of_hugging_face(tmp_path: Path, name: str, change: Any, problem
     elif isinstance(change, bytes):
         path.write_bytes(change)
     else:
-        found = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps(found | change))
-    assert problem in said(tmp_path, folder, Options())
+        fields = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(fields | change))
+    assert problem in error_of(tmp_path, folder, Options())
 
 
 def test_what_lies_beside_an_export_stays(tmp_path: Path, vocab: Path) -> None:
@@ -302,8 +306,8 @@ def test_what_lies_beside_an_export_stays(tmp_path: Path, vocab: Path) -> None:
     convert.convert(folder, tmp_path / "export", Options())
     assert (folder / "vocab.txt").exists()
     inside = file_of(tmp_path / "export" / "published.pt", vlm(), wrapped=True)
-    told = said(tmp_path, inside, Options(vocab=vocab))
-    assert told.startswith(f"{tmp_path}/export: holds {inside}, which it would replace; give ")
+    problem = error_of(tmp_path, inside, Options(vocab=vocab))
+    assert problem.startswith(f"{tmp_path}/export: holds {inside}, which it would replace; ")
 
 
 def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
@@ -318,13 +322,13 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> N
 def test_options_of_a_bert(tmp_path: Path) -> None:
     folder = huggingface(tmp_path / "bert", bert())
     problem = "is a BERT, which takes --vocab, --num_heads and --out"
-    assert problem in said(tmp_path, folder, Options(isolated_layers=12))
+    assert problem in error_of(tmp_path, folder, Options(isolated_layers=12))
 
 
 def test_a_videoclip_without_a_video_encoder(tmp_path: Path, vocab: Path) -> None:
     weights = {k: v for k, v in videoclip().items() if "video_encoder.bert.encoder" not in k}
     file = file_of(tmp_path / "published.pt", weights, True)
-    assert "encoder.layer.0.intermediate.dense.weight is missing" in said(
+    assert "encoder.layer.0.intermediate.dense.weight is missing" in error_of(
         tmp_path, file, Options(vocab=vocab)
     )
 
@@ -334,21 +338,21 @@ def test_damaged_files(tmp_path: Path, vocab: Path) -> None:
     file = file_of(tmp_path / "x.pt", vlm())
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    assert f"{file}: is not a whole zip archive" in said(tmp_path, file, options)
+    assert f"{file}: is not a complete zip archive" in error_of(tmp_path, file, options)
     file.write_bytes(b"GGUF" + whole)
-    refused = said(tmp_path, file, options)
+    refused = error_of(tmp_path, file, options)
     assert f"{file}: begins with b" in refused and "GGUF" in refused
     file.write_bytes(torch_writer.zipped({"model": {"a": 1}}))
-    assert f"{file}: holds other things than parameters" in said(tmp_path, file, options)
-    assert "no such: cannot be read" in said(tmp_path, tmp_path / "no such", options)
+    assert f"{file}: holds more than parameters" in error_of(tmp_path, file, options)
+    assert "no such: cannot be read" in error_of(tmp_path, tmp_path / "no such", options)
     safe = tmp_path / "x.safetensors"
     save_file(bert(), safe)
     whole = safe.read_bytes()
     safe.write_bytes(whole[:-5])
-    assert f"{safe}: is damaged or of another format" in said(tmp_path, safe, options)
+    assert f"{safe}: is damaged or of another format" in error_of(tmp_path, safe, options)
     header = json.dumps({"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
     safe.write_bytes(struct.pack("<Q", len(header)) + header + bytes(2))
-    assert f"{safe}: " in said(tmp_path, safe, options)
+    assert f"{safe}: " in error_of(tmp_path, safe, options)
 
 
 def test_hostile_files(tmp_path: Path, vocab: Path) -> None:
@@ -357,19 +361,19 @@ def test_hostile_files(tmp_path: Path, vocab: Path) -> None:
     weights = {name: torch_writer.tensor(value) for name, value in vlm().items()}
     file = tmp_path / "x.pt"
     file.write_bytes(torch_writer.zipped({"model": weights, "args": call}))
-    assert "nothing was executed" in said(tmp_path, file, Options(vocab=vocab))
+    assert "nothing was executed" in error_of(tmp_path, file, Options(vocab=vocab))
     assert not trap.exists()
 
 
 def test_an_older_export_stays_unless_the_new_one_is_whole(tmp_path: Path, vocab: Path) -> None:
     converted(tmp_path, vlm(), vocab)
     file = file_of(tmp_path / "x.pt", {**bert(), "bert.more.weight": np.ones(1, np.float32)})
-    assert "bert.more.weight is unknown" in said(tmp_path, file, Options(vocab=vocab))
+    assert "bert.more.weight is unknown" in error_of(tmp_path, file, Options(vocab=vocab))
     assert type(export.load(tmp_path / "export").module) is VLM
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     file_of(file, vlm())
-    assert "mine: exists and is no exported model" in said(
+    assert "mine: exists and is not an exported model" in error_of(
         tmp_path, file, Options(vocab=vocab), "mine"
     )
 
@@ -475,19 +479,17 @@ def test_back_without_pytorch_or_to_a_folder(
 ) -> None:
     converted(tmp_path, vlm(), vocab)
     monkeypatch.setitem(sys.modules, "torch", None)
-    problem = said(tmp_path, tmp_path / "export", Options(), "back.pt")
-    assert problem.endswith(
-        "PyTorch is not installed, which writes it; pip install -e '.[convert]'"
-    )
+    problem = error_of(tmp_path, tmp_path / "export", Options(), "back.pt")
+    assert problem.endswith("PyTorch is not installed; pip install -e '.[convert]'")
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
-    assert "is a folder, expected the name of a file" in said(
+    assert "is a folder, expected the name of a file" in error_of(
         tmp_path, tmp_path / "export", Options(), "."
     )
 
 
 def test_safetensors_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    problem = said(tmp_path, tmp_path / "x.safetensors", Options())
+    problem = error_of(tmp_path, tmp_path / "x.safetensors", Options())
     assert "safetensors is not installed" in problem and ".[convert]" in problem
 
 
@@ -501,8 +503,8 @@ def test_a_disk_that_is_full(tmp_path: Path, vocab: Path, monkeypatch: pytest.Mo
     converted(tmp_path, vlm(), vocab)
     (tmp_path / "back.pt").write_text("older")
     monkeypatch.setattr(torch, "save", save)
-    found = said(tmp_path, tmp_path / "export", Options(), "back.pt")
-    assert found.endswith("back.pt: can't be written (No space left on device)")
+    actual = error_of(tmp_path, tmp_path / "export", Options(), "back.pt")
+    assert actual.endswith("back.pt: can't be written (No space left on device)")
     assert (tmp_path / "back.pt").read_text() == "older"
 
 
@@ -563,10 +565,14 @@ def test_starts_that_do_not_fit(tmp_path: Path, vocab: Path, s3d: Weights) -> No
     with pytest.raises(UserError, match="captions were tokenised with another tokenizer"):
         start(tmp_path, other, vlm_sizes)
     converted(tmp_path, vlm(), vocab, feature_extractor="made-up")
-    with pytest.raises(UserError, match="is a VLM, the config's model is a VideoCLIP; start from"):
+    with pytest.raises(
+        UserError, match="is a VLM, but the config's model is a VideoCLIP; start from"
+    ):
         start(tmp_path, vocab, clip_sizes)
     converted(tmp_path, videoclip(), vocab, feature_extractor="made-up")
-    with pytest.raises(UserError, match="is a VideoCLIP, the config's model is a VLM; start from"):
+    with pytest.raises(
+        UserError, match="is a VideoCLIP, but the config's model is a VLM; start from"
+    ):
         start(tmp_path, vocab, vlm_sizes)
     converted(tmp_path, s3d, vocab)
     with pytest.raises(UserError, match="model.json: is an S3D, expected a BERT, VLM or VideoCLIP"):

@@ -19,9 +19,9 @@ from published import (
     Weights,
     bert,
     converted,
+    error_of,
     file_of,
     huggingface,
-    said,
     videoclip,
     vlm,
 )
@@ -173,7 +173,7 @@ def test_other_numbers_of_words_are_another_vocabulary(
     tmp_path: Path, vocab: Path, rows: int
 ) -> None:
     file = file_of(tmp_path / "x.pt", padded(bert(), rows))
-    assert said(tmp_path, file, Options(vocab=vocab)) == (
+    assert error_of(tmp_path, file, Options(vocab=vocab)) == (
         f"{vocab}: has 11 pieces, but {file} has embeddings of {rows}; give the vocabulary the "
         "model was trained with"
     )
@@ -212,7 +212,9 @@ def test_wrapped_parameters(
 
 def test_parameters_with_and_without_a_wrapper() -> None:
     both = {"module.fc.weight": np.ones(1), "fc.weight": np.ones(1)}
-    with pytest.raises(UserError, match=r"holds parameters with and without module\.; drop some"):
+    with pytest.raises(
+        UserError, match=r"holds parameters with and without module\.; remove one kind"
+    ):
         convert.state_dict(both)
 
 

@@ -52,8 +52,8 @@ def test_paths_of_published_names(published: str, ours: str | None) -> None:
 def test_axes_of_kernels(s3d: Weights) -> None:
     dense = np.arange(6, dtype=np.float32).reshape(2, 3)  # [out, in]
     name = "mmmodel.mm_encoder.videomlp.linear1.weight"
-    found = convert.parameters("vlm", {name: dense})
-    np.testing.assert_array_equal(found.params()["video_mlp"]["in"]["kernel"], dense.T)
+    actual = convert.parameters("vlm", {name: dense})
+    np.testing.assert_array_equal(actual.params()["video_mlp"]["in"]["kernel"], dense.T)
     published = s3d["mixed_3b.conv_b1_b.conv1.weight"]
     kernel = convert.s3d_from_published(s3d)["video"]["mixed_3b"]["conv_b1_b"]["conv1"]["kernel"]
     assert kernel[0, 1, 2, 3, 4] == published[4, 3, 0, 1, 2]
@@ -63,9 +63,9 @@ def test_axes_of_kernels(s3d: Weights) -> None:
 def test_half_precision_becomes_float32(dtype: type) -> None:
     value: np.ndarray = np.array([0.1, -3.0, 65504.0], np.float32).astype(dtype)
     bert = convert.parameters("bert", {"bert.embeddings.LayerNorm.bias": value})
-    found = bert.used["embedding_norm/bias"]
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, value.astype(np.float32))
+    actual = bert.used["embedding_norm/bias"]
+    assert actual.dtype == np.float32
+    np.testing.assert_array_equal(actual, value.astype(np.float32))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int64, np.bool_])
@@ -91,8 +91,8 @@ def test_what_feeds_no_output_is_kept_apart() -> None:
         *("mmmodel.mm_encoder.bert.embeddings.seg_embeddings.weight", "pooler.dense.weight"),
         *("cls.seq_relationship.weight", "conv1.bn1.num_batches_tracked"),
     )
-    found = convert.parameters("vlm", {name: np.arange(3) for name in names})
-    assert tuple(found.unused) == names and not found.used
+    actual = convert.parameters("vlm", {name: np.arange(3) for name in names})
+    assert tuple(actual.unused) == names and not actual.used
 
 
 def test_missing_unknown_and_misshapen_parameters_of_s3d_are_named(s3d: Weights) -> None:
@@ -117,5 +117,5 @@ def test_weights_of_another_model_are_refused() -> None:
 
 @pytest.mark.parametrize("content", [{}, {"model": {}}, [1], {"a": 1.0}, {1: np.ones(1)}, None])
 def test_what_is_no_state_dict(content: object) -> None:
-    with pytest.raises(UserError, match=re.escape("holds other things than parameters")):
+    with pytest.raises(UserError, match=re.escape("holds more than parameters")):
         convert.state_dict(content)

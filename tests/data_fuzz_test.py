@@ -116,11 +116,11 @@ def howto100m(folder: Path) -> None:
     features(folder / "features")
     (folder / "how2_s3d_train.lst").write_text("a\nb\nc\n")
     (folder / "how2_s3d_val.lst").write_text("d\n")
-    said = {name: SAID for name in IDS}
-    (folder / "raw_caption.json").write_text(json.dumps(said))
+    captions = {name: SAID for name in IDS}
+    (folder / "raw_caption.json").write_text(json.dumps(captions))
     texts = {name: json.dumps(SAID) for name in IDS}
     (folder / "raw_caption.pkl").write_bytes(pickle.dumps(texts))
-    (folder / "raw_caption_dedup.pkl").write_bytes(pickle.dumps(said))
+    (folder / "raw_caption_dedup.pkl").write_bytes(pickle.dumps(captions))
 
 
 def shards(folder: Path) -> None:
@@ -411,14 +411,14 @@ def test_damaged_files_of_a_data_set(name: str, fuzz: Fuzz, tmp_path: Path) -> N
         for builder, whole in zip(builders, valid, strict=True):
             with guarded(f"{name}, {builder.builder_config.name}: {where}"):
                 try:
-                    found = outcome(builder, manual)
+                    actual = outcome(builder, manual)
                 except UserError as error:
                     check_error(error, manual)
                     assert not any(map(path.match, case.own)), error
                     seen["refused"] += 1
                 else:
-                    check_places(case, path, data, found, whole)
-                    seen["skipped" if found.skipped else "built"] += 1
+                    check_places(case, path, data, actual, whole)
+                    seen["skipped" if actual.skipped else "built"] += 1
     assert len(seen) == 3 or fuzz.mutations < 100, seen
 
 
@@ -514,18 +514,18 @@ def check_error(error: UserError, folder: Path) -> None:
     assert "\n" not in message and str(folder) in message, message
 
 
-def check_places(case: Case, path: Path, data: bytes, found: Outcome, whole: Outcome) -> None:
+def check_places(case: Case, path: Path, data: bytes, actual: Outcome, whole: Outcome) -> None:
     """Checks that no listed video is lost, and that a video's own files affect no other video."""
     listed = next((f for pattern, f in case.lists.items() if path.match(pattern)), None)
     if listed is None:
-        assert found.places == whole.places
+        assert actual.places == whole.places
     else:
-        names = {video_id for _, video_id in found.places}
+        names = {video_id for _, video_id in actual.places}
         assert names >= listed(_text(data), _text(path.read_bytes()))
     if any(map(path.match, case.own)):
         others = {place for place in whole.places if not place[1].endswith(path.stem)}
-        assert others and not others & found.skipped
-        assert all(found.records[place] == whole.records[place] for place in others)
+        assert others and not others & actual.skipped
+        assert all(actual.records[place] == whole.records[place] for place in others)
 
 
 def _text(data: bytes) -> str:
@@ -557,8 +557,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manual, out = (tmp_path_factory.mktemp(name) for name in ("manual", "data"))
     (manual / "features").mkdir()
     for split in ("train", "test"):
-        said = [[1.0, 2.5, "take the onion"], [4.0, 6.0, "now chop it"]]
-        annotated = {f"{split}{i}": said for i in range(6)}
+        sentences = [[1.0, 2.5, "take the onion"], [4.0, 6.0, "now chop it"]]
+        annotated = {f"{split}{i}": sentences for i in range(6)}
         (manual / f"{split}.json").write_text(json.dumps(annotated))
         for number, name in enumerate(annotated):
             np.save(manual / f"features/{name}.npy", np.full((9 + number, 4), number, np.float32))
@@ -594,10 +594,10 @@ def test_damaged_files_of_a_prepared_data_set(built: Path, fuzz: Fuzz, tmp_path:
     for path, _, where in fuzz.damage(paths, folder):
         with guarded(where):
             try:
-                found = read_all(tmp_path)
+                actual = read_all(tmp_path)
             except UserError as error:
                 check_error(error, tmp_path)
                 refused.add(path)
             else:
-                jax.tree.map(np.testing.assert_array_equal, found, common(right, found))
+                jax.tree.map(np.testing.assert_array_equal, actual, common(right, actual))
     assert len(refused) == len(paths) or fuzz.mutations < 100, refused

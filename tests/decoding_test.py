@@ -83,22 +83,22 @@ def search_by_hand(toy: Toy, row: int, rules: Sequences, num_beams: int) -> tupl
     beams: list[tuple[int, ...]] = [()]
     finished: list[tuple[float, tuple[int, ...]]] = []
     for t in range(rules.max_tokens):
-        found = [
+        candidates = [
             (toy.total(row, (*beam, token)), (*beam, token))
             for beam in beams
             for token in range(VOCAB)
         ]
-        found = sorted(found, reverse=True)[: 2 * num_beams]
+        candidates = sorted(candidates, reverse=True)[: 2 * num_beams]
         finished += [
             (ranked(toy, row, tokens, rules), tokens)
-            for _, tokens in found[:num_beams]
+            for _, tokens in candidates[:num_beams]
             if tokens[-1] == END
         ]
         finished = sorted(finished, reverse=True)[:num_beams]
-        best = found[0][0] / (rules.prompt_length + t) ** rules.length_penalty
+        best = candidates[0][0] / (rules.prompt_length + t) ** rules.length_penalty
         if len(finished) == num_beams and finished[-1][0] >= best:
             return finished[0][1]
-        beams = [tokens for _, tokens in found if tokens[-1] != END][:num_beams]
+        beams = [tokens for _, tokens in candidates if tokens[-1] != END][:num_beams]
     return max(finished + [(ranked(toy, row, tokens, rules), tokens) for tokens in beams])[1]
 
 
@@ -188,5 +188,5 @@ def test_top_p_draws_the_likeliest_tokens_alone() -> None:
     for top_p, kept in ((enough - 0.01, order[:2]), (enough + 0.01, order[:3]), (1e-6, order[:1])):
         firsts = np.array([tokens[0] for tokens in draw(toy, top_p=top_p)[0]])
         expected = np.where(np.isin(range(VOCAB), kept), probabilities, 0)
-        found = np.bincount(firsts, minlength=VOCAB) / len(firsts)
-        np.testing.assert_allclose(found, expected / expected.sum(), atol=0.012)
+        actual = np.bincount(firsts, minlength=VOCAB) / len(firsts)
+        np.testing.assert_allclose(actual, expected / expected.sum(), atol=0.012)

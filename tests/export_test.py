@@ -60,9 +60,9 @@ def test_data_of_other_inputs_are_refused(model: Model) -> None:
     with pytest.raises(UserError, match="data: its features are 1.0 s each, .* on 0.5 s;"):
         model.require_same_inputs(Data(model.tokenizer, seconds_per_feature=1.0))
     other = tokenizers.train(["lift a green star", "lower it"] * 9, 30)
-    with pytest.raises(UserError, match="data: its captions were tokenised with another") as said:
+    with pytest.raises(UserError, match="data: its captions were tokenised with another") as error:
         model.require_same_inputs(Data(other))
-    assert f"with the model's {model.tokenizer.file_name}" in str(said.value)
+    assert f"with the model's {model.tokenizer.file_name}" in str(error.value)
 
 
 def test_a_damaged_export(model: Model, tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_unused_parameters_are_kept_beside_the_model(model: Model, tmp_path: Pat
         "bert.embeddings.position_ids": np.arange(3)[None],
     }
     export.save(tmp_path, model, unused)
-    found = export.load_unused(tmp_path)
-    assert {name: (value.dtype, value.tobytes()) for name, value in found.items()} == {
+    actual = export.load_unused(tmp_path)
+    assert {name: (value.dtype, value.tobytes()) for name, value in actual.items()} == {
         name: (value.dtype, value.tobytes()) for name, value in unused.items()
     }
     path = tmp_path / "unused.npz"

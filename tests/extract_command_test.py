@@ -63,8 +63,8 @@ def test_bad_videos_are_skipped_and_told(
     lines = run.stdout.splitlines()
     start = lines.index(f"{GOOD} of {GOOD + len(FAULTS)} videos have features in {out}")
     assert lines[start + 1] == f"skipped: {len(FAULTS)}"
-    told = lines[start + 2 : start + 2 + len(FAULTS)]
-    assert sorted(re.findall(r"(\w+)\.mp4: ", "\n".join(told))) == sorted(FAULTS)
+    messages = lines[start + 2 : start + 2 + len(FAULTS)]
+    assert sorted(re.findall(r"(\w+)\.mp4: ", "\n".join(messages))) == sorted(FAULTS)
     assert "Traceback" not in run.stderr
     log = [json.loads(line) for line in (out / "extracted.jsonl").read_text().splitlines()]
     assert {line["video"] for line in log if not line["features"]} == set(FAULTS)
@@ -75,9 +75,9 @@ def test_every_good_video_has_features(
     extracted: tuple[subprocess.CompletedProcess, Path],
 ) -> None:
     _, out = extracted
-    found = {path.stem: np.load(path) for path in out.glob("*.npy")}
-    assert set(found) == {f"{number:03}" for number in range(GOOD)}
-    for features in found.values():
+    actual = {path.stem: np.load(path) for path in out.glob("*.npy")}
+    assert set(actual) == {f"{number:03}" for number in range(GOOD)}
+    for features in actual.values():
         assert features.dtype == np.float16 and features.shape[1] == 512
         norms = np.linalg.norm(features.astype(np.float32), axis=1)
         np.testing.assert_allclose(norms, 1, atol=1e-2)
@@ -138,8 +138,8 @@ def test_shards_cover_everything_once(
         extract(tmp_path / "list.txt", tmp_path / "out", f"--shard={shard}")
     logs = sorted((tmp_path / "out").glob("extracted-*-of-2.jsonl"))
     assert len(logs) == 2
-    told = [json.loads(line)["video"] for log in logs for line in log.read_text().splitlines()]
-    assert sorted(told) == sorted(names)
+    logged = [json.loads(line)["video"] for log in logs for line in log.read_text().splitlines()]
+    assert sorted(logged) == sorted(names)
 
 
 def test_all_is_well(videos: Path, tmp_path: Path) -> None:
@@ -208,10 +208,10 @@ def test_stopped_at_the_keyboard(own: list[str], tmp_path: Path) -> None:
     wait_for(lambda: list(tmp_path.glob("out/*.jsonl")))
     time.sleep(3)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, message = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said.decode().endswith("stopped; run the same command again to continue\n")
-    assert b"Traceback" not in said
+    assert message.decode().endswith("stopped; run the same command again to continue\n")
+    assert b"Traceback" not in message
 
 
 def test_a_folder_is_no_file_to_show(tmp_path: Path) -> None:

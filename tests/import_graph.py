@@ -37,7 +37,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def graph() -> dict[str, set[str]]:
     """Returns the packages that each package imports."""
-    found: dict[str, set[str]] = {}
+    packages: dict[str, set[str]] = {}
     for path in sorted(ROOT.rglob("*.py")):
         package = package_of(path)
         names = {(name.split(".") + ["__init__"])[1] for name in imports(path)}
@@ -46,8 +46,8 @@ def graph() -> dict[str, set[str]]:
             name if (ROOT / name).is_dir() or (ROOT / f"{name}.py").exists() else "__init__"
             for name in names
         }
-        found.setdefault(package, set()).update(names - {package})
-    return found
+        packages.setdefault(package, set()).update(names - {package})
+    return packages
 
 
 def upward(graph: dict[str, set[str]]) -> list[str]:
@@ -62,16 +62,16 @@ def upward(graph: dict[str, set[str]]) -> list[str]:
 
 
 def main() -> None:
-    found = graph()
-    lines = {package: 0 for package in found}
+    packages = graph()
+    lines = {package: 0 for package in packages}
     for path in ROOT.rglob("*.py"):
         lines[package_of(path)] += len(path.read_text().splitlines())
     for package in ORDER:
-        if package in found:
-            names = sorted(found[package], key=ORDER.index)
+        if package in packages:
+            names = sorted(packages[package], key=ORDER.index)
             print(f"{package:<14}{lines[package]:>6}  {' '.join(names)}")
     print(f"{sum(lines.values())} lines")
-    print("imports go down only" if not upward(found) else "\n".join(upward(found)))
+    print("imports go down only" if not upward(packages) else "\n".join(upward(packages)))
 
 
 if __name__ == "__main__":

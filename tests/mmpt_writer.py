@@ -26,13 +26,13 @@ def padded(ids: Sequence[int]) -> list[int]:
 
 def write(folder: Path, split: str, number: int, videos: dict[str, Any]) -> None:
     """Writes a shard of videos, each with features [seconds, 512], captions (start, end, ids)."""
-    features = [found for found, _ in videos.values()]
-    said = [captions for _, captions in videos.values()]
+    features = [rows for rows, _ in videos.values()]
+    captions_of_videos = [captions for _, captions in videos.values()]
     prefix = f"{CAPTIONS}.{split}_{number}"
     save(folder, f"{split}_{number}", features, "float16", 512)
-    ids = [[padded(ids) for _, _, ids in captions] for captions in said]
+    ids = [[padded(ids) for _, _, ids in captions] for captions in captions_of_videos]
     save(folder, f"{prefix}.caps_ids", ids, "int32", 4)
-    times = [[time[:2] for time in captions] for captions in said]
+    times = [[time[:2] for time in captions] for captions in captions_of_videos]
     save(folder, f"{prefix}.startends", times, "float32", 2)
     path = folder / f"{split}_meta.pkl"
     meta = pickle.loads(path.read_bytes()) if path.exists() else {}

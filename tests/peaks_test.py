@@ -9,8 +9,8 @@ from vtmask import peaks
 
 
 def find(scores: list[float], bounds: list[int], bases: list[float], count: int = 9) -> list[tuple]:
-    found = peaks.find(np.array(scores), np.array(bounds), np.array(bases), count)
-    return list(zip(*(part.tolist() for part in found), strict=True))
+    actual = peaks.find(np.array(scores), np.array(bounds), np.array(bases), count)
+    return list(zip(*(part.tolist() for part in actual), strict=True))
 
 
 def test_a_moment_is_what_is_above_half_of_its_peak() -> None:
@@ -37,8 +37,8 @@ def test_a_lower_peak_keeps_to_what_the_higher_left() -> None:
 
 
 def test_a_still_video_is_one_moment_of_limited_length() -> None:
-    found = find([2.0] * 100, [0, 100], [2.0])
-    assert found == [(0, 0, peaks.REACH + 1)]
+    actual = find([2.0] * 100, [0, 100], [2.0])
+    assert actual == [(0, 0, peaks.REACH + 1)]
 
 
 def test_a_base_above_the_peak_leaves_the_peak() -> None:
@@ -64,14 +64,14 @@ def test_moments_are_apart_in_order_and_hold_their_best_second(
     scores = np.concatenate([np.array(video, float) for video in videos])
     bounds = np.cumsum([0, *map(len, videos)])
     means = np.array([np.mean(video) for video in videos])
-    found = peaks.find(scores, bounds, means, count)
-    assert len(found.peak) <= count
-    assert (np.diff(scores[found.peak]) <= 0).all()
+    actual = peaks.find(scores, bounds, means, count)
+    assert len(actual.peak) <= count
+    assert (np.diff(scores[actual.peak]) <= 0).all()
     taken = np.zeros(len(scores), int)
-    for peak, start, stop in zip(*found, strict=True):
+    for peak, start, stop in zip(*actual, strict=True):
         assert start <= peak < stop
         assert scores[peak] == scores[start:stop].max()
         assert np.searchsorted(bounds, start, "right") == np.searchsorted(bounds, stop, "left")
         taken[start:stop] += 1
     assert taken.max() <= 1
-    assert scores[found.peak[0]] == scores.max()
+    assert scores[actual.peak[0]] == scores.max()

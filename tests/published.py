@@ -113,7 +113,7 @@ def converted(tmp_path: Path, weights: Weights, vocab: Path, **options: Any) -> 
     return export.load_any(tmp_path / "export")
 
 
-def said(tmp_path: Path, source: Path, options: Options, out: str = "export") -> str:
+def error_of(tmp_path: Path, source: Path, options: Options, out: str = "export") -> str:
     """Returns the error of a conversion that must fail; checks that nothing is written."""
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError) as error:

@@ -76,9 +76,9 @@ def compare_youcook2(built: Built, folder: Path) -> None:
     """Compares every record with the JSON file, read directly."""
     database = json.loads((folder / "youcookii_annotations_trainval.json").read_text())["database"]
     for split, subset in {"train": "training", "validation": "validation"}.items():
-        found = records(built, split)
-        assert found.keys() == {v for v, r in database.items() if r["subset"] == subset}
-        for video_id, record in found.items():
+        actual = records(built, split)
+        assert actual.keys() == {v for v, r in database.items() if r["subset"] == subset}
+        for video_id, record in actual.items():
             source = database[video_id]
             assert record["recipe"] == source["recipe_type"]
             clips = sorted(source["annotations"], key=lambda clip: clip["segment"])

@@ -28,11 +28,11 @@ def brute_force(
     return Ranking(np.array(ranks), order, top_scores, np.array(best))
 
 
-def assert_same(found: Ranking, expected: Ranking) -> None:
-    np.testing.assert_array_equal(found.ranks, expected.ranks)
-    np.testing.assert_array_equal(found.top_scores, expected.top_scores)
-    np.testing.assert_array_equal(found.top_indices, expected.top_indices)
-    np.testing.assert_array_equal(found.right_scores, expected.right_scores)
+def assert_same(actual: Ranking, expected: Ranking) -> None:
+    np.testing.assert_array_equal(actual.ranks, expected.ranks)
+    np.testing.assert_array_equal(actual.top_scores, expected.top_scores)
+    np.testing.assert_array_equal(actual.top_indices, expected.top_indices)
+    np.testing.assert_array_equal(actual.right_scores, expected.right_scores)
 
 
 def small_integers(*shape: int) -> np.ndarray:
@@ -45,9 +45,9 @@ def small_integers(*shape: int) -> np.ndarray:
 def test_blocks_that_do_not_divide(query_block: int, candidate_block: int) -> None:
     queries, candidates = small_integers(45, 3), small_integers(1000, 3)
     right = RNG.integers(0, 1000, 45)
-    found = rank(queries, candidates, right, 10, query_block, candidate_block)
-    assert_same(found, brute_force(queries, candidates, right, 10))
-    assert found.ranks.dtype == np.float64
+    actual = rank(queries, candidates, right, 10, query_block, candidate_block)
+    assert_same(actual, brute_force(queries, candidates, right, 10))
+    assert actual.ranks.dtype == np.float64
 
 
 @hypothesis.settings(max_examples=30, deadline=None)  # the first of a shape is compiled
@@ -64,14 +64,14 @@ def test_agrees_with_brute_force(size: int, number: int, most: int, top: int, se
     most = min(most, number)
     right = np.stack([rng.choice(number, most, replace=False) for _ in range(size)])
     right[:, 1:][rng.random((size, most - 1)) < 0.5] = -1
-    found = rank(queries, candidates, right, top, 4, 128)
-    assert_same(found, brute_force(queries, candidates, right, top))
+    actual = rank(queries, candidates, right, top, 4, 128)
+    assert_same(actual, brute_force(queries, candidates, right, top))
 
 
 def test_ranks_are_those_of_metrics() -> None:
     queries, candidates = small_integers(30, 4), small_integers(200, 4)
-    found = rank(queries, candidates, np.arange(30), candidate_block=128)
-    np.testing.assert_array_equal(found.ranks, metrics.ranks(queries @ candidates.T))
+    actual = rank(queries, candidates, np.arange(30), candidate_block=128)
+    np.testing.assert_array_equal(actual.ranks, metrics.ranks(queries @ candidates.T))
 
 
 @pytest.mark.parametrize(("query_block", "candidate_block"), [(40, 1024), (7, 256), (16, 128)])
@@ -80,27 +80,27 @@ def test_equal_candidates_tie_across_blocks(query_block: int, candidate_block: i
     candidates = np.tile(distinct, (20, 1))
     right = RNG.integers(0, 1000, 40)
     queries = RNG.standard_normal((40, 96), np.float32)
-    found = rank(queries, candidates, right, 20, query_block, candidate_block)
+    actual = rank(queries, candidates, right, 20, query_block, candidate_block)
     scores = queries.astype(np.float64) @ distinct.astype(np.float64).T
     better = (scores > scores[np.arange(40), right % 50, None]).sum(axis=1)
-    np.testing.assert_array_equal(found.ranks, 1 + 20 * better + 19 / 2)
+    np.testing.assert_array_equal(actual.ranks, 1 + 20 * better + 19 / 2)
     copies = scores.argmax(axis=1)[:, None] + np.arange(0, 1000, 50)
-    np.testing.assert_array_equal(found.top_indices, copies)
+    np.testing.assert_array_equal(actual.top_indices, copies)
 
 
 def test_candidates_may_be_shared_or_no_ones() -> None:
     candidates = np.eye(5, dtype=np.float32)
-    found = rank(candidates[[3, 3, 1]], candidates, np.array([3, 3, 0]), top=2)
-    np.testing.assert_array_equal(found.ranks, [1, 1, 3.5])
-    np.testing.assert_array_equal(found.top_indices, [[3, 0], [3, 0], [1, 0]])
+    actual = rank(candidates[[3, 3, 1]], candidates, np.array([3, 3, 0]), top=2)
+    np.testing.assert_array_equal(actual.ranks, [1, 1, 3.5])
+    np.testing.assert_array_equal(actual.top_indices, [[3, 0], [3, 0], [1, 0]])
 
 
 def test_of_several_right_candidates_the_best_counts() -> None:
     queries = np.ones((2, 1), np.float32)
     candidates = np.array([[5], [4], [3], [3], [3], [1]], np.float32)
-    found = rank(queries, candidates, np.array([[5, 2, 3], [1, -1, 0]]))
-    np.testing.assert_array_equal(found.ranks, [3.5, 1])  # 2 and 3 tie with 4 alone
-    np.testing.assert_array_equal(found.right_scores, [3, 5])
+    actual = rank(queries, candidates, np.array([[5, 2, 3], [1, -1, 0]]))
+    np.testing.assert_array_equal(actual.ranks, [3.5, 1])  # 2 and 3 tie with 4 alone
+    np.testing.assert_array_equal(actual.right_scores, [3, 5])
 
 
 def test_reads_a_memory_mapped_file_of_float16(tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_reads_a_memory_mapped_file_of_float16(tmp_path: Path) -> None:
     np.save(tmp_path / "candidates.npy", candidates.astype(np.float16))
     mapped = np.load(tmp_path / "candidates.npy", mmap_mode="r")
     right = RNG.integers(0, 500, 9)
-    found = rank(queries, mapped, right, candidate_block=128)
-    assert_same(found, brute_force(queries, candidates, right, 10))
+    actual = rank(queries, mapped, right, candidate_block=128)
+    assert_same(actual, brute_force(queries, candidates, right, 10))
 
 
 @pytest.mark.parametrize(

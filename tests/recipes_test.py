@@ -203,13 +203,13 @@ def resolved(config: ConfigDict, epoch_size: int) -> ConfigDict:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_recipe_has_the_published_settings(name: str) -> None:
     config = resolved(synthetic.recipe(name), EPOCH_SIZES.get(name, 0))
-    found = {}
+    actual = {}
     for field in PUBLISHED[name]:
         value: Any = config
         for part in field.split("."):
             value = value[part]
-        found[field] = value
-    assert found == PUBLISHED[name]
+        actual[field] = value
+    assert actual == PUBLISHED[name]
 
 
 @pytest.mark.parametrize(
@@ -434,11 +434,11 @@ def test_a_recipe_runs_from_published_files_to_a_report(
     assert len(losses) == 2 and np.isfinite(losses).all()
 
     evaluate.main(config, str(tmp_path / "run/export"), tmp_path / "test")
-    found = json.loads((tmp_path / "test/metrics.json").read_text())
-    assert set(found["metrics"][row]) >= columns
-    assert found["data set"] == config.data.name and found["training steps"] == 2
+    actual = json.loads((tmp_path / "test/metrics.json").read_text())
+    assert set(actual["metrics"][row]) >= columns
+    assert actual["data set"] == config.data.name and actual["training steps"] == 2
     for kind in ("metrics", "baselines"):
-        values = [value for figures in found[kind].values() for value in figures.values()]
+        values = [value for figures in actual[kind].values() for value in figures.values()]
         assert values and np.isfinite(values).all()
     predictions = (tmp_path / "test/predictions.jsonl").read_text().splitlines()
     assert predictions and all(map(json.loads, predictions))
@@ -463,10 +463,10 @@ def test_videoclip_does_a_task_without_training_for_it(
     export.save(tmp_path / "export", model)
 
     evaluate.main(config, str(tmp_path / "export"), tmp_path / "test")
-    found = json.loads((tmp_path / "test/metrics.json").read_text())
-    values = [value for figures in found["metrics"].values() for value in figures.values()]
+    actual = json.loads((tmp_path / "test/metrics.json").read_text())
+    values = [value for figures in actual["metrics"].values() for value in figures.values()]
     assert values and np.isfinite(values).all()
-    assert found["trained for"] == "retrieval" and "report.html" in os.listdir(tmp_path / "test")
+    assert actual["trained for"] == "retrieval" and "report.html" in os.listdir(tmp_path / "test")
 
 
 def test_videoclip_is_fine_tuned(built: Path, tmp_path: Path) -> None:

@@ -44,11 +44,11 @@ def config() -> ConfigDict:
 
 def recipe(name: str, **overrides: Any) -> ConfigDict:
     """Returns the recipe of configs/`name`.py; `data__dir` overrides config.data.dir."""
-    found = importlib.import_module(f"configs.{name}").get_config()
-    found.update_from_flattened_dict(
+    config = importlib.import_module(f"configs.{name}").get_config()
+    config.update_from_flattened_dict(
         {field.replace("__", "."): value for field, value in overrides.items()}
     )
-    return found
+    return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,14 +110,14 @@ def steps_batch(videos: int = 4, windows: int = 3, steps: int = 5) -> dict[str, 
     video_mask = clips["video_mask"].reshape(videos, windows, -1)
     steps_mask = texts["text_mask"].reshape(videos, steps, -1)
     video[0, -1], video_mask[0, -1], steps_mask[0, -2:] = 0, False, False
-    there = np.asarray(steps_mask.any(axis=2))[:, None, None]
+    exists = np.asarray(steps_mask.any(axis=2))[:, None, None]
     shown = rng.random((*video_mask.shape, steps)) < 0.3
     return {
         "video": video,
         "video_mask": video_mask,
         "steps": texts["text"].reshape(videos, steps, -1),
         "steps_mask": steps_mask,
-        "shown": shown & video_mask[..., None] & there,
+        "shown": shown & video_mask[..., None] & exists,
     }
 
 

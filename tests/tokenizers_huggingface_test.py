@@ -118,7 +118,7 @@ def test_the_published_vocabulary_is_uncased(reference_dir: Path) -> None:
         (
             PIECES,
             {"tokenizer_config": {"do_lower_case": True}},
-            r"vocab.txt: 10 of \d+ pieces have capitals, but the files beside it make text lower-",
+            r"vocab.txt: 10 of \d+ pieces have capitals, but the files next to it lower-case",
         ),
         (
             PIECES,

@@ -124,14 +124,14 @@ def test_a_model_takes_the_ids_of_its_tokenizer(tokenizer: Tokenizer) -> None:
     config = ConfigDict({"model": {"name": "vlm"}, "task": {"name": "pretrain"}})
     model_config = recipe.make_model(config, dataset).config
     assert model_config.vocab_size == tokenizer.vocab_size
-    found = [
+    actual = [
         model_config.pad_id,
         tokenizer.unk_id,
         model_config.cls_id,
         model_config.sep_id,
         model_config.mask_id,
     ]
-    assert found == control_ids(tokenizer)
+    assert actual == control_ids(tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,11 @@ class Toy(VideoTextBuilder):
         return {split: self._entries(folder, split) for split in ("train", "test")}
 
     def _entries(self, folder: Path, split: str) -> Iterator[Entry]:
-        for video_id, said in files.read_json(folder / f"{split}.json").items():
-            if not said:
+        for video_id, cues in files.read_json(folder / f"{split}.json").items():
+            if not cues:
                 yield Skipped(video_id, "not annotated")
                 continue
-            lines = [Caption(*line) for line in said]
+            lines = [Caption(*line) for line in cues]
             yield Video(
                 video_id,
                 FeatureFile(folder / self.builder_config.features / f"{video_id}.npy"),

@@ -13,8 +13,8 @@ def load(folder: str | Path, s3d_weights: str | Path | None = None) -> "VideoTex
 
     Args:
       folder: WORKDIR/export of a training run, a folder or a gs:// address.
-      s3d_weights: s3d_howto100m.pth, or a folder that `vtmask convert` made of it. A model of S3D's
-        features needs it for video files; it is read with the first of them.
+      s3d_weights: s3d_howto100m.pth, or a folder that `vtmask convert` made from it. A model of
+        S3D's features needs it for video files; it is read with the first video file.
 
     Raises:
       UserError: the folder holds no export, or a damaged one.

@@ -153,15 +153,15 @@ class VideoTextModel:
           UserError: as in `embed_video`; or the model is a VideoCLIP or has no prediction head, or
             a video is longer than max_video_len, as a caption describes one clip.
         """
-        require_vlm(type(self._model_config), "captions are asked for", "load a VLM")
+        require_vlm(type(self._model_config), "captions were requested", "load a VLM")
         require_head(self.exported.params)
         size = self._model_config.max_video_len
         videos = self._read(video)
         for (name, _), features in zip(_named(video), videos, strict=True):
             if len(features) > size:
                 raise UserError(
-                    f"{name}: has {len(features)} features, a caption is of at most {size}; "
-                    f"give the features of a part, such as features[:{size}]"
+                    f"{name}: has {len(features)} features, but a caption covers at most {size}; "
+                    f"pass the features of a part, such as features[:{size}]"
                 )
         captions = [
             self.exported.tokenizer.decode(ids.tolist())
@@ -221,7 +221,7 @@ class VideoTextModel:
         """Reads an array of features.
 
         Raises:
-          UserError: the card that `vtmask extract` wrote beside it says that it is of another kind.
+          UserError: features.json, which `vtmask extract` wrote, says that it is of another kind.
         """
         if card := files.card_of(path):
             for field in ("feature_extractor", "seconds_per_feature"):
@@ -253,7 +253,7 @@ class VideoTextModel:
             return extractors.create(name)
         if self._s3d_weights is None:
             raise UserError(
-                f"the model was trained on {name!r}, which needs weights for video files; give "
+                f"the model was trained on {name!r}, which needs weights for video files; pass "
                 'them: vtmask.load(folder, s3d_weights="s3d_howto100m.pth")'
             )
         return S3DFeatures(self._s3d_weights)

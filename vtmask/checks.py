@@ -1,4 +1,4 @@
-"""The values of a recipe, checked before any data are opened or anything is written."""
+"""Checks the values of a recipe before any data are opened or anything is written."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ from vtmask import models, tasks
 from vtmask.errors import UserError, check_choice
 from vtmask.inputs import samplers
 
-Rule = tuple[str, Callable[[Any], bool]]  # what is expected, and whether a value is
+Rule = tuple[str, Callable[[Any], bool]]  # description of the allowed values, and the test
 
 
 def check(config: ConfigDict) -> None:
-    """Raises a UserError that names the first field with a wrong value, and what it may be."""
+    """Raises a UserError that names the first field with a wrong value, and the allowed ones."""
     for rule, fields in _RULES:
         for field in fields:
             _require(config, field, rule)

@@ -1,11 +1,11 @@
-"""Which settings may differ from those that a run, a start or a model was made with."""
+"""The settings that may change when a run resumes, fine-tunes a model or evaluates it."""
 
-# Fields of a config that may change when a run resumes. They have no effect on the parameters, but
-# for rounding.
+# Fields of a config that may change when a run resumes. They have no effect on the parameters
+# beyond rounding.
 WHEN_RESUMED = ("log_every", "checkpoint.", "eval.", "eval_", "data.dir", "sharding.")
 
-# Fields of a model's configuration that a fine-tuning may choose. No parameter that it starts from
-# depends on them.
+# Fields of a model's configuration that fine-tuning may change. No pre-trained parameter depends on
+# them.
 WHEN_FINE_TUNED = frozenset(
     {
         "max_len",
@@ -19,7 +19,7 @@ WHEN_FINE_TUNED = frozenset(
     }
 )
 
-# Settings of a task that an evaluation may choose. Training does not depend on them.
+# Settings of a task that an evaluation may change. Training does not depend on them.
 WHEN_EVALUATED = frozenset(
     {"direction", "num_beams", "length_penalty", "max_decode_length", "temperature", "top_p"}
 )

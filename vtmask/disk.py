@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, on this machine or in a bucket."""
+"""Paths on this machine or in a bucket, and files that are complete or absent."""
 
 import functools
 import importlib.util
@@ -17,10 +17,10 @@ _P = TypeVar("_P", Path, epath.Path)
 
 
 def resolve(path: AnyPath) -> epath.Path:
-    """A file or folder by its absolute path or, in a bucket, its gs:// address.
+    """Returns the absolute path of a file or folder or, in a bucket, its gs:// address.
 
     Raises:
-      UserError: the address is of storage that can't be used, or the bucket can't be reached.
+      UserError: the address is not gs://, or the bucket can't be read.
     """
     os.environ.setdefault("EPATH_USE_TF", "false")  # or epath imports TensorFlow
     text = os.fspath(path)
@@ -34,19 +34,19 @@ def resolve(path: AnyPath) -> epath.Path:
 
 
 def in_bucket(path: AnyPath) -> bool:
-    """Whether it is an address, not a path of this machine."""
+    """Whether this is an address, not a path on this machine."""
     return "://" in os.fspath(path)
 
 
 def local(path: str) -> Path:
-    """A path of this machine, for what doesn't work on buckets; a UserError if it is an address."""
+    """Returns the path, for code that does not support buckets; a UserError if it is an address."""
     if in_bucket(path):
-        raise UserError(f"{path}: expected a path of this machine; mount the bucket, or copy it")
+        raise UserError(f"{path}: expected a path on this machine; mount or copy the bucket")
     return Path(path)
 
 
 def errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """What may be raised where files are read and written, and more."""
+    """Returns the exceptions of reading and writing files, and `more`."""
     if "gcsfs" not in sys.modules:
         return (OSError, *more)
     from aiohttp import ClientError
@@ -58,10 +58,10 @@ def errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
 
 @functools.cache
 def _require_bucket(name: str) -> None:
-    """UserError unless the bucket can be read; sets up what reads it."""
+    """Configures gcsfs; raises a UserError unless the bucket can be read."""
     if not importlib.util.find_spec("gcsfs"):
         raise UserError(f"gs://{name}: buckets need gcsfs; pip install 'vtmask[gcs]'")
-    # Kinds of buckets are not told apart, which takes a call, and a permission, for every file.
+    # Without support for kinds of buckets, gcsfs saves a call, and a permission, for every file.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     import fsspec.config
 
@@ -76,26 +76,26 @@ def _require_bucket(name: str) -> None:
 
 
 def unfinished(path: _P, writer: str = "") -> _P:
-    """Where a file or folder is written before it takes its place: hidden, so nobody's own.
+    """Returns the hidden path at which a file or folder is written before it is renamed.
 
     Args:
-      writer: sets apart those who may write it at the same time.
+      writer: distinguishes processes that may write the file at the same time.
     """
-    # Not longer than the name itself may be.
+    # A hash, because a suffix could make a long name too long.
     return path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}{writer}.tmp")
 
 
 def write_whole(path: Path | epath.Path, data: str | bytes, writer: str = "") -> None:
-    """Replaces a file at once: whoever reads it sees the old data or all of the new.
+    """Replaces a file atomically: readers see all of the old data or all of the new.
 
-    So it is after a loss of power, too.
+    This also holds after a power failure.
 
     Args:
       writer: as in `unfinished`.
     """
     content = data.encode() if isinstance(data, str) else data
     if in_bucket(path):
-        path.write_bytes(content)  # an object is replaced as a whole
+        path.write_bytes(content)  # buckets replace objects atomically
         return
     path = Path(path)
     part = unfinished(path, writer)
@@ -105,6 +105,6 @@ def write_whole(path: Path | epath.Path, data: str | bytes, writer: str = "") ->
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError:  # a full disk should not hold half a file besides
+    except OSError:  # frees the space on a full disk
         part.unlink(missing_ok=True)
         raise

@@ -1,22 +1,22 @@
-"""Errors that are written for people."""
+"""Errors that users can fix."""
 
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one line: which file, which field, what to do."""
+    """A problem that the user can fix. The message is one line: file, field, and what to do."""
 
 
 def check_choice(field: str, value: str, choices: Iterable[str]) -> None:
-    """UserError unless the value is one of the choices."""
+    """Raises a UserError unless the value is one of the choices."""
     if value not in choices:
         expected = " or ".join(map(repr, choices))
         raise UserError(f"{field} is {value!r}, expected {expected}")
 
 
 def reason(error: Exception) -> str:
-    """Why it failed, in a few words: the first line's innermost cause."""
+    """Returns the cause in a few words: the innermost one in the first line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].rsplit(": ", 1)[-1]  # TensorStore strings causes together with colons
+    return lines[0].rsplit(": ", 1)[-1]  # TensorStore joins causes with colons

@@ -268,8 +268,8 @@ def load_unused(folder: disk.AnyPath) -> dict[str, np.ndarray]:
     """
     path = disk.resolve(folder) / _UNUSED
     try:
-        with np.load(io.BytesIO(path.read_bytes())) as found:
-            return dict(found)
+        with np.load(io.BytesIO(path.read_bytes())) as archive:
+            return dict(archive)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -47,7 +47,7 @@ def find(scores: np.ndarray, bounds: np.ndarray, bases: np.ndarray, count: int) 
     peaks = peaks[np.argsort(-scores[peaks], kind="stable")]
     stretch = np.searchsorted(bounds, peaks, side="right") - 1
     taken = np.zeros(len(scores), bool)
-    found: list[tuple[int, int, int]] = []
+    moments: list[tuple[int, int, int]] = []
     for peak, first, last, base in zip(
         peaks.tolist(),
         np.maximum(bounds[stretch], peaks - REACH).tolist(),
@@ -55,7 +55,7 @@ def find(scores: np.ndarray, bounds: np.ndarray, bases: np.ndarray, count: int) 
         bases[stretch].tolist(),
         strict=True,
     ):
-        if len(found) == count:
+        if len(moments) == count:
             break
         if taken[peak]:
             continue
@@ -65,8 +65,8 @@ def find(scores: np.ndarray, bounds: np.ndarray, bases: np.ndarray, count: int) 
         start = peak - int(before[::-1].argmax()) if before.any() else first
         stop = peak + int(after.argmax()) if after.any() else last
         taken[start:stop] = True
-        found.append((peak, start, stop))
-    return Moments(*np.array(found, int).reshape(-1, 3).T)
+        moments.append((peak, start, stop))
+    return Moments(*np.array(moments, int).reshape(-1, 3).T)
 
 
 def _local_maxima(scores: np.ndarray, bounds: np.ndarray) -> np.ndarray:

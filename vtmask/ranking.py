@@ -121,10 +121,10 @@ def rank(
             state[number] = _update(state[number], scores, bests[number], start)
 
     ahead, top_scores, top_indices = (np.concatenate(parts) for parts in zip(*state, strict=True))
-    own = (right_scores == best[:, None]).sum(axis=1)
+    ties = (right_scores == best[:, None]).sum(axis=1)
     place = np.argsort(order)
     return Ranking(
-        ranks=(1 + (ahead - own) / 2)[place],
+        ranks=(1 + (ahead - ties) / 2)[place],
         top_indices=top_indices[place],
         top_scores=top_scores[place],
         right_scores=best[place],

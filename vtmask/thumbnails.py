@@ -12,7 +12,7 @@ from av.container import InputContainer
 from vtmask import pages
 from vtmask.errors import UserError
 
-_READ_ON = 10  # seconds; reading on to a frame at most so far ahead is quicker than seeking
+_READ_ON = 10  # seconds; for a frame closer than this, reading on is faster than seeking
 
 
 @dataclass(frozen=True)

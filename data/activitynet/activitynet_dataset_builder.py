@@ -22,12 +22,12 @@ class Builder(VideoTextBuilder):
         return {"clips": records.timed_texts(), "moments": records.moments()}
 
     def splits(self, folder: Path) -> dict[str, Iterator[Entry]]:
-        found = {name: folder / f"{name}.json" for name in _SPLITS}
-        found = {name: path for name, path in found.items() if path.exists()}
-        if not found:
+        paths = {name: folder / f"{name}.json" for name in _SPLITS}
+        paths = {name: path for name, path in paths.items() if path.exists()}
+        if not paths:
             names = ", ".join(f"{name}.json" for name in _SPLITS)
-            raise UserError(f"{folder}: has none of {names}; put one there")
-        return {split: self._entries(folder, path) for split, path in found.items()}
+            raise UserError(f"{folder}: has none of {names}; add at least one")
+        return {split: self._entries(folder, path) for split, path in paths.items()}
 
     def _entries(self, folder: Path, path: Path) -> Iterator[Entry]:
         videos = files.read_json(path)

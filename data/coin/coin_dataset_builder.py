@@ -56,26 +56,26 @@ class Builder(VideoTextBuilder):
         path = folder / _FILE
         database = activitynet.read(path)
         read = {video_id: _read(record) for video_id, record in database.items()}
-        labelled = [found for found in read.values() if isinstance(found, Labelled)]
-        names = step_names(path, [step for found in labelled for step in found.steps])
+        labelled = [video for video in read.values() if isinstance(video, Labelled)]
+        names = step_names(path, [step for video in labelled for step in video.steps])
         self.info.metadata["class_names"] = ["background", *names.values()]
         classes = {step_id: number for number, step_id in enumerate(names, 1)}
         splits: dict[str, list[Entry]] = {split: [] for split in _SUBSETS.values()}
-        for video_id, found in read.items():
+        for video_id, video in read.items():
             where = f"{path}: video {video_id}"
             split = activitynet.split_of(database[video_id], _SUBSETS, where)
             splits[split].append(
-                self._video(folder, video_id, found, classes)
-                if isinstance(found, Labelled)
-                else Skipped(video_id, str(found))
+                self._video(folder, video_id, video, classes)
+                if isinstance(video, Labelled)
+                else Skipped(video_id, str(video))
             )
         return splits
 
     def _video(
-        self, folder: Path, video_id: str, found: Labelled, classes: Mapping[int, int]
+        self, folder: Path, video_id: str, labelled: Labelled, classes: Mapping[int, int]
     ) -> Video:
-        lines = [step.line for step in found.steps]
-        labels = [classes[step.step_id] for step in found.steps]
+        lines = [step.line for step in labelled.steps]
+        labels = [classes[step.step_id] for step in labelled.steps]
         spans = [(line.start, line.end, label) for line, label in zip(lines, labels, strict=True)]
         return Video(
             video_id,
@@ -83,7 +83,7 @@ class Builder(VideoTextBuilder):
             annotations={
                 "steps": TimedTexts(lines, labels),
                 "labels": FeatureLabels(spans),
-                "task": Value(found.task),
+                "task": Value(labelled.task),
             },
         )
 

@@ -144,7 +144,7 @@ def read_tasks(path: Path) -> dict[str, Task]:
                 f"line {number + 4}, {listed[:60]!r}, and no empty step"
             )
         if task in tasks:
-            raise UserError(f"{path}: line {number}: task {task[:60]} comes twice")
+            raise UserError(f"{path}: line {number}: task {task[:60]} occurs twice")
         tasks[task] = Task(title, steps)
     return tasks
 

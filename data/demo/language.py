@@ -230,8 +230,8 @@ def _describe(mentions: Sequence[Mention], links: tuple[str, str, str], phrase: 
 
 def _recombinations(rng: np.random.Generator, mentions: list[Mention]) -> list[list[Mention]]:
     """Returns four other stories from the same words: one field, or the order, is reshuffled."""
-    found = [mentions]
-    while len(found) < 5:
+    variants = [mentions]
+    while len(variants) < 5:
         field = _choose(rng, ("colour", "noun", "verb", "order"))
         shuffled = [mentions[i] for i in rng.permutation(len(mentions))]
         if field == "order":
@@ -241,9 +241,9 @@ def _recombinations(rng: np.random.Generator, mentions: list[Mention]) -> list[l
                 replace(m, **{field: getattr(source, field)})
                 for m, source in zip(mentions, shuffled, strict=True)
             ]
-        if other not in found:
-            found.append(other)
-    return found[1:]
+        if other not in variants:
+            variants.append(other)
+    return variants[1:]
 
 
 def _narrate(rng: np.random.Generator, story: Story) -> tuple[Timed, ...]:

@@ -41,10 +41,10 @@ class Builder(VideoTextBuilder):
         return {"moments": records.texts() | moments}
 
     def splits(self, folder: Path) -> dict[str, Iterator[Entry]]:
-        found = {split: folder / name for split, name in _FILES.items() if (folder / name).exists()}
-        if not found:
-            raise UserError(f"{folder}: has none of {', '.join(_FILES.values())}; put one there")
-        return {split: self._entries(folder, path) for split, path in found.items()}
+        paths = {split: folder / name for split, name in _FILES.items() if (folder / name).exists()}
+        if not paths:
+            raise UserError(f"{folder}: has none of {', '.join(_FILES.values())}; add at least one")
+        return {split: self._entries(folder, path) for split, path in paths.items()}
 
     def _entries(self, folder: Path, path: Path) -> Iterator[Entry]:
         for video_id, items in _read(path).items():
@@ -61,7 +61,7 @@ class Builder(VideoTextBuilder):
                 video_id,
                 FeatureFile(next(filter(os.path.exists, paths), paths[-1])),
                 descriptions=texts,
-                annotations={"moments": Texts(texts, _beside(moments))},
+                annotations={"moments": Texts(texts, _extra(moments))},
             )
 
 
@@ -115,10 +115,10 @@ def _check_ids(moments: Sequence[Moment], path: Path) -> None:
     ids = [moment.annotation_id for moment in moments]
     twice = next((i for i in ids if ids.count(i) > 1), None)
     if twice is not None:
-        raise UserError(f"{path}: annotation_id {twice} comes twice")
+        raise UserError(f"{path}: annotation_id {twice} occurs twice")
 
 
-def _beside(moments: Sequence[Moment]) -> dict[str, Any]:
+def _extra(moments: Sequence[Moment]) -> dict[str, Any]:
     return {
         "annotation_id": np.array([moment.annotation_id for moment in moments], np.int32),
         "times": np.array([time for moment in moments for time in moment.times], np.int32),

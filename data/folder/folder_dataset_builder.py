@@ -51,7 +51,7 @@ class FolderConfig(VideoTextConfig):
 
 
 @dataclass
-class Found:
+class VideoFiles:
     """The files of one video id.
 
     Attributes:
@@ -78,30 +78,30 @@ class Builder(VideoTextBuilder):
 
     def splits(self, folder: Path) -> dict[str, Iterator[Entry]]:
         folder = Path(os.path.abspath(folder))
-        found = find(folder, folder / self.builder_config.features)
-        self._check_extractor(found)
+        by_id = find(folder, folder / self.builder_config.features)
+        self._check_extractor(by_id)
         ids: dict[str, list[str]] = {split: [] for split in (*_SPLITS, "")}
-        for video_id in sorted(found):
+        for video_id in sorted(by_id):
             top, _, rest = video_id.partition("/")
             ids[top if rest and top in _SPLITS else ""].append(video_id)
         outside = ids.pop("")
         ids = {split: names for split, names in ids.items() if names}
         if not ids:
-            return {"train": self._entries(found, outside)}
-        entries = {split: self._entries(found, names) for split, names in ids.items()}
+            return {"train": self._entries(by_id, outside)}
+        entries = {split: self._entries(by_id, names) for split, names in ids.items()}
         first = next(iter(ids))
-        lost = (Skipped(name, f"lies in none of {', '.join(_SPLITS)}") for name in outside)
+        lost = (Skipped(name, f"lies outside the folders {', '.join(_SPLITS)}") for name in outside)
         return entries | {first: chain(entries[first], lost)}
 
-    def _check_extractor(self, found: Mapping[str, Found]) -> None:
+    def _check_extractor(self, by_id: Mapping[str, VideoFiles]) -> None:
         config = self.builder_config
-        path = next((f.videos[0] for f in found.values() if f.videos and not f.features), None)
+        path = next((f.videos[0] for f in by_id.values() if f.videos and not f.features), None)
         if path is None:
             return
         try:
             extractor = features.create(config.feature_extractor)
         except UserError as error:
-            if any(f.features for f in found.values()):
+            if any(f.features for f in by_id.values()):
                 return  # videos without features are skipped
             raise UserError(
                 f"{path}: its features can't be extracted: {error}; give them as a .npy file"
@@ -112,30 +112,32 @@ class Builder(VideoTextBuilder):
             seconds_per_feature=extractor.window.seconds,
         )
 
-    def _entries(self, found: Mapping[str, Found], video_ids: Iterable[str]) -> Iterator[Entry]:
-        return (self._entry(video_id, found[video_id]) for video_id in video_ids)
+    def _entries(
+        self, by_id: Mapping[str, VideoFiles], video_ids: Iterable[str]
+    ) -> Iterator[Entry]:
+        return (self._entry(video_id, by_id[video_id]) for video_id in video_ids)
 
-    def _entry(self, video_id: str, found: Found) -> Entry:
-        if not files.is_unicode("".join(map(str, found.paths()))):
+    def _entry(self, video_id: str, video: VideoFiles) -> Entry:
+        if not files.is_unicode("".join(map(str, video.paths()))):
             return Skipped(video_id, "file name is not UTF-8; rename it")
-        for paths in (found.features, found.videos, found.descriptions):
+        for paths in (video.features, video.videos, video.descriptions):
             if len(paths) > 1:
-                return Skipped(video_id, f"{_listed(paths)}: are of one name; keep one of them")
-        if not (found.features or found.videos):
-            return Skipped(video_id, f"{_listed(found.paths())}: without a video or features")
-        (captions, problems), unread = self._captions(found)
+                return Skipped(video_id, f"{_listed(paths)}: have the same name; keep one of them")
+        if not (video.features or video.videos):
+            return Skipped(video_id, f"{_listed(video.paths())}: without a video or features")
+        (captions, problems), unread = self._captions(video)
         descriptions = []
-        for path in found.descriptions:
+        for path in video.descriptions:
             try:
                 descriptions += files.read_lines(path)
             except UserError as error:
                 unread.append(str(error))
         source = (
-            FeatureFile(found.features[0])
-            if found.features
-            else VideoFile(found.videos[0], self.builder_config.feature_extractor)
+            FeatureFile(video.features[0])
+            if video.features
+            else VideoFile(video.videos[0], self.builder_config.feature_extractor)
         )
-        file = str(found.videos[0]) if found.videos else ""
+        file = str(video.videos[0]) if video.videos else ""
         return Video(
             video_id,
             source,
@@ -146,10 +148,10 @@ class Builder(VideoTextBuilder):
             unread=unread,
         )
 
-    def _captions(self, found: Found) -> tuple[Subtitles, list[str]]:
+    def _captions(self, video: VideoFiles) -> tuple[Subtitles, list[str]]:
         """Reads the captions of the best file that has any; lists files left out, and why."""
         unread = []
-        ranked = _ranked(found.captions, self.builder_config.language)
+        ranked = _ranked(video.captions, self.builder_config.language)
         for path in ranked:
             try:
                 captions, problems = subtitles.read(path)
@@ -161,10 +163,10 @@ class Builder(VideoTextBuilder):
                 problems += repeated
             if captions:
                 return Subtitles(captions, problems), unread
-        if found.captions and not ranked:
-            paths = [path for _, path in found.captions]
+        if video.captions and not ranked:
+            paths = [path for _, path in video.captions]
             unread.append(f"{_listed(paths)}: not in the language of the config")
-        unread += [f"{path.name}: captions of this kind are not read" for path in found.others]
+        unread += [f"{path.name}: captions of this kind are not supported" for path in video.others]
         return Subtitles([], Counter()), unread
 
 
@@ -172,17 +174,17 @@ def _ranked(captions: Iterable[tuple[str, Path]], language: str) -> list[Path]:
     """Returns the files in a language, or all if it is "", the best first."""
 
     def rank(caption: tuple[str, Path]) -> tuple[bool, str, int, Path]:
-        own, path = caption
+        tag, path = caption
         kind = _CAPTIONS.index(path.suffix.lower())
-        return (bool(language) and not own, own.lower(), kind, path)
+        return (bool(language) and not tag, tag.lower(), kind, path)
 
-    def is_accepted(own: str) -> bool:
-        return not (own and language) or f"{own}-".lower().startswith(f"{language}-".lower())
+    def is_accepted(tag: str) -> bool:
+        return not (tag and language) or f"{tag}-".lower().startswith(f"{language}-".lower())
 
-    return [path for own, path in sorted(captions, key=rank) if is_accepted(own)]
+    return [path for tag, path in sorted(captions, key=rank) if is_accepted(tag)]
 
 
-def find(folder: Path, features_folder: Path) -> dict[str, Found]:
+def find(folder: Path, features_folder: Path) -> dict[str, VideoFiles]:
     """Finds the files of each video; its id is their path without suffix and captions' language.
 
     Args:
@@ -192,33 +194,33 @@ def find(folder: Path, features_folder: Path) -> dict[str, Found]:
     Raises:
       UserError: a folder can't be read, or there is neither a video nor a `.npy` file.
     """
-    found: dict[str, Found] = defaultdict(Found)
+    by_id: dict[str, VideoFiles] = defaultdict(VideoFiles)
     for name, suffix, path in walk(features_folder):
         if suffix in _FEATURES:
-            found[name].features.append(path)
+            by_id[name].features.append(path)
     texts = []
     for name, suffix, path in walk(folder):
         if suffix in VIDEO_SUFFIXES:
-            found[name].videos.append(path)
+            by_id[name].videos.append(path)
         elif suffix in _TEXTS and not _OTHERS.fullmatch(name + suffix):
             texts.append((name, suffix, path))
-    if not found:
+    if not by_id:
         suffixes = " ".join(VIDEO_SUFFIXES)
         raise UserError(f"{folder}: holds neither videos ({suffixes}) nor features (.npy)")
-    videos = set(found)
+    videos = set(by_id)
     for name, suffix, path in texts:
         if suffix in _DESCRIPTIONS:
-            found[name].descriptions.append(path)
+            by_id[name].descriptions.append(path)
             continue
         language = ""
         tagged = _LANGUAGE.fullmatch(name)
         if name not in videos and tagged and tagged[1] in videos:
             name, language = tagged.groups()
         if suffix in _CAPTIONS:
-            found[name].captions.append((language, path))
+            by_id[name].captions.append((language, path))
         elif name in videos:
-            found[name].others.append(path)
-    return dict(found)
+            by_id[name].others.append(path)
+    return dict(by_id)
 
 
 def _listed(paths: Iterable[Path]) -> str:

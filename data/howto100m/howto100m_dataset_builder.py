@@ -69,9 +69,9 @@ class Builder(VideoTextBuilder):
         path = folder / self.builder_config.captions
         read = _reader(path)
 
-        def make(video_id: str, said: Any) -> Entry:
+        def make(video_id: str, value: Any) -> Entry:
             features = folder / self.builder_config.features / f"{video_id}.npy"
-            return _entry(video_id, said, features, path.name)
+            return _entry(video_id, value, features, path.name)
 
         return {
             split: _listed(listed, read(), make, f"{path.name}: has no such video")
@@ -83,14 +83,14 @@ class Builder(VideoTextBuilder):
     ) -> dict[str, Iterator[Entry]]:
         config = self.builder_config
         vocab_size = self._tokenizer(folder).vocab_size
-        found = {
+        shards = {
             split: mmpt_shards.find(folder / config.features, _TAGS[split], config.shards)
             for split in lists
         }
         return {
             split: _listed(
                 listed,
-                mmpt_shards.videos(found[split], vocab_size),
+                mmpt_shards.videos(shards[split], vocab_size),
                 mmpt_shards.entry,
                 f"{_TAGS[split]}_meta.pkl: has no such video",
             )
@@ -98,11 +98,11 @@ class Builder(VideoTextBuilder):
         }
 
     def _tokenizer(self, folder: Path) -> Tokenizer:
-        there = any((folder / kind.file_name).exists() for kind in (WordPiece, SentencePiece))
-        if self.builder_config.shards and self._given_tokenizer is None and not there:
+        exists = any((folder / kind.file_name).exists() for kind in (WordPiece, SentencePiece))
+        if self.builder_config.shards and self._given_tokenizer is None and not exists:
             raise UserError(
-                f"{folder / WordPiece.file_name}: no such file; shards hold token ids alone, so "
-                "put the vocabulary there that they were made with, or name it with --tokenizer"
+                f"{folder / WordPiece.file_name}: no such file; shards hold only token ids, so "
+                "copy the vocabulary that they were made with, or pass it as --tokenizer"
             )
         return super()._tokenizer(folder)
 
@@ -115,21 +115,21 @@ def read_lists(folder: Path) -> dict[str, dict[str, None]]:
     both = next((name for name in lists["validation"] if name in lists["train"]), None)
     if both is not None:
         raise UserError(
-            f"{folder / _LISTS['validation']}: video {both} is in {_LISTS['train']}, too; take it "
-            "out of one"
+            f"{folder / _LISTS['validation']}: video {both} is in {_LISTS['train']}, too; remove "
+            "it from one"
         )
     return lists
 
 
 def _listed(
     listed: dict[str, None],
-    found: Iterable[tuple[str, T]],
+    videos: Iterable[tuple[str, T]],
     make: Callable[[str, T], Entry],
     not_found: str,
 ) -> Iterator[Entry]:
     """Yields the entries of listed videos as they are found, then the missing ones as skipped."""
     missing = dict(listed)
-    for video_id, video in found:
+    for video_id, video in videos:
         if video_id in listed:
             missing.pop(video_id, None)
             yield make(video_id, video)
@@ -143,15 +143,15 @@ def _reader(path: Path) -> Callable[[], Iterable[tuple[str, Any]]]:
         return lambda: json_stream.members(path)
     if path.suffix != ".pkl":
         raise UserError(f"{path}: suffix is {path.suffix!r}, expected .json or .pkl")
-    said = files.read_pickle(path)
-    if not isinstance(said, dict):
-        raise UserError(f"{path}: is {type(said).__name__}, expected captions by video id")
-    return said.items
+    captions = files.read_pickle(path)
+    if not isinstance(captions, dict):
+        raise UserError(f"{path}: is {type(captions).__name__}, expected captions by video id")
+    return captions.items
 
 
-def _entry(video_id: str, said: Any, features: Path, where: str) -> Entry:
+def _entry(video_id: str, value: Any, features: Path, where: str) -> Entry:
     try:
-        captions, problems = _captions(said, where)
+        captions, problems = _captions(value, where)
     except UserError as error:
         return Skipped(video_id, str(error))
     if not any(caption.text for caption in captions):
@@ -159,11 +159,11 @@ def _entry(video_id: str, said: Any, features: Path, where: str) -> Entry:
     return Video(video_id, FeatureFile(features), TimedTexts(captions), problems=problems)
 
 
-def _captions(said: Any, where: str) -> Subtitles:
+def _captions(value: Any, where: str) -> Subtitles:
     """Reads a video's captions from a JSON value or, as in MMPT's pickles, from JSON text."""
-    if isinstance(said, str):
+    if isinstance(value, str):
         try:
-            said = json.loads(said)
+            value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{where}: captions are a text that is not JSON") from error
-    return subtitles.from_json(said, where)
+            raise UserError(f"{where}: captions are text, but not JSON") from error
+    return subtitles.from_json(value, where)

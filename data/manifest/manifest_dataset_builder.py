@@ -57,9 +57,9 @@ class ManifestConfig(VideoTextConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.start) != bool(self.end):
-            raise UserError("--config: fields 'start' and 'end' go together; name both or none")
+            raise UserError("--config: fields 'start' and 'end' go together; set both or neither")
         if isinstance(self.extra, str) or not all(isinstance(name, str) for name in self.extra):
-            raise UserError("--config: field 'extra' is no list of columns")
+            raise UserError("--config: field 'extra' is not a list of columns")
         known = {*records.timed_texts(), self.video, self.text, self.start, self.end, self.split}
         taken = [name for name in self.extra if name in known or not _SPLIT.fullmatch(name)]
         if taken or len(set(self.extra)) < len(self.extra):
@@ -69,8 +69,8 @@ class ManifestConfig(VideoTextConfig):
             )
         if self.extra and self.deduplicate:
             raise UserError(
-                "--config: field 'extra' can't be kept where captions are joined; leave out "
-                "'deduplicate'"
+                "--config: field 'extra' can't be combined with 'deduplicate', which joins "
+                "captions; remove one"
             )
 
     @property
@@ -88,10 +88,10 @@ class Builder(VideoTextBuilder):
     def annotations(self) -> dict[str, Any]:
         config = self.builder_config
         text = tfds.features.Sequence(tfds.features.Text())
-        beside = dict.fromkeys(config.extra, text)
+        extra = dict.fromkeys(config.extra, text)
         if config.start:
-            return {"captions": records.timed_texts() | beside}
-        return {"descriptions": records.texts() | beside}
+            return {"captions": records.timed_texts() | extra}
+        return {"descriptions": records.texts() | extra}
 
     def splits(self, folder: Path) -> dict[str, Iterator[Entry]]:
         config = self.builder_config
@@ -128,26 +128,26 @@ class Builder(VideoTextBuilder):
             if file and not array.exists()
             else FeatureFile(array)
         )
-        beside = {column: [row[column] for row in rows] for column in config.extra}
+        extra = {column: [row[column] for row in rows] for column in config.extra}
         if not config.start:
             texts = [row[config.text] for row in rows]
-            return Video(video_id, source, descriptions=texts, file=file, beside=beside)
+            return Video(video_id, source, descriptions=texts, file=file, extra=extra)
         lines = [
             Caption(_seconds(row[config.start]), _seconds(row[config.end]), row[config.text])
             for row in rows
         ]
-        return Video(video_id, source, TimedTexts(lines, beside=beside), file=file)
+        return Video(video_id, source, TimedTexts(lines, extra=extra), file=file)
 
 
 def find(folder: Path, pattern: str) -> list[Path]:
     """Finds the tables in a folder, in the order of their names."""
-    found = sorted(
+    tables = sorted(
         path for path in folder.glob(pattern or "*") if path.suffix in table_stream.SUFFIXES
     )
-    if not found:
+    if not tables:
         suffixes = " ".join(table_stream.SUFFIXES)
         raise UserError(f"{folder}: has no table ({suffixes}) named {pattern or '*'!r}")
-    return found
+    return tables
 
 
 def _seconds(time: str) -> float:

@@ -41,15 +41,15 @@ class Builder(VideoTextBuilder):
         }
 
     def splits(self, folder: Path) -> dict[str, Iterator[Entry]]:
-        found = {}
+        entries = {}
         for split, names in _FILES.items():
             paths = [folder / name for name in names if (folder / name).exists()]
             if paths:
-                found[split] = self._entries(folder, paths[0])
-        if not found:
+                entries[split] = self._entries(folder, paths[0])
+        if not entries:
             known = ", ".join(name for names in _FILES.values() for name in names)
-            raise UserError(f"{folder}: has none of {known}; put one there")
-        return found
+            raise UserError(f"{folder}: has none of {known}; add at least one")
+        return entries
 
     def _entries(self, folder: Path, path: Path) -> Iterator[Entry]:
         videos: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -97,4 +97,4 @@ def _check_ids(queries: list[Query], path: Path) -> None:
     qids = [query.qid for query in queries]
     twice = next((qid for qid in qids if qids.count(qid) > 1), None)
     if twice is not None:
-        raise UserError(f"{path}: qid {twice} comes twice")
+        raise UserError(f"{path}: qid {twice} occurs twice")

@@ -65,10 +65,10 @@ def test_records(tmp_path: Path) -> None:
     assert train["captions"]["text"] == train["descriptions"]["text"] == []
 
     test = Dataset("coin", "test", str(tmp_path / "data"))
-    found = {test[i]["video_id"]: test[i] for i in range(test.num_records)}
-    assert found["b"]["labels"].tolist() == [0, 1, 2, 2, 0, 0, 0, 0, 3, 3]
+    actual = {test[i]["video_id"]: test[i] for i in range(test.num_records)}
+    assert actual["b"]["labels"].tolist() == [0, 1, 2, 2, 0, 0, 0, 0, 3, 3]
     for empty in "cd":
-        assert found[empty]["labels"].tolist() == [0] * 10 and found[empty]["steps"]["text"] == []
+        assert actual[empty]["labels"].tolist() == [0] * 10 and actual[empty]["steps"]["text"] == []
     report = json.loads((Path(builder.data_path) / "build_report.json").read_text())
     assert report["test"]["dropped_or_cut"] == {
         "caption cut at the video's end": 1,

@@ -41,9 +41,9 @@ def write(
 
 
 def splits(folder: Path) -> dict[str, dict[str, Entry]]:
-    found = Builder(data_dir=folder / "data").splits(folder)
-    assert list(found) == ["train", "validation", "test"]
-    return {split: {e.video_id: e for e in entries} for split, entries in found.items()}
+    actual = Builder(data_dir=folder / "data").splits(folder)
+    assert list(actual) == ["train", "validation", "test"]
+    return {split: {e.video_id: e for e in entries} for split, entries in actual.items()}
 
 
 def reasons(entries: dict[str, Entry]) -> dict[str, str]:
@@ -63,14 +63,14 @@ def test_records(tmp_path: Path) -> None:
     model_config = {"train": 31, "validation": 1, "test": 1}
     for split, size in model_config.items():
         assert Dataset("crosstask", split, str(tmp_path / "data")).num_records == size
-    found = Dataset("crosstask", "validation", str(tmp_path / "data"))[0]
-    assert found["video_id"] == "23521_a_b"
-    assert found["task"] == "23521" and found["title"] == "Make Jello Shots"
-    assert found["step_texts"]["text"] == ["pour water", "stir mixture", "pour jello"]
-    assert found["steps"]["text"] == ["pour water", "pour water", "pour jello"]
-    assert found["steps"]["label"].tolist() == [1, 1, 3]
-    assert found["steps"]["start"].tolist() == [4, 7, 9.5]
-    assert found["steps"]["end"].tolist() == [6.5, 8, 10]
+    actual = Dataset("crosstask", "validation", str(tmp_path / "data"))[0]
+    assert actual["video_id"] == "23521_a_b"
+    assert actual["task"] == "23521" and actual["title"] == "Make Jello Shots"
+    assert actual["step_texts"]["text"] == ["pour water", "stir mixture", "pour jello"]
+    assert actual["steps"]["text"] == ["pour water", "pour water", "pour jello"]
+    assert actual["steps"]["label"].tolist() == [1, 1, 3]
+    assert actual["steps"]["start"].tolist() == [4, 7, 9.5]
+    assert actual["steps"]["end"].tolist() == [6.5, 8, 10]
     train = Dataset("crosstask", "train", str(tmp_path / "data"))
     names = {train[i]["video_id"] for i in range(train.num_records)}
     assert "105222_a_b" in names
@@ -114,18 +114,18 @@ def test_splits(tmp_path: Path) -> None:
     videos = ["105222_r", "7_unknown", *jello[:20], "23521_absent", *jello[20:]]
     annotated = dict.fromkeys(["105222_r", *jello, "7_unknown"], ANNOTATION)
     write(tmp_path, videos, [jello[3], "23521_absent too"], annotated)
-    found = splits(tmp_path)
+    actual = splits(tmp_path)
     drawn = [name.removeprefix("23521_") for name in jello if name != jello[3]]
     np.random.seed(0)
     train = {f"23521_{name}" for name in np.random.choice(drawn, 30, replace=False)}
-    assert set(found["train"]) == train | {"105222_r", "7_unknown", "23521_absent"}
-    assert set(found["test"]) == set(jello) - train - {jello[3]}
-    assert set(found["validation"]) == {jello[3], "23521_absent too"}
-    skipped = reasons(found["train"])
+    assert set(actual["train"]) == train | {"105222_r", "7_unknown", "23521_absent"}
+    assert set(actual["test"]) == set(jello) - train - {jello[3]}
+    assert set(actual["validation"]) == {jello[3], "23521_absent too"}
+    skipped = reasons(actual["train"])
     assert set(skipped) == {"7_unknown", "23521_absent"}
     assert skipped["7_unknown"] == "task 7 is neither primary nor related"
     assert skipped["23521_absent"].endswith("23521_absent.csv: is missing; not annotated")
-    assert set(reasons(found["validation"])) == {"23521_absent too"}
+    assert set(reasons(actual["validation"])) == {"23521_absent too"}
 
 
 def test_the_split_does_not_depend_on_features(tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_bad_times_and_no_steps(tmp_path: Path) -> None:
     assert report["dropped_or_cut"]["caption ends before it starts"] == 1
     assert report["dropped_or_cut"]["caption without finite times"] == 1
     dataset = Dataset("crosstask", "validation", str(tmp_path / "data"))
-    found = {dataset[i]["video_id"]: dataset[i]["steps"]["label"].tolist() for i in range(3)}
-    assert found == {"105222_t": [1], "23521_x": [], "23521_v": [1, 1, 3]}
+    actual = {dataset[i]["video_id"]: dataset[i]["steps"]["label"].tolist() for i in range(3)}
+    assert actual == {"105222_t": [1], "23521_x": [], "23521_v": [1, 1, 3]}
 
 
 def test_tasks(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_tasks(tmp_path: Path) -> None:
         (PRIMARY.replace("\n3\n", "\nthree\n"), "line 4: number of steps is 'three'"),
         (PRIMARY.replace("stir mixture", " "), "line 4: .* no empty step"),
         (PRIMARY + RELATED[:20], "line 10: number of steps is ''"),
-        (PRIMARY + PRIMARY, "line 7: task 23521 comes twice"),
+        (PRIMARY + PRIMARY, "line 7: task 23521 occurs twice"),
     ],
 )
 def test_bad_tasks(tmp_path: Path, text: str, message: str) -> None:

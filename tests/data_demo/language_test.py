@@ -3,32 +3,32 @@ import pytest
 
 from data.demo import language, world
 
-Told = list[tuple[world.Story, language.Texts]]
+Narrated = list[tuple[world.Story, language.Texts]]
 
 
 @pytest.fixture(scope="module")
-def told() -> Told:
+def narrated() -> Narrated:
     return [(story, language.write(story)) for story in world.stories(0, "train", 300)]
 
 
-def test_descriptions_name_every_step_in_order(told: Told) -> None:
-    for story, texts in told:
+def test_descriptions_name_every_step_in_order(narrated: Narrated) -> None:
+    for story, texts in narrated:
         colours = [word for word in texts.description.split() if word in world.COLOURS]
         assert colours == [step.composition.colour for step in story.steps]
 
 
-def test_hard_wrong_answers_are_other_combinations_of_the_same_words(told: Told) -> None:
-    for _, texts in told:
+def test_hard_wrong_answers_are_other_combinations_of_the_same_words(narrated: Narrated) -> None:
+    for _, texts in narrated:
         answers = texts.hard_choices.answers
         assert len(set(answers)) == 5
         assert answers[texts.hard_choices.correct] == texts.description
         assert len({tuple(sorted(answer.split())) for answer in answers}) == 1
-    check_places([texts.hard_choices for _, texts in told])
+    check_places([texts.hard_choices for _, texts in narrated])
 
 
-def test_wrong_answers_describe_other_videos(told: Told) -> None:
-    stories = [story for story, _ in told]
-    descriptions = [texts.description for _, texts in told]
+def test_wrong_answers_describe_other_videos(narrated: Narrated) -> None:
+    stories = [story for story, _ in narrated]
+    descriptions = [texts.description for _, texts in narrated]
     questions = language.questions(stories, descriptions)
     for description, question in zip(descriptions, questions, strict=True):
         assert len(set(question.answers)) == 5
@@ -43,9 +43,9 @@ def check_places(questions: list[language.Choices]) -> None:
     assert places.min() > len(questions) / 5 / 2
 
 
-def test_captions_are_within_the_video_and_about_it(told: Told) -> None:
+def test_captions_are_within_the_video_and_about_it(narrated: Narrated) -> None:
     apart, named, overlapping, count = [], 0, 0, 0
-    for story, texts in told:
+    for story, texts in narrated:
         for start, end, text in texts.captions:
             assert 0 <= start < end <= story.seconds
             assert text == text.lower() and text.replace(" ", "").isalpha()
@@ -57,11 +57,11 @@ def test_captions_are_within_the_video_and_about_it(told: Told) -> None:
         named += sum(step.composition.colour in words for step in story.steps)
     assert 0.3 < np.mean(apart) < 2.0  # early or late
     assert overlapping > 0.1 * count
-    assert named > 0.6 * sum(len(story.steps) for story, _ in told)
+    assert named > 0.6 * sum(len(story.steps) for story, _ in narrated)
 
 
-def test_steps_and_clips_have_exact_times(told: Told) -> None:
-    for story, texts in told:
+def test_steps_and_clips_have_exact_times(narrated: Narrated) -> None:
+    for story, texts in narrated:
         times = [(step.start, step.end) for step in story.steps]
         assert [timed[:2] for timed in texts.steps] == times
         assert [timed[:2] for timed in texts.clips] == times

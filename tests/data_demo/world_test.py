@@ -41,8 +41,10 @@ def test_shares_of_the_splits() -> None:
 
 
 def test_no_two_videos_have_the_same_steps(stories: Stories) -> None:
-    for told in stories.values():
-        assert len({tuple(s.composition for s in story.steps) for story in told}) == len(told)
+    for of_split in stories.values():
+        assert len({tuple(s.composition for s in story.steps) for story in of_split}) == len(
+            of_split
+        )
 
 
 def test_times(stories: Stories) -> None:

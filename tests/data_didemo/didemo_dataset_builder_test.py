@@ -31,8 +31,8 @@ def write(manual: Path, items: Any, name: str = "test_data.json") -> None:
 
 
 def entries(manual: Path, split: str = "test") -> dict[str, Entry]:
-    found = Builder(data_dir=manual.parent / "data").splits(manual)[split]
-    return {entry.video_id: entry for entry in found}
+    actual = Builder(data_dir=manual.parent / "data").splits(manual)[split]
+    return {entry.video_id: entry for entry in actual}
 
 
 @pytest.fixture
@@ -122,16 +122,16 @@ def test_splits_are_those_that_have_a_file(manual: Path) -> None:
         ({"description": None}, "field 'description' is NoneType, expected str"),
         ({"num_segments": 7}, "num_segments is 7, expected 1 to 6"),
         ({"num_segments": "6"}, "field 'num_segments' is str, expected int"),
-        ({"annotation_id": 9}, "annotation_id 9 comes twice"),
+        ({"annotation_id": 9}, "annotation_id 9 occurs twice"),
     ],
 )
 def test_a_bad_annotation_skips_its_video(
     manual: Path, change: dict[str, Any], reason: str
 ) -> None:
     write(manual, [ITEMS[0] | change, *ITEMS[1:]])
-    found = entries(manual)
-    assert isinstance(found["3@N1_4_cd"], Video)
-    skipped = found["1@N0_2_ab"]
+    actual = entries(manual)
+    assert isinstance(actual["3@N1_4_cd"], Video)
+    skipped = actual["1@N0_2_ab"]
     assert isinstance(skipped, Skipped)
     assert reason in skipped.reason and "test_data.json" in skipped.reason
     assert f"annotation_id {change.get('annotation_id', 7)}" in skipped.reason
@@ -143,7 +143,7 @@ def test_each_sentence_has_its_own_number_of_segments(manual: Path) -> None:
     assert isinstance(video, Video)
     moments = video.annotations["moments"]
     assert isinstance(moments, Texts) and moments.lines == ["a dog runs", "the dog sits"]
-    assert moments.beside["num_segments"].tolist() == [5, 6]
+    assert moments.extra["num_segments"].tolist() == [5, 6]
 
 
 @pytest.mark.parametrize("value", [-1, 2**31, 1.5, None])
@@ -178,12 +178,12 @@ def test_files_that_are_not_what_they_should_be(manual: Path, content: str, mess
 
 
 def test_the_published_test_split(reference_dir: Path, tmp_path: Path) -> None:
-    found = Builder(data_dir=tmp_path).splits(reference_dir / "didemo")["test"]
-    videos = [entry for entry in found if isinstance(entry, Video)]
+    actual = Builder(data_dir=tmp_path).splits(reference_dir / "didemo")["test"]
+    videos = [entry for entry in actual if isinstance(entry, Video)]
     fields = [video.annotations["moments"] for video in videos]
     moments = [field for field in fields if isinstance(field, Texts)]
     assert len(videos) == len(moments) == 1004
     assert sum(len(field.lines) for field in moments) == 4021
-    assert sum(len(field.beside["times"]) for field in moments) == 16118
-    assert {number for f in moments for number in f.beside["num_segments"].tolist()} == {5, 6}
-    assert all((field.beside["num_times"] >= 4).all() for field in moments)
+    assert sum(len(field.extra["times"]) for field in moments) == 16118
+    assert {number for f in moments for number in f.extra["num_segments"].tolist()} == {5, 6}
+    assert all((field.extra["num_times"] >= 4).all() for field in moments)

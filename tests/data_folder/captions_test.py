@@ -31,8 +31,8 @@ def test_one_of_several_captions(manual: Path, names: list[str], read: str) -> N
 
 def test_a_name_that_ends_like_a_language(manual: Path) -> None:
     write(manual, "talk.npy", "talk.en.npy", "talk.en.srt", "talk.en.en.srt", "talk.de.srt")
-    said = {name: video.captions.lines[0].text for name, video in videos(manual).items()}
-    assert said == {"talk": "talk.de.srt", "talk.en": "talk.en.srt"}
+    first_texts = {name: video.captions.lines[0].text for name, video in videos(manual).items()}
+    assert first_texts == {"talk": "talk.de.srt", "talk.en": "talk.en.srt"}
 
 
 def test_texts_that_cannot_be_read_cost_no_video(manual: Path) -> None:
@@ -40,14 +40,14 @@ def test_texts_that_cannot_be_read_cost_no_video(manual: Path) -> None:
     (manual / "a.json").write_text('{"url": "https://x", "caption": "a cook"}')
     (manual / "d.vtt").write_text("WEBVTT\n\nnothing\n")
     (manual / "e.txt").write_bytes(b"\xff")
-    found = videos(manual)
-    (in_a,), (in_d,), (in_e,) = (video.unread for video in found.values())
+    actual = videos(manual)
+    (in_a,), (in_d,), (in_e,) = (video.unread for video in actual.values())
     assert "a.json: holds no captions; expected" in in_a
     assert "d.vtt: line 3" in in_d
     assert "e.txt: byte 0 is not UTF-8" in in_e
-    assert [line.text for line in found["a"].captions.lines] == ["a.srt"]
-    assert not found["d"].captions.lines and not found["e"].descriptions
-    assert [line.text for line in found["e"].captions.lines] == ["e.srt"]
+    assert [line.text for line in actual["a"].captions.lines] == ["a.srt"]
+    assert not actual["d"].captions.lines and not actual["e"].descriptions
+    assert [line.text for line in actual["e"].captions.lines] == ["e.srt"]
 
 
 def test_a_folder_of_video2dataset(manual: Path, reference_dir: Path) -> None:
@@ -75,34 +75,34 @@ def test_a_folder_of_video2dataset(manual: Path, reference_dir: Path) -> None:
 def test_the_language_of_the_config(manual: Path, language: str, read: str) -> None:
     write(manual, "a.mp4", "a.ar.vtt", "a.de.vtt", "a.en-US.srt", "a.en.vtt", "a.pt-BR.vtt")
     write(manual, "a.srt", "b.mp4", "b.de.vtt")
-    found = videos(manual, language=language)
-    assert [line.text for line in found["a"].captions.lines] == [read]
+    actual = videos(manual, language=language)
+    assert [line.text for line in actual["a"].captions.lines] == [read]
     if language:
-        assert not found["b"].captions.lines
-        assert found["b"].unread == ["b.de.vtt: not in the language of the config"]
+        assert not actual["b"].captions.lines
+        assert actual["b"].unread == ["b.de.vtt: not in the language of the config"]
 
 
 @pytest.mark.parametrize("suffix", ["ass", "json3", "lrc", "sbv"])
 def test_captions_of_other_kinds_are_read(manual: Path, suffix: str) -> None:
-    said = {
+    contents = {
         "ass": "[Events]\nDialogue: 0,0:00:01.00,0:00:02.50,D,,0,0,0,,a",
         "json3": '{"events": [{"tStartMs": 1000, "dDurationMs": 1500, "segs": [{"utf8": "a"}]}]}',
         "lrc": "[00:01.00]a\n[00:02.50]\n",
         "sbv": "0:00:01.000,0:00:02.500\na\n",
     }
     write(manual, "a.mp4")
-    (manual / f"a.en.{suffix}").write_text(said[suffix])
+    (manual / f"a.en.{suffix}").write_text(contents[suffix])
     assert videos(manual)["a"].captions.lines == [Caption(1, 2.5, "a")]
 
 
 def test_captions_of_kinds_that_are_not_read_are_named(manual: Path) -> None:
     write(manual, "a.mp4", "a.en.ttml", "a.srv3", "b.mp4", "b.ttml", "b.vtt", "c.ttml")
-    found = videos(manual)
-    assert found["a"].unread == [
-        "a.en.ttml: captions of this kind are not read",
-        "a.srv3: captions of this kind are not read",
+    actual = videos(manual)
+    assert actual["a"].unread == [
+        "a.en.ttml: captions of this kind are not supported",
+        "a.srv3: captions of this kind are not supported",
     ]
-    assert not found["b"].unread and not reasons(manual)
+    assert not actual["b"].unread and not reasons(manual)
 
 
 def test_rolling_captions(manual: Path) -> None:

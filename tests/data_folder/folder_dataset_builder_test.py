@@ -30,25 +30,25 @@ def manual(tmp_path: Path) -> Path:
 def test_files_of_a_name_are_a_video(manual: Path) -> None:
     write(manual, "a.npy", "a.mp4", "a.srt", "a.txt", "deep/er/b.c.MKV", "deep/d.npy", "notes.md")
     (manual / "a.txt").write_text("one\n\n two\n")
-    found = videos(manual)
-    assert list(found) == ["a", "deep/d", "deep/er/b.c"]
-    assert found["a"].features == FeatureFile(manual / "a.npy")
-    assert found["a"].file == str(manual / "a.mp4")
-    assert found["a"].captions.lines == [Caption(1, 2.5, "a.srt")]
-    assert found["a"].descriptions == ["one", "two"]
-    assert found["deep/d"].file == "" and found["deep/d"].captions.lines == []
+    actual = videos(manual)
+    assert list(actual) == ["a", "deep/d", "deep/er/b.c"]
+    assert actual["a"].features == FeatureFile(manual / "a.npy")
+    assert actual["a"].file == str(manual / "a.mp4")
+    assert actual["a"].captions.lines == [Caption(1, 2.5, "a.srt")]
+    assert actual["a"].descriptions == ["one", "two"]
+    assert actual["deep/d"].file == "" and actual["deep/d"].captions.lines == []
     path = manual / "deep/er/b.c.MKV"
-    assert found["deep/er/b.c"].features == VideoFile(path, "pixel-statistics-v1")
+    assert actual["deep/er/b.c"].features == VideoFile(path, "pixel-statistics-v1")
 
 
 def test_what_is_skipped(manual: Path) -> None:
     write(manual, "a.npy", "b.srt", "b.txt", "c.mp4", "c.webm", "d.mov", "d.vtt", "e.mp4", "e.txt")
     (manual / "d.vtt").write_text("WEBVTT\n\nnothing\n")
     (manual / "e.txt").write_bytes(b"\xff")
-    found = reasons(manual)
-    assert list(videos(manual)) == ["a", "d", "e"] and list(found) == ["b", "c"]
-    assert found["b"] == "b.srt, b.txt: without a video or features"
-    assert found["c"] == "c.mp4, c.webm: are of one name; keep one of them"
+    actual = reasons(manual)
+    assert list(videos(manual)) == ["a", "d", "e"] and list(actual) == ["b", "c"]
+    assert actual["b"] == "b.srt, b.txt: without a video or features"
+    assert actual["c"] == "c.mp4, c.webm: have the same name; keep one of them"
 
 
 def test_gifs_are_videos(manual: Path, tmp_path: Path) -> None:
@@ -82,28 +82,30 @@ def test_folders_are_splits(manual: Path) -> None:
     write(
         manual, "test/b.npy", "train/a.npy", "train/deep/train.npy", "train.npy", "other/test.mp4"
     )
-    found = splits(manual)
-    assert list(found) == ["train", "test"]
-    assert [name for name, entry in found["train"].items() if isinstance(entry, Video)] == [
+    actual = splits(manual)
+    assert list(actual) == ["train", "test"]
+    assert [name for name, entry in actual["train"].items() if isinstance(entry, Video)] == [
         "train/a",
         "train/deep/train",
     ]
-    assert list(found["test"]) == ["test/b"]
-    assert found["train"]["train"] == Skipped("train", "lies in none of train, validation, test")
-    assert isinstance(found["train"]["other/test"], Skipped)
+    assert list(actual["test"]) == ["test/b"]
+    assert actual["train"]["train"] == Skipped(
+        "train", "lies outside the folders train, validation, test"
+    )
+    assert isinstance(actual["train"]["other/test"], Skipped)
 
 
 def test_features_in_a_folder_of_their_own(manual: Path, tmp_path: Path) -> None:
     write(manual, "train/a.mp4", "train/a.vtt", "features/train/a.npy", "features/test/b.npy")
-    found = splits(manual, features="features")
-    assert {split: list(entries) for split, entries in found.items()} == {
+    actual = splits(manual, features="features")
+    assert {split: list(entries) for split, entries in actual.items()} == {
         "train": ["train/a"],
         "test": ["test/b"],
     }
-    video = found["train"]["train/a"]
+    video = actual["train"]["train/a"]
     assert isinstance(video, Video) and len(video.captions.lines) == 1
     assert video.features == FeatureFile(manual / "features/train/a.npy")
-    assert splits(manual, features=str(manual / "features")) == found
+    assert splits(manual, features=str(manual / "features")) == actual
 
 
 def test_links_are_followed_but_not_in_circles(manual: Path, tmp_path: Path) -> None:
@@ -134,8 +136,8 @@ def test_what_ends_a_build(
 
 def test_given_features_may_be_of_any_extractor(manual: Path) -> None:
     write(manual, "a.npy", "a.mp4")
-    found = videos(manual, feature_extractor="s3d", feature_size=4)
-    assert found["a"].features == FeatureFile(manual / "a.npy")
+    actual = videos(manual, feature_extractor="s3d", feature_size=4)
+    assert actual["a"].features == FeatureFile(manual / "a.npy")
 
 
 def test_a_video_without_the_others_features_is_skipped(manual: Path) -> None:

@@ -35,10 +35,10 @@ def splits(folder: Path, **fields: Any) -> dict[str, dict[str, Entry]]:
 
 
 def videos(folder: Path, **fields: Any) -> dict[str, Video]:
-    found = splits(folder, **fields)["train"]
-    return {name: entry for name, entry in found.items() if isinstance(entry, Video)}
+    actual = splits(folder, **fields)["train"]
+    return {name: entry for name, entry in actual.items() if isinstance(entry, Video)}
 
 
 def reasons(folder: Path) -> dict[str, str]:
-    found = splits(folder)["train"]
-    return {name: entry.reason for name, entry in found.items() if isinstance(entry, Skipped)}
+    actual = splits(folder)["train"]
+    return {name: entry.reason for name, entry in actual.items() if isinstance(entry, Skipped)}

@@ -37,9 +37,9 @@ def manual(tmp_path: Path) -> Path:
 
 
 def splits(folder: Path, config: str = "default") -> dict[str, list[Entry]]:
-    found = Builder(config=config, data_dir=folder / "data").splits(folder)
-    assert list(found) == ["train", "validation"]
-    return {split: list(entries) for split, entries in found.items()}
+    actual = Builder(config=config, data_dir=folder / "data").splits(folder)
+    assert list(actual) == ["train", "validation"]
+    return {split: list(entries) for split, entries in actual.items()}
 
 
 def lines(entry: Entry) -> list[Caption]:
@@ -56,8 +56,8 @@ def build(folder: Path, config: str, split: str) -> dict[str, Any]:
     download = tfds.download.DownloadConfig(manual_dir=folder)
     builder.download_and_prepare(download_config=download)
     dataset = Dataset(f"howto100m/{config}", split, str(folder / "data"))
-    found = (dataset[i] for i in range(dataset.num_records))
-    return {record["video_id"]: record for record in found}
+    examples = (dataset[i] for i in range(dataset.num_records))
+    return {record["video_id"]: record for record in examples}
 
 
 def report(folder: Path, config: str) -> Any:
@@ -65,9 +65,9 @@ def report(folder: Path, config: str) -> Any:
 
 
 def test_records(manual: Path) -> None:
-    found = build(manual, "default", "train")
-    assert set(found) == {"a", "b", "-z_1"}
-    record = found["-z_1"]
+    actual = build(manual, "default", "train")
+    assert set(actual) == {"a", "b", "-z_1"}
+    record = actual["-z_1"]
     assert record["features"].shape == (8, 512)
     assert record["captions"]["text"] == ["take the onion", "cut it"]
     assert record["captions"]["start"].tolist() == [0, 6]
@@ -80,10 +80,10 @@ def test_records(manual: Path) -> None:
 
 
 def test_videos_come_in_the_order_of_the_captions(manual: Path) -> None:
-    found = splits(manual)
-    assert [entry.video_id for entry in found["train"]] == ["-z_1", "b", "a", "gone"]
-    assert [entry.video_id for entry in found["validation"]] == ["v"]
-    assert lines(found["validation"][0]) == [Caption(1, 4.5, "now we fry it"), (5, 7, "and serve")]
+    actual = splits(manual)
+    assert [entry.video_id for entry in actual["train"]] == ["-z_1", "b", "a", "gone"]
+    assert [entry.video_id for entry in actual["validation"]] == ["v"]
+    assert lines(actual["validation"][0]) == [Caption(1, 4.5, "now we fry it"), (5, 7, "and serve")]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_pickles(manual: Path) -> None:
         assert lines(train[1]) == lines(splits(manual, config)["validation"][0])
         assert reasons(train) == {
             "-z_1": f"{name}: has no such video",
-            "gone": f"{name}: captions are a text that is not JSON",
+            "gone": f"{name}: captions are text, but not JSON",
         }
 
 
@@ -190,11 +190,11 @@ def shards(tmp_path: Path) -> Path:
 
 
 def test_records_of_shards(shards: Path) -> None:
-    found = build(shards, "shards", "train")
-    assert set(found) == {"a", "b"}
+    actual = build(shards, "shards", "train")
+    assert set(actual) == {"a", "b"}
     features, _ = mmpt_writer.VIDEOS["a"]
-    np.testing.assert_array_equal(found["a"]["features"], features)
-    said = found["a"]["captions"]
+    np.testing.assert_array_equal(actual["a"]["features"], features)
+    said = actual["a"]["captions"]
     assert said["start"].tolist() == [0.5, 2] and said["end"].tolist() == [2.25, 8]
     assert said["tokens"].tolist() == [5, 6, 7, 8] and said["num_tokens"].tolist() == [3, 1]
     assert said["text"] == ["w0 w1 w2", "w3"]

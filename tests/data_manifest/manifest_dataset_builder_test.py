@@ -107,11 +107,11 @@ def test_texts_about_whole_videos(tmp_path: Path) -> None:
     manual = tmp_path / "manual"
     write(manual, ".csv")
     build(manual, tmp_path, tables="t*.csv", video="id", text="caption", extra=["score"])
-    found = records(tmp_path, "train")
-    assert sorted(found) == ["b", "c"]
-    described = found["b"]["descriptions"]
+    actual = records(tmp_path, "train")
+    assert sorted(actual) == ["b", "c"]
+    described = actual["b"]["descriptions"]
     assert described["text"] == ["chop it", "no time"] and described["score"] == ["0.25", "3.0"]
-    assert found["b"]["captions"]["text"] == []
+    assert actual["b"]["captions"]["text"] == []
 
 
 def test_a_video_may_be_named_by_its_file(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_a_video_may_be_named_by_its_file(tmp_path: Path) -> None:
     config = ManifestConfig(name="mine", feature_extractor="pixel-statistics-v1")
     entries = list(Builder(config=config, data_dir=tmp_path / "data").splits(tmp_path)["train"])
     videos = [entry for entry in entries if isinstance(entry, Video)]
-    found = sorted((v.video_id, v.file, str(v.features)) for v in videos)
+    actual = sorted((v.video_id, v.file, str(v.features)) for v in videos)
     array = tmp_path / "features"
-    assert found == sorted(
+    assert actual == sorted(
         (video_id, str(tmp_path / file) if file else "", str(source))
         for video_id, file, source in [
             ("a", "a.mp4", VideoFile(tmp_path / "a.mp4", "pixel-statistics-v1")),
@@ -147,8 +147,8 @@ def test_a_table_may_have_the_name_of_its_video(tmp_path: Path) -> None:
     for name in "ab":
         (manual / f"{name}.csv").write_text(f",start,end,text\n0,1.5,3,this is {name}\n1,4,5,oh\n")
     build(manual, tmp_path, video="", start="start", end="end")
-    found = records(tmp_path, "train")
-    assert {name: r["captions"]["text"] for name, r in found.items()} == {
+    actual = records(tmp_path, "train")
+    assert {name: r["captions"]["text"] for name, r in actual.items()} == {
         "a": ["this is a", "oh"],
         "b": ["this is b", "oh"],
     }
@@ -167,11 +167,11 @@ def test_columns_are_named_on_the_command_line() -> None:
     ("fields", "said"),
     [
         ({"start": "from"}, "fields 'start' and 'end' go together"),
-        ({"extra": "score"}, "field 'extra' is no list of columns"),
+        ({"extra": "score"}, "field 'extra' is not a list of columns"),
         ({"extra": ["text"]}, "expected other columns than those of"),
         ({"extra": ["a b"]}, "expected other columns than those of"),
         ({"extra": ["a", "a"]}, "expected other columns than those of"),
-        ({"extra": ["a"], "deduplicate": True}, "can't be kept where captions are joined"),
+        ({"extra": ["a"], "deduplicate": True}, "can't be combined with 'deduplicate'"),
     ],
 )
 def test_fields_that_do_not_fit(fields: dict[str, Any], said: str) -> None:

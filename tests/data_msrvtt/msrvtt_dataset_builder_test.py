@@ -43,8 +43,8 @@ def write(folder: Path) -> None:
 
 
 def write_sentences(folder: Path, sentences: dict[str, list[str]]) -> None:
-    said = [(video, text) for video, texts in sentences.items() for text in texts]
-    items = [{"video_id": v, "caption": text, "sen_id": i} for i, (v, text) in enumerate(said)]
+    pairs = [(video, text) for video, texts in sentences.items() for text in texts]
+    items = [{"video_id": v, "caption": text, "sen_id": i} for i, (v, text) in enumerate(pairs)]
     (folder / "MSRVTT_data.json").write_text(json.dumps({"sentences": items, "videos": []}))
 
 
@@ -62,14 +62,14 @@ def test_a_config_of_ones_own_has_any_protocol(manual: Path) -> None:
 
 def entries(manual: Path, config: str, split: str) -> dict[str, Entry]:
     builder = Builder(config=config, data_dir=manual.parent / "data")
-    found = list(builder.splits(manual)[split])
-    assert len({entry.video_id for entry in found}) == len(found)
-    return {entry.video_id: entry for entry in found}
+    actual = list(builder.splits(manual)[split])
+    assert len({entry.video_id for entry in actual}) == len(actual)
+    return {entry.video_id: entry for entry in actual}
 
 
 def descriptions(manual: Path, config: str, split: str) -> dict[str, list[str]]:
-    found = entries(manual, config, split)
-    return {name: list(e.descriptions) for name, e in found.items() if isinstance(e, Video)}
+    actual = entries(manual, config, split)
+    return {name: list(e.descriptions) for name, e in actual.items() if isinstance(e, Video)}
 
 
 def built(manual: Path, config: str) -> dict[str, dict[str, dict]]:
@@ -91,8 +91,8 @@ def test_1k_a_is_the_default_and_trains_on_the_test_videos_it_does_not_test(manu
     assert next(iter(Builder.builder_configs)) == "1k-a"
     records = built(manual, "1k-a")
     texts = {
-        split: {name: record["descriptions"]["text"] for name, record in found.items()}
-        for split, found in records.items()
+        split: {name: record["descriptions"]["text"] for name, record in actual.items()}
+        for split, actual in records.items()
     }
     assert texts["train"] == {k: v for k, v in SENTENCES.items() if k != "video7010"}
     assert texts["test"] == {"video7010": ["a car is driving"]}
@@ -130,12 +130,12 @@ def test_multiple_choice(manual: Path) -> None:
 def test_every_question_of_a_video_is_kept(manual: Path) -> None:
     row = f"0\tMC0\tmsr7010\t{TEXTS}"
     (manual / "MSR_MC_test.csv").write_text(f"{QUESTIONS}{row}\t1\n{row}\t4\n{row}\t0\n")
-    found = entries(manual, "multiple-choice", "test")
+    actual = entries(manual, "multiple-choice", "test")
     correct = {}
-    for name, entry in found.items():
+    for name, entry in actual.items():
         assert isinstance(entry, Video) and isinstance(entry.annotations["choices"], Texts)
         assert entry.features == FeatureFile(manual / "features/video7010.npy")
-        correct[name] = entry.annotations["choices"].beside["correct"]
+        correct[name] = entry.annotations["choices"].extra["correct"]
     assert correct == {"video7010": 1, "video7010-2": 4, "video7010-3": 0}
 
 
@@ -164,9 +164,9 @@ def test_a_question_with_four_texts(manual: Path) -> None:
 def test_no_video_is_in_both_splits(manual: Path) -> None:
     (manual / "MSRVTT_train.csv").write_text("video_id\nvideo0\nvideo7010\n")
     for config in Builder.builder_configs:
-        found = entries(manual, config, "train")
-        assert found["video7010"] == Skipped("video7010", "is in the test split")
-        assert isinstance(found["video0"], Video)
+        actual = entries(manual, config, "train")
+        assert actual["video7010"] == Skipped("video7010", "is in the test split")
+        assert isinstance(actual["video0"], Video)
 
 
 def test_a_listed_video_without_sentences(manual: Path) -> None:
@@ -217,7 +217,7 @@ def test_files_that_are_not_what_they_should_be(
 def test_the_published_1k_a_captions(manual: Path, reference_dir: Path) -> None:
     published = reference_dir / "msrvtt" / "MSRVTT_JSFUSION_test.csv"
     shutil.copy(published, manual / published.name)
-    found = descriptions(manual, "1k-a", "test")
-    assert len(found) == 1000 and all(len(texts) == 1 for texts in found.values())
-    assert found["video9770"] == ["a person is connecting something to system"]
-    assert {7010 <= int(name.removeprefix("video")) <= 9999 for name in found} == {True}
+    actual = descriptions(manual, "1k-a", "test")
+    assert len(actual) == 1000 and all(len(texts) == 1 for texts in actual.values())
+    assert actual["video9770"] == ["a person is connecting something to system"]
+    assert {7010 <= int(name.removeprefix("video")) <= 9999 for name in actual} == {True}

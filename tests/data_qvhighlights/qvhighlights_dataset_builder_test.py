@@ -70,15 +70,15 @@ def test_queries_without_windows_are_kept(tmp_path: Path) -> None:
     builder.download_and_prepare(download_config=download)
     assert sorted(builder.info.splits) == ["test", "train"]
     dataset = Dataset("qvhighlights", "test", str(tmp_path / "data"))
-    found = [dataset[i]["moments"] for i in range(2)]
-    assert sorted(len(moments["text"]) for moments in found) == [1, 2]
-    assert all(not moments["num_windows"].any() for moments in found)
+    actual = [dataset[i]["moments"] for i in range(2)]
+    assert sorted(len(moments["text"]) for moments in actual) == [1, 2]
+    assert all(not moments["num_windows"].any() for moments in actual)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"qid": 8}, "qid 8 comes twice"),
+        ({"qid": 8}, "qid 8 occurs twice"),
         ({"qid": -1}, "line 1: qid is -1, expected 0 to 2147483647"),
         ({"query": " "}, "line 1, qid 7: query is empty"),
         ({"relevant_windows": [[1]]}, "line 1, qid 7: field 'segment' has 1 items"),

@@ -56,9 +56,9 @@ def clip(name: str, caption: str) -> dict[str, Any]:
 
 
 def splits(folder: Path, config: str = "default") -> dict[str, dict[str, Entry]]:
-    found = Builder(config=config, data_dir=folder / "data").splits(folder)
-    assert list(found) == ["train", "validation"]
-    return {split: {e.video_id: e for e in entries} for split, entries in found.items()}
+    actual = Builder(config=config, data_dir=folder / "data").splits(folder)
+    assert list(actual) == ["train", "validation"]
+    return {split: {e.video_id: e for e in entries} for split, entries in actual.items()}
 
 
 def texts(entry: Entry) -> list[Caption]:
@@ -97,19 +97,19 @@ def build(folder: Path, config: str) -> Path:
 def read(folder: Path, config: str, split: str) -> dict[str, Any]:
     dataset = Dataset(f"youcook2/{config}", split, str(folder / "data"))
     every: Iterable[dict[str, Any]] = (dataset[i] for i in range(dataset.num_records))
-    return {found["video_id"]: found for found in every}
+    return {record["video_id"]: record for record in every}
 
 
 def test_records(manual: Path) -> None:
     report = json.loads((build(manual, "default") / "build_report.json").read_text())
     assert set(read(manual, "default", "train")) == {"-a_b_1", "b"}
-    found = read(manual, "default", "validation")["c"]
-    assert found["recipe"] == "226"
-    assert found["features"].shape == (20, 512)
-    assert found["descriptions"]["text"] == found["captions"]["text"] == []
-    assert found["clips"]["text"] == ["fry them in the pan", "serve it on a plate"]
-    assert found["clips"]["start"].tolist() == [7.5, 14]
-    assert found["clips"]["end"].tolist() == [9, 20]
+    actual = read(manual, "default", "validation")["c"]
+    assert actual["recipe"] == "226"
+    assert actual["features"].shape == (20, 512)
+    assert actual["descriptions"]["text"] == actual["captions"]["text"] == []
+    assert actual["clips"]["text"] == ["fry them in the pan", "serve it on a plate"]
+    assert actual["clips"]["start"].tolist() == [7.5, 14]
+    assert actual["clips"]["end"].tolist() == [9, 20]
     assert report["validation"]["dropped_or_cut"] == {
         "caption cut at the video's end": 1,
         "caption ends before it starts": 1,
@@ -118,13 +118,13 @@ def test_records(manual: Path) -> None:
 
 def test_split_lists_decide(manual: Path) -> None:
     write_lists(manual, "101/c\n\n226/gone\n", "113/b")
-    found = splits(manual)
-    assert reasons(found["train"]) == {
+    actual = splits(manual)
+    assert reasons(actual["train"]) == {
         "-a_b_1": "annotated, but in no list of a split",
         "gone": f"{FILE}: has no such video",
     }
-    assert len(texts(found["train"]["c"])) == 3
-    assert list(found["validation"]) == ["b"]
+    assert len(texts(actual["train"]["c"])) == 3
+    assert list(actual["validation"]) == ["b"]
 
 
 @pytest.mark.parametrize("line", ["b", "/b", "226/", "226/b/c"])
@@ -144,23 +144,23 @@ def test_one_of_the_split_lists_is_missing(manual: Path) -> None:
 def test_clips_of_pickles(manual: Path) -> None:
     train = [clip("b_2", "serve plate"), clip("-a_b_1_0", "cut onions"), clip("b_0", "cut onions")]
     write_pickles(manual, train, [clip("gone_0", "gone"), clip("c_0", "fry pan")])
-    found = splits(manual, "howto100m-pickles")
-    assert texts(found["train"]["b"]) == [
+    actual = splits(manual, "howto100m-pickles")
+    assert texts(actual["train"]["b"]) == [
         (14, 30, "serve it on a plate"),
         (2, 5, "cut the onions"),
     ]
-    assert texts(found["train"]["-a_b_1"]) == [(2, 5, "cut the onions")]
-    assert reasons(found["train"]) == {}
-    assert reasons(found["validation"]) == {"gone": f"{FILE}: has no such video"}
+    assert texts(actual["train"]["-a_b_1"]) == [(2, 5, "cut the onions")]
+    assert reasons(actual["train"]) == {}
+    assert reasons(actual["validation"]) == {"gone": f"{FILE}: has no such video"}
 
 
 def test_captions_of_pickles(manual: Path) -> None:
     write_pickles(manual, [clip("b_2", "serve plate"), clip("b_0", "cut")], [clip("c_0", "fry")])
     build(manual, "howto100m-pickles-captions")
-    found = read(manual, "howto100m-pickles-captions", "train")
-    assert list(found) == ["b"]
-    assert found["b"]["clips"]["text"] == ["cut", "serve plate"]
-    assert found["b"]["clips"]["start"].tolist() == [2, 14]
+    actual = read(manual, "howto100m-pickles-captions", "train")
+    assert list(actual) == ["b"]
+    assert actual["b"]["clips"]["text"] == ["cut", "serve plate"]
+    assert actual["b"]["clips"]["start"].tolist() == [2, 14]
 
 
 def test_what_pickles_leave_out(manual: Path) -> None:
@@ -202,9 +202,9 @@ def test_bad_pickles(manual: Path, clips: Any, message: str) -> None:
 )
 def test_a_bad_video_is_skipped(tmp_path: Path, bad: dict[str, Any], reason: str) -> None:
     write(tmp_path, {"bad": bad, "good": record("training", CUT)})
-    found = splits(tmp_path)["train"]
-    assert reasons(found)["bad"].startswith(f"{FILE}: {reason}")
-    assert texts(found["good"]) == [(2, 5, "cut the onions")]
+    actual = splits(tmp_path)["train"]
+    assert reasons(actual)["bad"].startswith(f"{FILE}: {reason}")
+    assert texts(actual["good"]) == [(2, 5, "cut the onions")]
 
 
 def test_another_subset(tmp_path: Path) -> None:

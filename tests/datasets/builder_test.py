@@ -67,13 +67,13 @@ def test_records(manual: Path, tmp_path: Path) -> None:
 
 def test_report(manual: Path, tmp_path: Path) -> None:
     folder = Path(build(manual, tmp_path / "data").data_path)
-    found = json.loads((folder / "build_report.json").read_text())
-    assert {split: counts["videos"] for split, counts in found.items()} == {"train": 3, "test": 2}
-    reasons = {entry["video_id"]: entry["reason"] for entry in found["train"]["skipped"]}
+    actual = json.loads((folder / "build_report.json").read_text())
+    assert {split: counts["videos"] for split, counts in actual.items()} == {"train": 3, "test": 2}
+    reasons = {entry["video_id"]: entry["reason"] for entry in actual["train"]["skipped"]}
     assert sorted(reasons) == ["absent", "nan", "train-silent"]
     assert "absent.npy" in reasons["absent"]
     assert "row 3 are not finite" in reasons["nan"]
-    assert found["test"]["dropped_or_cut"]["empty description"] == 2
+    assert actual["test"]["dropped_or_cut"]["empty description"] == 2
 
 
 def test_beam_writes_the_same_bytes(manual: Path, tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_a_video_that_comes_twice(
     entries = Toy._entries
     monkeypatch.setattr(Toy, "_entries", lambda *args: [*entries(*args), *entries(*args)])
     folder = Path(build(manual, tmp_path / "data").data_path)
-    found = json.loads((folder / "build_report.json").read_text())["test"]
-    assert found["videos"] == 2
-    assert found["reasons"]["duplicate video id; the first one is kept"] == 3
+    actual = json.loads((folder / "build_report.json").read_text())["test"]
+    assert actual["videos"] == 2
+    assert actual["reasons"]["duplicate video id; the first one is kept"] == 3
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_times_at_other_rates(
             record[field]["start"].tolist() == [1.0, 4.0] and record[field]["end"].tolist() == ends
         )
     assert record["labels"].tolist() == labels
-    found = json.loads((folder / "build_report.json").read_text())["train"]
-    assert found["captions"]["video_seconds"]["max"] == seconds
+    actual = json.loads((folder / "build_report.json").read_text())["train"]
+    assert actual["captions"]["video_seconds"]["max"] == seconds
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_a_label_for_each_feature_a_step_touches(
     length: float, start: float, end: float, labelled: list[int]
 ) -> None:
     labels = FeatureLabels([(start, end, 7)])
-    found = labels.encode(TOKENIZERS[0], Duration(10, length), Counter())
-    assert found.shape == (10,) and np.flatnonzero(found == 7).tolist() == labelled
+    actual = labels.encode(TOKENIZERS[0], Duration(10, length), Counter())
+    assert actual.shape == (10,) and np.flatnonzero(actual == 7).tolist() == labelled
 
 
 def test_captions_of_equal_times_keep_the_order_of_the_file() -> None:
@@ -154,9 +154,9 @@ def test_captions_of_equal_times_keep_the_order_of_the_file() -> None:
         Caption(0, 1, "a"),
     ]
     texts = TimedTexts(lines, labels=[1, 2, 3, 4])
-    found = texts.encode(TOKENIZERS[0], Duration(10, 1.0), Counter())
-    assert found["text"] == ["a", "last", "stir", "chop"]
-    assert found["label"].tolist() == [4, 2, 1, 3]
+    actual = texts.encode(TOKENIZERS[0], Duration(10, 1.0), Counter())
+    assert actual["text"] == ["a", "last", "stir", "chop"]
+    assert actual["label"].tolist() == [4, 2, 1, 3]
 
 
 @pytest.mark.parametrize("length", [0, -1, float("nan"), float("inf")])

@@ -29,19 +29,19 @@ def test_deduplication_agrees_with_the_published_one(golden_dir: Path, side: str
     cases = json.loads((golden_dir / "caption_dedup.json").read_text())
     assert len(cases) == 60
     for case in cases:
-        found = captions.deduplicate(timed(case["input"]), lambda: side == "into_previous")
-        assert found == timed(case[side])
+        actual = captions.deduplicate(timed(case["input"]), lambda: side == "into_previous")
+        assert actual == timed(case[side])
 
 
 def test_rolling_captions_are_said_once(reference_dir: Path) -> None:
     shown, _ = subtitles.read(reference_dir / "field/rolling/roll.vtt")
-    said, problems = captions.unroll(shown)
-    assert " ".join(caption.text for caption in said) == (
+    unrolled, problems = captions.unroll(shown)
+    assert " ".join(caption.text for caption in unrolled) == (
         "today we are going to make a simple cake so first you take two eggs and then crack them "
         "into the bowl after that we add a cup of sugar and mix it all together until it is smooth "
         "then the flour goes in a little at a time and we stir again"
     )
-    assert len(shown) == 18 and len(said) == 9
+    assert len(shown) == 18 and len(unrolled) == 9
     assert problems == {"lines of a rolling caption shown again, removed": 17}
     for lost in range(len(shown)):  # a cue that is missing costs no word of another
         rest, _ = captions.unroll([*shown[:lost], *shown[lost + 1 :]])
@@ -63,24 +63,24 @@ def test_captions_that_do_not_roll_stay_as_they_are() -> None:
 @given(_CAPTIONS)
 def test_unrolling_adds_no_word(given: list[Caption]) -> None:
     cleaned, _ = captions.clean(given, 20)
-    found, problems = captions.unroll(cleaned)
+    actual, problems = captions.unroll(cleaned)
     rest = iter([word for caption in cleaned for word in caption.text.split()])
-    assert all(word in rest for caption in found for word in caption.text.split())  # in order
-    assert len(cleaned) - problems.total() <= len(found) <= len(cleaned)
+    assert all(word in rest for caption in actual for word in caption.text.split())  # in order
+    assert len(cleaned) - problems.total() <= len(actual) <= len(cleaned)
 
 
 @given(_CAPTIONS, st.integers(0, 9))
 def test_clean_captions_stay_clean_when_deduplicated(given: list[Caption], seed: int) -> None:
     cleaned, problems = captions.clean(given, 20)
     assert len(cleaned) + sum(n for what, n in problems.items() if "cut" not in what) == len(given)
-    found = captions.deduplicate(cleaned, captions.coin(seed, "v"))
-    assert len(found) <= len(cleaned)
-    for start, end, text in (*cleaned, *found):
+    actual = captions.deduplicate(cleaned, captions.coin(seed, "v"))
+    assert len(actual) <= len(cleaned)
+    for start, end, text in (*cleaned, *actual):
         assert 0 <= start <= end <= 20
         assert text and text == text.strip()
-    said = "".join(caption.text.replace(" ", "") for caption in cleaned)
-    assert sum(len(caption.text.replace(" ", "")) for caption in found) <= len(said)
-    assert bool(found) == bool(cleaned)
+    cleaned_letters = "".join(caption.text.replace(" ", "") for caption in cleaned)
+    assert sum(len(caption.text.replace(" ", "")) for caption in actual) <= len(cleaned_letters)
+    assert bool(actual) == bool(cleaned)
 
 
 def test_the_coin_depends_on_seed_and_video_alone() -> None:
@@ -134,13 +134,13 @@ def test_cutting_captions_to_the_video_changes_no_window() -> None:
 
 def test_statistics_of_a_video() -> None:
     statistics = Statistics()
-    told = [Caption(0.0, 2.0, "a b c"), Caption(1.0, 4.0, "d"), Caption(6.0, 7.0, "e f")]
-    statistics.add(told, 12)
+    cues = [Caption(0.0, 2.0, "a b c"), Caption(1.0, 4.0, "d"), Caption(6.0, 7.0, "e f")]
+    statistics.add(cues, 12)
     statistics.add([], 30)
-    found = statistics.to_json()
-    assert found["video_seconds"]["count"] == 2
-    assert found["video_seconds"]["mean"] == 21
-    assert found["captions"] == {
+    actual = statistics.to_json()
+    assert actual["video_seconds"]["count"] == 2
+    assert actual["video_seconds"]["mean"] == 21
+    assert actual["captions"] == {
         "count": 2,
         "mean": 1.5,
         "min": 0,
@@ -148,22 +148,22 @@ def test_statistics_of_a_video() -> None:
         "bin_width": 10.0,
         "histogram": [2, *[0] * 59],
     }
-    lengths = found["seconds_per_caption"]  # the second's first second belongs to the first
+    lengths = actual["seconds_per_caption"]  # the second's first second belongs to the first
     assert (lengths["count"], lengths["min"], lengths["max"]) == (3, 1, 2)
     assert lengths["histogram"][:5] == [0, 0, 1, 0, 2]
-    assert found["caption_seconds"]["max"] == 5
-    assert found["words_per_video_second"]["max"] == 0.5
-    assert found["words_per_caption_second"]["count"] == 1
-    assert found["words_per_caption_second"]["mean"] == pytest.approx(6 / 5)
+    assert actual["caption_seconds"]["max"] == 5
+    assert actual["words_per_video_second"]["max"] == 0.5
+    assert actual["words_per_caption_second"]["count"] == 1
+    assert actual["words_per_caption_second"]["mean"] == pytest.approx(6 / 5)
 
 
 def test_no_videos_and_no_seconds_give_no_nan() -> None:
     statistics = Statistics()
     statistics.add([Caption(0.0, 1e-320, "a")], 0)
-    for found in (Statistics().to_json(), statistics.to_json()):
-        assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["words_per_video_second"]["mean"] is None
-    assert found["words_per_caption_second"]["count"] == 0
+    for actual in (Statistics().to_json(), statistics.to_json()):
+        assert json.loads(json.dumps(actual, allow_nan=False)) == actual
+    assert actual["words_per_video_second"]["mean"] is None
+    assert actual["words_per_caption_second"]["count"] == 0
 
 
 def test_the_last_bin_holds_all_above() -> None:
@@ -178,8 +178,8 @@ def test_the_last_bin_holds_all_above() -> None:
 @given(st.lists(st.tuples(_CAPTIONS, st.integers(0, 60)), max_size=6), st.integers(0, 6))
 def test_statistics_of_parts_add_up(videos: list[tuple[list[Caption], int]], cut: int) -> None:
     parts = Statistics(), Statistics(), Statistics()
-    for i, (told, seconds) in enumerate(videos):
-        kept, _ = captions.clean(told, seconds)
+    for i, (cues, seconds) in enumerate(videos):
+        kept, _ = captions.clean(cues, seconds)
         for part in (parts[0], parts[1 if i < cut else 2]):
             part.add(kept, seconds)
     assert parts[0] == parts[1] + parts[2] == parts[2] + parts[1]

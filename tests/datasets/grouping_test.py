@@ -25,12 +25,12 @@ def test_groups(size: int) -> None:
     groups = Groups(batches(rows, size), "a", "b")
     assert sorted(groups.values) == ["x", "y"]
     for part in "xy":
-        found = list(groups.read(part))
+        actual = list(groups.read(part))
         expected: dict[str, list[str]] = {}
         for name, _, number in (row for row in rows if row[1] == part):
             expected.setdefault(name, []).append(number)
-        assert len(found) == len(expected)
-        assert {name: [row["c"] for row in some] for name, some in found} == expected
+        assert len(actual) == len(expected)
+        assert {name: [row["c"] for row in some] for name, some in actual} == expected
     assert dict(groups.read("x")) == dict(groups.read("x"))
 
 

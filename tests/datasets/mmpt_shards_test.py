@@ -25,10 +25,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def entries(folder: Path, vocab_size: int = 600) -> dict[str, Any]:
-    found = mmpt_shards.find(folder, "train", CAPTIONS)
+    actual = mmpt_shards.find(folder, "train", CAPTIONS)
     return {
         name: mmpt_shards.entry(name, video)
-        for name, video in mmpt_shards.videos(found, vocab_size)
+        for name, video in mmpt_shards.videos(actual, vocab_size)
     }
 
 
@@ -45,18 +45,20 @@ def test_published_shards(golden_dir: Path) -> None:
     make = RecordMaker(VOCABULARY, 512, seconds_per_feature=1.0, deduplicate=False, seed=0)
     for split in splits:
         names = (folder / f"how2_s3d_{split}.lst").read_text().split()
-        found = dict(
+        actual = dict(
             mmpt_shards.videos(mmpt_shards.find(folder, split, CAPTIONS), VOCABULARY.vocab_size)
         )
-        assert list(found) == names
-        for name, video in found.items():
+        assert list(actual) == names
+        for name, video in actual.items():
             example, counts = make(mmpt_shards.entry(name, video))
             assert example is not None and not counts.problems.total()
             record = example[1]
-            said = expected["captions"][name]
+            captions = expected["captions"][name]
             for field in ("start", "end"):
-                np.testing.assert_array_equal(record["captions"][field], np.float32(said[field]))
-            ids = [ids[:MOST_TOKENS] for ids in said["cap"]]
+                np.testing.assert_array_equal(
+                    record["captions"][field], np.float32(captions[field])
+                )
+            ids = [ids[:MOST_TOKENS] for ids in captions["cap"]]
             assert record["captions"]["num_tokens"].tolist() == [len(line) for line in ids]
             assert record["captions"]["tokens"].tolist() == sum(ids, [])
             assert len(record["features"]) == expected["lengths"][name]
@@ -69,18 +71,18 @@ def test_published_shards(golden_dir: Path) -> None:
 
 
 def test_videos(folder: Path) -> None:
-    found = entries(folder)
-    assert list(found) == ["a", "b", "c"]
+    actual = entries(folder)
+    assert list(actual) == ["a", "b", "c"]
     for name, (expected, captions) in VIDEOS.items():
-        video = pickle.loads(pickle.dumps(found[name]))
+        video = pickle.loads(pickle.dumps(actual[name]))
         assert isinstance(video, Video)
         np.testing.assert_array_equal(video.features.read(), expected)
-        times = [(line.start, line.end, ids) for line, ids in zip(*said(video), strict=True)]
+        times = [(line.start, line.end, ids) for line, ids in zip(*captions_of(video), strict=True)]
         assert times == captions
-    assert np.array_equal(found["c"].features.read(), features(3))
+    assert np.array_equal(actual["c"].features.read(), features(3))
 
 
-def said(video: Video) -> tuple[Any, Any]:
+def captions_of(video: Video) -> tuple[Any, Any]:
     return video.captions.lines, video.captions.tokens
 
 
@@ -91,8 +93,8 @@ def test_videos_that_cannot_be_used(tmp_path: Path) -> None:
         "whole": (features(4), [(0, 1, [5])]),
     }
     write(tmp_path, "train", 0, bad)
-    found = entries(tmp_path)
-    reasons = {name: e.reason for name, e in found.items() if isinstance(e, Skipped)}
+    actual = entries(tmp_path)
+    reasons = {name: e.reason for name, e in actual.items() if isinstance(e, Skipped)}
     assert reasons["silent"] == "has no captions"
     assert reasons["odd"].startswith("caption 1: has the token id -7")
     assert list(reasons) == ["silent", "odd"]

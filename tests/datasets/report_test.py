@@ -16,15 +16,15 @@ from vtmask.errors import UserError
 from vtmask.files.subtitles import Caption
 
 
-def built(said: list[Caption], seconds: float = 60, deduplicated: bool = False) -> Counts:
+def built(captions: list[Caption], seconds: float = 60, deduplicated: bool = False) -> Counts:
     counts = Counts(videos=1)
-    counts.before.add(said, seconds)
+    counts.before.add(captions, seconds)
     if deduplicated:
-        counts.after.add(said[:1], seconds)
+        counts.after.add(captions[:1], seconds)
     return counts
 
 
-def said(number: int) -> list[Caption]:
+def timed(number: int) -> list[Caption]:
     return [Caption(i * 0.7, i * 0.7 + 0.1 * number, "some words") for i in range(number)]
 
 
@@ -51,7 +51,7 @@ def shown(plot: str) -> list[str]:
 
 @given(st.permutations(range(12)), st.integers(0, 12))
 def test_the_order_of_videos_changes_nothing(order: list[int], cut: int) -> None:
-    parts = [built(said(n), 7.3 * n, True) for n in range(10)]
+    parts = [built(timed(n), 7.3 * n, True) for n in range(10)]
     parts += [Counts(skipped=[(f"v{n}", "x.npy: broken")]) for n in range(2)]
     halves = [Counts(), Counts()]
     for place, number in enumerate(order):
@@ -61,14 +61,14 @@ def test_the_order_of_videos_changes_nothing(order: list[int], cut: int) -> None
 
 
 def test_the_sum_of_two_leaves_them_as_they_are() -> None:
-    one, other = built(said(3)), Counts(skipped=[("a", "b")])
+    one, other = built(timed(3)), Counts(skipped=[("a", "b")])
     before = json.dumps([one.to_json(), other.to_json()])
     assert (one + other).to_json()["num_skipped"] == 1
     assert json.dumps([one.to_json(), other.to_json()]) == before
 
 
 def test_numbers(tmp_path: Path) -> None:
-    counts = built(said(4)) + built(said(2))
+    counts = built(timed(4)) + built(timed(2))
     counts.skipped = [("b", "b.npy: has 3 rows"), ("a", "a.npy: has 17 rows"), ("c", "no <text>")]
     counts.problems.update({"empty caption": 3, "caption cut at the video's end": 1200})
     page = text(written(tmp_path, train=counts))
@@ -84,7 +84,7 @@ def test_numbers(tmp_path: Path) -> None:
 
 def test_splits_come_in_the_usual_order(tmp_path: Path) -> None:
     names = ["zero", "test", "another", "validation", "train"]
-    page = written(tmp_path, **{name: built(said(1)) for name in names})
+    page = written(tmp_path, **{name: built(timed(1)) for name in names})
     expected = ["train", "validation", "test", "another", "zero"]
     assert re.findall("<h2>(.*)</h2>", page) == expected
     assert list(json.loads((tmp_path / "build_report.json").read_text())) == expected
@@ -92,8 +92,8 @@ def test_splits_come_in_the_usual_order(tmp_path: Path) -> None:
 
 
 def test_captions_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
-    counts = built(said(4), deduplicated=True) + built(said(2), deduplicated=True)
-    page = written(tmp_path, train=counts, test=built(said(2)))
+    counts = built(timed(4), deduplicated=True) + built(timed(2), deduplicated=True)
+    page = written(tmp_path, train=counts, test=built(timed(2)))
     train, test = page.split("<h2>test</h2>")
     stages = ["before de-duplication", "after de-duplication"]
     assert "Captions before de-duplication 6" in text(train)
@@ -106,11 +106,11 @@ def test_captions_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_files_left_out(tmp_path: Path) -> None:
     unread = [(f"v{n}", f"/here/v{n}.json: holds no captions") for n in (2, 1)]
-    page = text(written(tmp_path, train=built(said(2)) + Counts(unread=unread)))
+    page = text(written(tmp_path, train=built(timed(2)) + Counts(unread=unread)))
     assert "holds no captions 2" in page and "v1 /here/v1.json: holds no captions" in page
-    found = json.loads((tmp_path / "build_report.json").read_text())["train"]
-    assert found["files_left_out"] == {"holds no captions": 2}
-    assert [video["video_id"] for video in found["left_out"]] == ["v1", "v2"]
+    actual = json.loads((tmp_path / "build_report.json").read_text())["train"]
+    assert actual["files_left_out"] == {"holds no captions": 2}
+    assert [video["video_id"] for video in actual["left_out"]] == ["v1", "v2"]
 
 
 def test_without_any_captions(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_without_any_captions(tmp_path: Path) -> None:
 def test_the_last_bin_says_that_it_holds_all_above(
     tmp_path: Path, seconds: int, named: bool
 ) -> None:
-    counts = built(said(2), 100) + built(said(2), seconds)
+    counts = built(timed(2), 100) + built(timed(2), seconds)
     length, *others = plots(written(tmp_path, train=counts))
     assert ("≥ 1180" in shown(length)) == named
     assert not any("≥" in label for plot in others for label in shown(plot))
@@ -137,19 +137,19 @@ def test_many_skipped_videos_are_all_in_the_json_alone(tmp_path: Path) -> None:
     names = random.Random(0).sample(range(count), count)
     reasons = [f"f: {'ab'[name % 2] * (name // 100 + 1)}" for name in names]
     skipped = [(f"v{name:05}", reason) for name, reason in zip(names, reasons, strict=True)]
-    page = text(written(tmp_path, train=built(said(2)) + Counts(skipped=skipped)))
+    page = text(written(tmp_path, train=built(timed(2)) + Counts(skipped=skipped)))
     assert "Videos skipped 20,000 100 %" in page
     assert "The first 200 of 20,000 skipped videos; build_report.json lists all" in page
     assert "v00199" in page and "v00200" not in page
     assert "200 more reasons, which build_report.json lists 10,000" in page
-    found = json.loads((tmp_path / "build_report.json").read_text())["train"]
-    assert [video["video_id"] for video in found["skipped"]] == [f"v{n:05}" for n in range(count)]
-    assert len(found["reasons"]) == 400
+    actual = json.loads((tmp_path / "build_report.json").read_text())["train"]
+    assert [video["video_id"] for video in actual["skipped"]] == [f"v{n:05}" for n in range(count)]
+    assert len(actual["reasons"]) == 400
 
 
 def test_the_page_needs_no_other_file_and_follows_the_colour_scheme(tmp_path: Path) -> None:
     attack = '<script src="x">'
-    counts = built(said(2)) + Counts(skipped=[(attack, attack)])
+    counts = built(timed(2)) + Counts(skipped=[(attack, attack)])
     page = written(tmp_path, train=counts)
     assert "<script" not in page and not re.search(r"@import|url\(|<link", page)
     assert text(page).count("&lt;script src=") == 3  # the reason twice, the id
@@ -161,12 +161,12 @@ def test_the_page_needs_no_other_file_and_follows_the_colour_scheme(tmp_path: Pa
 
 
 def test_equal_builds_give_equal_bytes(tmp_path: Path) -> None:
-    pages = [written(tmp_path / name, train=built(said(4), 1e6, True)) for name in "ab"]
+    pages = [written(tmp_path / name, train=built(timed(4), 1e6, True)) for name in "ab"]
     assert pages[0] == pages[1]
 
 
 def test_a_build_that_is_there_keeps_its_report(tmp_path: Path) -> None:
-    page = written(tmp_path, train=built(said(2)))
+    page = written(tmp_path, train=built(timed(2)))
     assert written(tmp_path) == page
 
 

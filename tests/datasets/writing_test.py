@@ -38,8 +38,8 @@ def test_the_order_of_fields_does_not_matter(tmp_path: Path) -> None:
     assert written == (tmp_path / "b").read_bytes()
     assert all(value in written for value in FIELDS.values())  # nothing is compressed
     reader = ArrayRecordReader(str(tmp_path / "a"))
-    found = tf_example_pb2.Example.FromString(reader.read([0])[0]).features.feature
-    assert {name: value.bytes_list.value[0] for name, value in found.items()} == FIELDS
+    actual = tf_example_pb2.Example.FromString(reader.read([0])[0]).features.feature
+    assert {name: value.bytes_list.value[0] for name, value in actual.items()} == FIELDS
 
 
 @pytest.fixture
@@ -62,9 +62,11 @@ def test_a_full_disk(tmp_path: Path, small_disk: None) -> None:
     download = tfds.download.DownloadConfig(manual_dir=tmp_path)
     with pytest.raises(UserError) as error:
         Toy(data_dir=tmp_path / "data").download_and_prepare(download_config=download)
-    said = str(error.value)
-    assert said.startswith(f"{tmp_path}/data/toy/default/") and "toy-train.array_record" in said
-    assert "File too large; make room and build again. Nothing of this build is kept" in said
+    message = str(error.value)
+    assert (
+        message.startswith(f"{tmp_path}/data/toy/default/") and "toy-train.array_record" in message
+    )
+    assert "File too large; free disk space and build again. This build was discarded" in message
     assert list((tmp_path / "data/toy/default").iterdir()) == []
 
 

@@ -24,8 +24,8 @@ CONFIGS = MODEL.module.config
 
 
 def clips(*lengths: int) -> list[Example]:
-    found = (in_memory.record(i, length) for i, length in enumerate(lengths))
-    return [examples.video(CONFIGS, r["features"], Clip(0, len(r["features"]))) for r in found]
+    generated = (in_memory.record(i, length) for i, length in enumerate(lengths))
+    return [examples.video(CONFIGS, r["features"], Clip(0, len(r["features"]))) for r in generated]
 
 
 @jax.jit
@@ -40,29 +40,29 @@ def embed(clip: Example) -> Array:
 def test_each_example_has_its_own_result(batch_size: int) -> None:
     inputs = clips(2, 6, 4)
     embed_video = Retrieval(None).encoding.embed_video
-    found = list(base.apply(MODEL, embed_video, inputs, batch_size, "clips"))
-    np.testing.assert_allclose(found, [embed(clip) for clip in inputs], rtol=1e-4, atol=1e-4)
+    actual = list(base.apply(MODEL, embed_video, inputs, batch_size, "clips"))
+    np.testing.assert_allclose(actual, [embed(clip) for clip in inputs], rtol=1e-4, atol=1e-4)
 
 
 def test_options_are_shared_and_results_may_be_trees() -> None:
     def tell(module: VLM, offset: Array, **batch: Array) -> dict[str, Array]:
         return {"frames": batch["video_mask"].sum(axis=1) + offset, "mask": batch["video_mask"]}
 
-    found = list(base.apply(MODEL, tell, clips(2, 6, 4), 2, "clips", offset=jnp.array(10)))
-    assert [int(one["frames"]) for one in found] == [12, 16, 14]
-    assert found[2]["mask"].tolist() == [True] * 4 + [False] * 2
+    actual = list(base.apply(MODEL, tell, clips(2, 6, 4), 2, "clips", offset=jnp.array(10)))
+    assert [int(one["frames"]) for one in actual] == [12, 16, 14]
+    assert actual[2]["mask"].tolist() == [True] * 4 + [False] * 2
 
 
 def test_equal_texts_go_through_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
     text = mock.Mock(side_effect=examples.text)
     monkeypatch.setattr(base.examples, "text", text)
     texts: list[Any] = [[7, 8], np.array([9], np.int32), np.array([7, 8], np.int32), []]
-    found = base.embed_texts(MODEL, Retrieval(None).encoding.embed_text, texts, 2)
+    actual = base.embed_texts(MODEL, Retrieval(None).encoding.embed_text, texts, 2)
     assert [call.args[1].tolist() for call in text.mock_calls] == [[7, 8], [9], []]
-    assert found.shape == (4, CONFIGS.hidden_size)
-    np.testing.assert_array_equal(found[0], found[2])
+    assert actual.shape == (4, CONFIGS.hidden_size)
+    np.testing.assert_array_equal(actual[0], actual[2])
     alone = base.embed_texts(MODEL, Retrieval(None).encoding.embed_text, texts[1:2], 2)
-    np.testing.assert_allclose(found[1], alone[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(actual[1], alone[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("stride", [1, 4, 6])
@@ -74,9 +74,9 @@ def test_windows_are_merged_to_whole_videos(stride: int) -> None:
         length = jnp.broadcast_to(video_mask.sum(axis=1)[:, None, None], (*video_mask.shape, 1))
         return jnp.concatenate([video[..., :1].astype(jnp.float32), scale * length], axis=2)
 
-    found = list(base.over_windows(MODEL, tell, dataset, 3, stride, scale=jnp.array(10.0)))
-    assert len(found) == 4
-    for record, values in zip(dataset.records, found, strict=True):
+    actual = list(base.over_windows(MODEL, tell, dataset, 3, stride, scale=jnp.array(10.0)))
+    assert len(actual) == 4
+    for record, values in zip(dataset.records, actual, strict=True):
         length = len(record["features"])
         np.testing.assert_array_equal(values[:, 0], record["features"][:, 0])
         starts = windows.starts(length, 6, stride).tolist()

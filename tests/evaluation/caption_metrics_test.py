@@ -73,9 +73,9 @@ def test_bleu_by_hand(no_java: None) -> None:
 
 def test_a_resample_is_scored_as_a_corpus(no_java: None) -> None:
     indices = [0, 3, 3, 1, 4, 4, 4]
-    found, expected = small(range(5)).statistic(np.array(indices)), small(indices).corpus
-    del found["CIDEr"], expected["CIDEr"]  # its weights are those of all captions
-    assert found == pytest.approx(expected, rel=1e-6)
+    actual, expected = small(range(5)).statistic(np.array(indices)), small(indices).corpus
+    del actual["CIDEr"], expected["CIDEr"]  # its weights are those of all captions
+    assert actual == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("generated", [["", ""], ["same", "same"]])

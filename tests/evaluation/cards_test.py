@@ -19,13 +19,13 @@ def titles(groups: Sequence[Group]) -> list[list[str]]:
 
 
 def lines(card: Card) -> Sequence[Line]:
-    (found,) = (part.items for part in card.parts if isinstance(part, Lines))
-    return found
+    (actual,) = (part.items for part in card.parts if isinstance(part, Lines))
+    return actual
 
 
 def timeline(card: Card) -> Timeline:
-    (found,) = (part for part in card.parts if isinstance(part, Timeline))
-    return found
+    (actual,) = (part for part in card.parts if isinstance(part, Timeline))
+    return actual
 
 
 def strips(groups: Sequence[Group]) -> list[Strip]:

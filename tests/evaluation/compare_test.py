@@ -120,7 +120,7 @@ def test_the_page(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> No
     assert "<h1>Comparison of 2 runs</h1>" in page
     assert "15.0–35.0 %" in page and "40.0–60.0 %" in page
     assert 'href="../lr-2/retrieval/test/report.html"' in page
-    text = " ".join(re.sub(r"<[^>]*>", " ", page[page.index("What differs") :]).split())
+    text = " ".join(re.sub(r"<[^>]*>", " ", page[page.index("Differences between") :]).split())
     assert (
         "optim.lr temperature steps trained lr-1 0.1 0.05 100 lr-2 0.2 – 100 " in text
         and "warmup" not in text
@@ -136,7 +136,7 @@ def test_many_differing_fields_are_rows(folders: list[Path]) -> None:
     compare.compare(folders, out)
     page = out.read_text()
     assert "&lt;b&gt;" in page and "<b>" not in page
-    text = " ".join(re.sub(r"<[^>]*>", " ", page[page.index("What differs") :]).split())
+    text = " ".join(re.sub(r"<[^>]*>", " ", page[page.index("Differences between") :]).split())
     assert "lr-1 lr-2 optim.lr 0.3 0.2 optim.warmup 6 5 seed 1 0 name &lt;b&gt; –" in text
 
 
@@ -147,7 +147,7 @@ def test_folders_without_training_are_compared(
     write_evaluation(tmp_path / "published", 0.5)
     compare.compare([tmp_path / "zero-shot", tmp_path / "published"], tmp_path / "c.html")
     assert re.search(r"published +50.0 %", capsys.readouterr().out)
-    assert "These have no config: zero-shot, published." in (tmp_path / "c.html").read_text()
+    assert "These runs have no config: zero-shot, published." in (tmp_path / "c.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -41,16 +41,16 @@ def test_heat_map_of_one_pair() -> None:
 
 def test_recall_curve_passes_through_the_recalls() -> None:
     figure, ranks = figures.recall_curve, np.array([1.0, 2.0, 2.5, 40.0])
-    found = figure({"text to video": ranks, "video to text": ranks + 1}, 40)
-    assert "The median rank is 2.25 text to video, 3.25 video to text." in found.alt
-    assert "every K up to 40" in found.caption
-    assert len(svg(found)) > 1000
+    actual = figure({"text to video": ranks, "video to text": ranks + 1}, 40)
+    assert "The median rank is 2.25 text to video, 3.25 video to text." in actual.alt
+    assert "every K up to 40" in actual.caption
+    assert len(svg(actual)) > 1000
 
 
 @pytest.mark.parametrize("candidates", [1, 100_000])
 def test_recall_curve_of_few_or_many_candidates(candidates: int) -> None:
-    found = figures.recall_curve({"text to video": np.ones(3)}, candidates)
-    assert len(svg(found)) < 100_000
+    actual = figures.recall_curve({"text to video": np.ones(3)}, candidates)
+    assert len(svg(actual)) < 100_000
 
 
 def test_confusion_matrix_says_what_is_right_and_what_is_confused() -> None:

@@ -88,8 +88,8 @@ def test_ranks_alone_give_what_scores_give() -> None:
 
 
 def test_half_ranks_are_not_within_a_depth_they_pass() -> None:
-    found = metrics.retrieval_of_ranks(np.array([1.0, 1.5, 5.5, 10.0]))
-    assert found == {"R@1": 0.25, "R@5": 0.5, "R@10": 1.0, "MedR": 3.5}
+    actual = metrics.retrieval_of_ranks(np.array([1.0, 1.5, 5.5, 10.0]))
+    assert actual == {"R@1": 0.25, "R@5": 0.5, "R@10": 1.0, "MedR": 3.5}
 
 
 @pytest.mark.parametrize("shape", [(0,), (2, 2)])
@@ -132,18 +132,18 @@ def done(*steps: list[int]) -> np.ndarray:
 
 
 def test_step_recall_pools_videos_of_a_task_and_averages_tasks() -> None:
-    found = metrics.step_recall(
+    actual = metrics.step_recall(
         ["jello", "jello", "tire"],
         [np.array([0, 3]), np.array([1, 5]), np.array([2])],
         [done([0, 1], [2]), done([], [4, 5]), done([2, 3])],
     )
     # Of the second video's first step, not done there, nothing is counted.
-    assert found == pytest.approx({"jello": 2 / 3, "tire": 1.0, "recall": 5 / 6})
+    assert actual == pytest.approx({"jello": 2 / 3, "tire": 1.0, "recall": 5 / 6})
 
 
 def test_a_step_that_is_nowhere_is_not_found() -> None:
-    found = metrics.step_recall(["a"], [np.array([-1, 2])], [done([5], [2])])
-    assert found == {"a": 0.5, "recall": 0.5}
+    actual = metrics.step_recall(["a"], [np.array([-1, 2])], [done([5], [2])])
+    assert actual == {"a": 0.5, "recall": 0.5}
 
 
 def test_tasks_without_a_step_done_are_left_out() -> None:
@@ -223,8 +223,8 @@ def test_a_figure_that_some_draws_lack() -> None:
     def drawn_first(drawn: np.ndarray) -> dict[str, float]:
         return {"always": 1.0} | ({"first": 2.0} if 0 in drawn else {})
 
-    found = metrics.bootstrap(drawn_first, 3)
-    assert found == {"always": (1.0, 1.0), "first": (2.0, 2.0)}
+    actual = metrics.bootstrap(drawn_first, 3)
+    assert actual == {"always": (1.0, 1.0), "first": (2.0, 2.0)}
 
 
 @pytest.mark.parametrize("arguments", [{"count": 0}, {"samples": 0}, {"level": 1.0}])

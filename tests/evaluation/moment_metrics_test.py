@@ -7,31 +7,31 @@ from vtmask.evaluation import moment_metrics
 
 
 def test_ious() -> None:
-    found = moment_metrics.ious(
+    actual = moment_metrics.ious(
         np.array([[0, 10], [5, 5]]), np.array([[5, 15], [20, 30], [2, 4], [5, 5]])
     )
-    assert found.tolist() == [[5 / 15, 0, 2 / 10, 0], [0, 0, 0, 0]]
+    assert actual.tolist() == [[5 / 15, 0, 2 / 10, 0], [0, 0, 0, 0]]
 
 
 def test_average_precision_of_one_window() -> None:
     """IoU 0.8 with the first prediction, 1.0 with the second."""
     right, ranked = np.array([[0.0, 10]]), np.array([[0.0, 8], [0, 10]])
-    found = moment_metrics.average_precision(ranked, right)
+    actual = moment_metrics.average_precision(ranked, right)
     # Up to 0.8 the first is right: precision 1 at recall 1. Above, only the second: 1/2.
-    np.testing.assert_allclose(found, [1, 1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5])
+    np.testing.assert_allclose(actual, [1, 1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5])
 
 
 def test_average_precision_of_several_windows() -> None:
     """Two right windows; a third prediction hits the first window again."""
     right = np.array([[0.0, 10], [20, 40]])
     ranked = np.array([[0.0, 9], [0, 10], [50, 60], [20, 30]])
-    found = moment_metrics.average_precision(ranked, right)
+    actual = moment_metrics.average_precision(ranked, right)
     # At 0.5 hits are at ranks 1 and 4 (IoU 0.5): 1/2 * 1 + 1/2 * 2/4.
-    assert found[0] == pytest.approx(0.75)
+    assert actual[0] == pytest.approx(0.75)
     # At 0.55 to 0.9 the second window is never found: 1/2 * 1.
-    np.testing.assert_allclose(found[1:9], 0.5)
+    np.testing.assert_allclose(actual[1:9], 0.5)
     # At 0.95 the second prediction is the hit: 1/2 * 1/2.
-    assert found[9] == pytest.approx(0.25)
+    assert actual[9] == pytest.approx(0.25)
 
 
 def test_precision_is_the_highest_at_this_or_a_higher_recall() -> None:
@@ -50,8 +50,8 @@ def test_a_prediction_takes_the_window_that_it_fits_best() -> None:
 def test_figures() -> None:
     first = np.array([0.7, 0.5, 0.49, 0.0])
     precisions = np.array([[1.0] * 10, [0.5] * 10, [0] * 10, [0] * 10])
-    found = moment_metrics.windows(first, precisions)
-    assert found == {
+    actual = moment_metrics.windows(first, precisions)
+    assert actual == {
         "R@1, IoU 0.5": 0.5,
         "R@1, IoU 0.7": 0.25,
         "mAP": pytest.approx(0.375),

@@ -27,16 +27,16 @@ def test_candidates_are_all_runs_of_cells() -> None:
 def test_contrast_is_the_difference_of_means_in_standard_errors() -> None:
     scores = np.random.default_rng(0).standard_normal((2, 7))
     windows = moment_windows.candidates(7)
-    found = moment_windows.contrast(scores, windows)
+    actual = moment_windows.contrast(scores, windows)
     for row, values in enumerate(scores):
         for place, (start, stop) in enumerate(windows):
             inside, outside = values[start:stop], np.delete(values, np.s_[start:stop])
             if not len(outside):
-                assert found[row, place] == 0
+                assert actual[row, place] == 0
                 continue
             error = np.sqrt(1 / len(inside) + 1 / len(outside))
             expected = (inside.mean() - outside.mean()) / error
-            assert found[row, place] == pytest.approx(expected)
+            assert actual[row, place] == pytest.approx(expected)
 
 
 def test_a_stretch_with_noise_is_found_whole() -> None:
@@ -75,12 +75,12 @@ def test_an_evaluation() -> None:
         seconds_per_feature=2.0,
     )
     task = MomentRetrieval(None)
-    found = moment_retrieval.evaluate(in_memory.model(), task, dataset, SETTINGS)
-    assert [p["qid"] for p in found.predictions] == [7, 8, 7]
-    assert [p["seconds"] for p in found.predictions] == [18, 18, 28]
-    assert found.predictions[0]["relevant_windows"] == [[0, 4], [10, 12]]
+    actual = moment_retrieval.evaluate(in_memory.model(), task, dataset, SETTINGS)
+    assert [p["qid"] for p in actual.predictions] == [7, 8, 7]
+    assert [p["seconds"] for p in actual.predictions] == [18, 18, 28]
+    assert actual.predictions[0]["relevant_windows"] == [[0, 4], [10, 12]]
     first, precisions = [], []
-    for prediction in found.predictions:
+    for prediction in actual.predictions:
         ranked = np.array(prediction["pred_relevant_windows"])
         assert (np.diff(ranked[:, 2]) <= 0).all() and (ranked[:, :2] % 2 == 0).all()
         right = np.array(prediction["relevant_windows"])
@@ -88,10 +88,10 @@ def test_an_evaluation() -> None:
         precisions.append(moment_metrics.average_precision(ranked[:, :2], right))
         assert prediction["IoU"] == pytest.approx(first[-1])
     expected = moment_metrics.windows(np.array(first), np.stack(precisions))
-    assert found.metrics == {"sentences": pytest.approx(expected)}
-    chance = found.baselines["chance"]
+    assert actual.metrics == {"sentences": pytest.approx(expected)}
+    chance = actual.baselines["chance"]
     assert all(0 <= value <= 1 for value in chance.values()) and chance["mIoU"] > 0
-    assert sum(len(group.cards) for group in found.groups) == 3
+    assert sum(len(group.cards) for group in actual.groups) == 3
 
 
 @pytest.mark.parametrize(

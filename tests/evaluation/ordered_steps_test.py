@@ -27,19 +27,19 @@ def best_of_all(scores: np.ndarray) -> list[int]:
 def test_agrees_with_trying_all_ways(shape: tuple[int, int], seed: int) -> None:
     seconds, steps = shape
     logits = np.random.default_rng(seed).standard_normal(shape)
-    found = ordered_steps.assign(logits)
+    actual = ordered_steps.assign(logits)
     scores = log_probabilities(logits)
     if steps <= seconds:
-        assert found.tolist() == best_of_all(scores)
+        assert actual.tolist() == best_of_all(scores)
     else:
-        assert np.flatnonzero(found >= 0).tolist() == best_of_all(scores.T)
-        assert found[found >= 0].tolist() == list(range(seconds))
+        assert np.flatnonzero(actual >= 0).tolist() == best_of_all(scores.T)
+        assert actual[actual >= 0].tolist() == list(range(seconds))
 
 
 @hypothesis.given(st.integers(1, 6), st.integers(2, 4))
 def test_equal_sums_take_the_first_seconds(more: int, steps: int) -> None:
-    found = ordered_steps.assign(np.zeros((steps + more, steps)))
-    assert found.tolist() == list(range(steps))
+    actual = ordered_steps.assign(np.zeros((steps + more, steps)))
+    assert actual.tolist() == list(range(steps))
 
 
 def test_each_step_at_its_peak() -> None:

@@ -130,12 +130,12 @@ def clip(model: Model, record: Any, start: int = 0, stop: int | None = None) -> 
 def merged(model: Model, method: Callable[..., Any], record: Any, stride: int) -> np.ndarray:
     """Averages a method's output for each frame over the windows that contain it."""
     length, size = len(record["features"]), model.module.config.max_video_len
-    found: list[list[np.ndarray]] = [[] for _ in range(length)]
+    frames: list[list[np.ndarray]] = [[] for _ in range(length)]
     for start in windows.starts(length, size, stride).tolist():
         values = alone(model, method, clip(model, record, start, min(start + size, length)))
         for frame in range(start, min(start + size, length)):
-            found[frame].append(values[frame - start])
-    return np.stack([np.mean(values, axis=0) for values in found])
+            frames[frame].append(values[frame - start])
+    return np.stack([np.mean(values, axis=0) for values in frames])
 
 
 def text_embeddings(model: Model, method: Callable[..., Any], field: Any) -> np.ndarray:
@@ -173,25 +173,25 @@ def test_an_evaluation_does_not_depend_on_the_batch_size(every: Evaluated) -> No
 
 
 def test_the_report_shows_the_predictions(every: Evaluated, tmp_path: Path) -> None:
-    found = every.found
-    groups = [dataclasses.replace(group, cards=group.cards[:1]) for group in found.groups]
+    actual = every.found
+    groups = [dataclasses.replace(group, cards=group.cards[:1]) for group in actual.groups]
     report.write(
         tmp_path / "report.html",
         report.Report(
             title="demo",
-            metrics=found.metrics,
-            intervals=found.intervals,
-            baselines=found.baselines,
-            explanation=found.explanation,
-            headline=found.headline,
+            metrics=actual.metrics,
+            intervals=actual.intervals,
+            baselines=actual.baselines,
+            explanation=actual.explanation,
+            headline=actual.headline,
             facts={},
-            figures=found.figures,
+            figures=actual.figures,
             groups=groups,
         ),
     )
     page = (tmp_path / "report.html").read_text()
-    row, column = found.headline[0]
-    assert report.number(column, found.metrics[row][column]) in page
+    row, column = actual.headline[0]
+    assert report.number(column, actual.metrics[row][column]) in page
     assert [group.heading.split()[0] for group in groups] == ["Best", "Worst"]
     assert all(group.heading in page for group in groups)
     assert "No frames are shown" not in page
@@ -213,8 +213,8 @@ def test_retrieval_is_that_of_all_scores(every: Evaluated) -> None:
     for prediction, row in zip(every.found.predictions, scores, strict=False):
         names = [every.records[i]["video_id"] for i in np.argsort(-row)]
         assert [c["id"] for c in prediction["retrieved"]] == names
-        found = [c["score"] for c in prediction["retrieved"]]
-        np.testing.assert_allclose(found, -np.sort(-row), rtol=1e-4)
+        actual = [c["score"] for c in prediction["retrieved"]]
+        np.testing.assert_allclose(actual, -np.sort(-row), rtol=1e-4)
 
 
 @pytest.mark.parametrize("every", ["demo_qa"], indirect=True)
@@ -243,8 +243,8 @@ def test_features_have_the_class_of_their_merged_scores(every: Evaluated) -> Non
         hits = (classes == record["labels"]).tolist()
         assert prediction["accuracy"] == pytest.approx(np.mean(hits))
         right += hits
-    found = every.found.metrics["features"]["frame accuracy"]
-    assert found == pytest.approx(np.mean(right))
+    actual = every.found.metrics["features"]["frame accuracy"]
+    assert actual == pytest.approx(np.mean(right))
     labels = np.concatenate([record["labels"] for record in every.records])
     most = int(np.bincount(labels).argmax())
     assert every.found.baselines == {
@@ -262,14 +262,14 @@ def test_steps_are_put_in_order_where_their_scores_are_highest(every: Evaluated)
         frames = every.windows(every.task.encoding.encode_frames, record)
         seconds = ordered_steps.assign(frames @ steps.T)
         assert prediction["predicted"] == seconds.tolist()
-        there = np.zeros((len(record["features"]), len(steps)), bool)
+        exists = np.zeros((len(record["features"]), len(steps)), bool)
         done = record["steps"]
         for start, end, label in zip(done["start"], done["end"], done["label"], strict=True):
-            second = np.arange(len(there))
-            there[:, label - 1] |= (second < end) & (start < second + 1)
+            second = np.arange(len(exists))
+            exists[:, label - 1] |= (second < end) & (start < second + 1)
         assigned.append(seconds)
-        shown.append(there)
-        hits = there[seconds, np.arange(len(seconds))][there.any(axis=0)]
+        shown.append(exists)
+        hits = exists[seconds, np.arange(len(seconds))][exists.any(axis=0)]
         assert prediction["recall"] == pytest.approx(hits.mean())
     recall = metrics.step_recall(["all"] * 8, assigned, shown)["recall"]
     assert every.found.metrics == {"mean over tasks": {"recall": recall}}
@@ -290,8 +290,8 @@ def test_moments_are_ranked_by_their_frames(every: Evaluated) -> None:
             prediction = next(predictions)
             assert prediction["text"] == text
             assert prediction["times"] == [time.tolist()]
-            there = [m for m in order.tolist() if m[1] < field["num_segments"]]
-            assert prediction["ranked"] == there
+            exists = [m for m in order.tolist() if m[1] < field["num_segments"]]
+            assert prediction["ranked"] == exists
             ranked.append(order)
             times.append(time[None])
     assert next(predictions, None) is None
@@ -314,7 +314,7 @@ def several_texts() -> Any:
 
 def test_every_text_of_a_video_is_a_query_and_the_best_is_its_answer() -> None:
     dataset, task = several_texts(), Retrieval(None)
-    found = retrieval.evaluate(MODEL, task, dataset, SETTINGS)
+    actual = retrieval.evaluate(MODEL, task, dataset, SETTINGS)
     embed_video = task.encoding.embed_video
     videos = np.stack([alone(MODEL, embed_video, clip(MODEL, r)) for r in dataset.records])
     sentences = [
@@ -331,29 +331,29 @@ def test_every_text_of_a_video_is_a_query_and_the_best_is_its_answer() -> None:
         best = scores[owner == video, video].max()
         others = scores[owner != video, video]
         by_video.append(1 + (others > best).sum() + np.isclose(others, best).sum() / 2)
-    assert [p["rank"] for p in found.predictions] == pytest.approx([*by_text, *by_video])
-    assert found.metrics["text to video"] == metrics.retrieval_of_ranks(np.array(by_text))
-    assert found.metrics["video to text"] == metrics.retrieval_of_ranks(np.array(by_video))
-    assert [p["right"] for p in found.predictions[:6]] == ["v0", "v1", "v1", "v1", "v2", "v2"]
-    assert [p["right"] for p in found.predictions[6:]] == [
+    assert [p["rank"] for p in actual.predictions] == pytest.approx([*by_text, *by_video])
+    assert actual.metrics["text to video"] == metrics.retrieval_of_ranks(np.array(by_text))
+    assert actual.metrics["video to text"] == metrics.retrieval_of_ranks(np.array(by_video))
+    assert [p["right"] for p in actual.predictions[:6]] == ["v0", "v1", "v1", "v1", "v2", "v2"]
+    assert [p["right"] for p in actual.predictions[6:]] == [
         r["descriptions"]["text"] for r in dataset.records
     ]
-    assert found.predictions[7]["query"] == "v1"
-    assert json.loads(json.dumps(found.predictions)) == found.predictions
+    assert actual.predictions[7]["query"] == "v1"
+    assert json.loads(json.dumps(actual.predictions)) == actual.predictions
 
 
 def test_a_text_of_two_videos_ties_with_itself() -> None:
     same = [in_memory.record(i, descriptions=texts("lift a star")) for i in range(2)]
     same[1]["features"] = same[0]["features"]
     dataset: Any = InMemory(same)
-    found = retrieval.evaluate(MODEL, Retrieval(None), dataset, SETTINGS)
-    assert [p["rank"] for p in found.predictions] == [1.5] * 4
+    actual = retrieval.evaluate(MODEL, Retrieval(None), dataset, SETTINGS)
+    assert [p["rank"] for p in actual.predictions] == [1.5] * 4
 
 
 def test_timed_texts_are_matched_with_their_own_part() -> None:
     dataset, task = in_memory.dataset(2), Retrieval(None)
     settings = ConfigDict({"batch_size": 3, "field": "clips"})
-    found = retrieval.evaluate(MODEL, task, dataset, settings)
+    actual = retrieval.evaluate(MODEL, task, dataset, settings)
     parts = [(0, 4), (4, 8)]
     videos = np.stack(
         [
@@ -365,43 +365,43 @@ def test_timed_texts_are_matched_with_their_own_part() -> None:
     embed_text = task.encoding.embed_text
     sentences = [text_embeddings(MODEL, embed_text, r["clips"]) for r in dataset.records]
     scores = np.concatenate(sentences) @ videos.T
-    assert found.metrics["text to video"] == metrics.retrieval(scores)
+    assert actual.metrics["text to video"] == metrics.retrieval(scores)
     names = ["v0 0–4 s", "v0 4.5–7.25 s", "v1 0–4 s", "v1 4.5–7.25 s"]
-    assert [p["right"] for p in found.predictions[:4]] == names
-    assert [p["query"] for p in found.predictions[4:]] == names
+    assert [p["right"] for p in actual.predictions[:4]] == names
+    assert [p["query"] for p in actual.predictions[4:]] == names
 
 
 def test_one_video_with_one_text() -> None:
-    found = retrieval.evaluate(MODEL, Retrieval(None), in_memory.dataset(1), SETTINGS)
-    assert found.metrics["text to video"] == {"R@1": 1, "R@5": 1, "R@10": 1, "MedR": 1}
+    actual = retrieval.evaluate(MODEL, Retrieval(None), in_memory.dataset(1), SETTINGS)
+    assert actual.metrics["text to video"] == {"R@1": 1, "R@5": 1, "R@10": 1, "MedR": 1}
 
 
 def test_segmentation_without_a_classifier_goes_by_the_names() -> None:
     dataset, labels = in_memory.dataset(), TextLabels()
-    found = segmentation.evaluate(MODEL, Segmentation(), dataset, SETTINGS)
+    actual = segmentation.evaluate(MODEL, Segmentation(), dataset, SETTINGS)
     names = text_embeddings(MODEL, labels.encoding.embed_text, texts(*in_memory.CLASSES[1:]))
 
     def scores(module: VLM, video: jax.Array, video_mask: jax.Array) -> jax.Array:
         return labels.scores(module, video, video_mask, jnp.asarray(names))
 
-    for record, prediction in zip(dataset.records, found.predictions, strict=True):
+    for record, prediction in zip(dataset.records, actual.predictions, strict=True):
         of_names = merged(MODEL, scores, record, 4)
         expected = classes_by_names(*map(jnp.asarray, (of_names, names)))
         assert prediction["predicted"] == expected.tolist()
         assert prediction["best_name"] == [1 + i for i in of_names.argmax(axis=1)]
         right = np.equal(prediction["best_name"], record["labels"])
         assert prediction["accuracy"] == right.mean()
-    right = [np.equal(p["best_name"], p["true"]).tolist() for p in found.predictions]
-    assert found.metrics["best name"]["frame accuracy"] == np.mean(sum(right, []))
-    assert len(found.figures) == 2
+    right = [np.equal(p["best_name"], p["true"]).tolist() for p in actual.predictions]
+    assert actual.metrics["best name"]["frame accuracy"] == np.mean(sum(right, []))
+    assert len(actual.figures) == 2
 
 
 def test_classes_are_matched_by_name() -> None:
     """A class that only training had is not in the data set, so it is never predicted."""
     known = ("spin", "background", "jump", "lift", "slide")
     model, task, dataset = in_memory.model(known), Segmentation(), in_memory.dataset()
-    found = segmentation.evaluate(model, task, dataset, SETTINGS)
-    for record, prediction in zip(dataset.records, found.predictions, strict=True):
+    actual = segmentation.evaluate(model, task, dataset, SETTINGS)
+    for record, prediction in zip(dataset.records, actual.predictions, strict=True):
         scores = merged(model, task.scores, record, 4)
         scores[:, known.index("jump")] = -np.inf
         names = [known[i] for i in scores.argmax(axis=1)]
@@ -483,7 +483,7 @@ NO_FIELD = InMemory([{"video_id": "v", "video": "", "features": np.ones((3, 4), 
             moment_retrieval.evaluate,
             MomentRetrieval(),
             changed(features=np.ones((40, 4), np.float16)),
-            "data: its moments are in the first 30 s of a video, the model sees 6 (max_video_len)",
+            "data: its moments are in the first 30 s of a video, but the model sees only 6 s (max",
         ),
         *[
             (evaluate, task, NO_FIELD, f"data: data set has no field '{field}'; it does not fit")
@@ -499,9 +499,9 @@ NO_FIELD = InMemory([{"video_id": "v", "video": "", "features": np.ones((3, 4), 
 def test_a_data_set_that_does_not_fit(
     evaluate: Callable[..., Evaluation], task: Any, dataset: InMemory, problem: str
 ) -> None:
-    with pytest.raises(UserError) as said:
+    with pytest.raises(UserError) as error:
         evaluate(MODEL, task, dataset, SETTINGS)
-    assert str(said.value).startswith(problem) and "\n" not in str(said.value)
+    assert str(error.value).startswith(problem) and "\n" not in str(error.value)
 
 
 def test_all_descriptions_of_a_video_are_references_of_its_one_caption() -> None:

@@ -95,9 +95,9 @@ def test_a_task_has_the_headline_of_its_evaluation() -> None:
     model, dataset = in_memory.model(), in_memory.dataset(4)
     settings = ConfigDict({"batch_size": 2, "field": "descriptions"})
     task = Retrieval(None)
-    found = TaskValidation(model, "retrieval", task, dataset, settings)(model.params)
+    actual = TaskValidation(model, "retrieval", task, dataset, settings)(model.params)
     expected = retrieval.evaluate(model, task, dataset, settings).metrics
-    assert found == {
+    assert actual == {
         f"{direction.replace(' ', '_')}/{column}": expected[direction][column]
         for direction in ("text to video", "video to text")
         for column in ("R@1", "MedR")

@@ -50,15 +50,15 @@ def test_merge_is_the_mean_over_windows(
         )
         for i in range(length)
     ]
-    found = windows.merge(values, starts, lengths)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    actual = windows.merge(values, starts, lengths)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_beyond_a_window_is_ignored() -> None:
     values = np.array([[[1.0], [2.0], [np.nan]]])
-    found = windows.merge(values, np.array([0]), np.array([2]))
-    np.testing.assert_array_equal(found, [[1], [2]])
+    actual = windows.merge(values, np.array([0]), np.array([2]))
+    np.testing.assert_array_equal(actual, [[1], [2]])
 
 
 @pytest.mark.parametrize("arguments", [(0, 32, 16), (5, 4, 5), (5, 4, 0)])

@@ -27,8 +27,8 @@ def test_beam_writes_what_one_machine_writes(videos: list[Listed], tmp_path: Pat
     )
     options = PipelineOptions([])
     for _ in range(2):  # the second time there is nothing to do but the bad video
-        found = beam.extract_all(videos, CONFIG, spread, spread / "extracted.jsonl", options)
-        assert {outcome.video: outcome for outcome in found} == {o.video: o for o in expected}
+        actual = beam.extract_all(videos, CONFIG, spread, spread / "extracted.jsonl", options)
+        assert {outcome.video: outcome for outcome in actual} == {o.video: o for o in expected}
     for video in videos[:3]:
         name = f"{video.name}.npy"
         assert (alone / name).read_bytes() == (spread / name).read_bytes()

@@ -551,12 +551,12 @@ def all_damaged(path: Path) -> Path:
         (content(b"Stir the soup.\n" * 100), "cannot be decoded"),
         (content(bytes(range(256)) * 100), "cannot be decoded"),
         (cut_before(b"mdat"), "cannot be decoded"),
-        (cut_before(b"moof", movflags="empty_moov+frag_keyframe"), "no video frames in it"),
-        (sound_only, "no video stream in it"),
-        (with_cover, "no video stream in it"),
+        (cut_before(b"moof", movflags="empty_moov+frag_keyframe"), "has no video frames"),
+        (sound_only, "has no video stream"),
+        (with_cover, "has no video stream"),
         (unknown_codec, "unknown codec"),
-        (encrypted, "no video frames in it; 3 of 3 packets can't be decoded (encrypted)"),
-        (all_damaged, "no video frames in it; 3 of 3 packets can't be decoded (Invalid data"),
+        (encrypted, "has no video frames; 3 of 3 packets can't be decoded (encrypted)"),
+        (all_damaged, "has no video frames; 3 of 3 packets can't be decoded (Invalid data"),
     ],
 )
 def test_files_that_are_no_video_are_refused(

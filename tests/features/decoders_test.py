@@ -39,8 +39,8 @@ def video(tmp_path: Path) -> Path:
 def test_windows_are_those_of_this_process(video: Path) -> None:
     with Decoder(WINDOW) as decoder:
         for _ in range(2):
-            found = list(decoder.windows(video))
-            np.testing.assert_array_equal(found, list(decode.windows(video, WINDOW)))
+            actual = list(decoder.windows(video))
+            np.testing.assert_array_equal(actual, list(decode.windows(video, WINDOW)))
 
 
 def test_errors_come_across_and_the_next_video_is_decoded(video: Path, tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_the_next_video_starts_anew_where_one_was_left_in_the_middle(video: Path
         left = decoder.windows(video)
         first = next(left)
         left.close()
-        found = list(decoder.windows(video))
-    assert len(found) == 3
-    np.testing.assert_array_equal(found[0], first)
+        actual = list(decoder.windows(video))
+    assert len(actual) == 3
+    np.testing.assert_array_equal(actual[0], first)
 
 
 def test_a_crash_is_told_and_costs_one_video(video: Path) -> None:
@@ -69,13 +69,13 @@ def test_a_crash_is_told_and_costs_one_video(video: Path) -> None:
 
 
 def test_a_crash_in_the_middle_is_no_damage_of_the_video() -> None:
-    found: list[np.ndarray] = []
+    actual: list[np.ndarray] = []
     decoder = Decoder(
         WINDOW, stand_in("send_window(pipe, window); send_window(pipe, window); os.abort()")
     )
     with pytest.raises(UserError, match=r"crashed \(SIGABRT\) after 2 s") as error:
-        found.extend(decoder.windows("a.mp4"))  # extend takes what comes before the error
-    assert len(found) == 2 and not isinstance(error.value, DamagedVideo)
+        actual.extend(decoder.windows("a.mp4"))  # extend takes what comes before the error
+    assert len(actual) == 2 and not isinstance(error.value, DamagedVideo)
 
 
 def test_a_decoder_that_hangs_is_killed() -> None:

@@ -62,10 +62,10 @@ def test_features_are_those_of_each_video_alone(
     extractor = Brightness(batch_size=batch_size)
     outcomes = run(videos, tmp_path, extractor, num_decoders)
     for video in videos:
-        found = np.load(tmp_path / f"{video.name}.npy")
-        assert found.dtype == np.float16
-        np.testing.assert_array_equal(found, extract(video.path, Brightness()))
-        assert outcomes[video.name] == Outcome(video.name, str(video.path), len(found))
+        actual = np.load(tmp_path / f"{video.name}.npy")
+        assert actual.dtype == np.float16
+        np.testing.assert_array_equal(actual, extract(video.path, Brightness()))
+        assert outcomes[video.name] == Outcome(video.name, str(video.path), len(actual))
     assert sum(extractor.batches) == 1 + 2 + 3 + 4
     assert max(extractor.batches[:-1], default=batch_size) == batch_size
 
@@ -108,8 +108,8 @@ def test_a_folder_is_filled_by_several_commands(videos: list[Listed], tmp_path: 
     bad = Listed("bad", tmp_path / "gone.mp4")
     assert set(run([videos[0], bad], tmp_path)) == {videos[0].name, "bad"}
     assert set(run(videos[1:], tmp_path)) == {video.name for video in videos[1:]}
-    told = [outcome.video for outcome in feature_folder.read_logs(tmp_path)]
-    assert sorted(told) == sorted(video.name for video in [bad, *videos])
+    logged = [outcome.video for outcome in feature_folder.read_logs(tmp_path)]
+    assert sorted(logged) == sorted(video.name for video in [bad, *videos])
 
 
 def test_lines_of_a_log_that_are_broken_are_left_out(videos: list[Listed], tmp_path: Path) -> None:
@@ -169,8 +169,8 @@ def test_a_full_disk_names_the_file_and_what_is_kept(
     with pytest.raises(UserError) as error:
         run(videos, tmp_path)
     assert str(error.value) == (
-        f"{written[2]}: can't be written (No space left on device); features written before are "
-        "kept, and the same command goes on from there"
+        f"{written[2]}: can't be written (No space left on device); earlier features are kept; "
+        "run the same command to continue"
     )
     kept = {path for path in tmp_path.rglob("*.npy")}
     assert kept == set(written[:2]) and not list(tmp_path.rglob(".*.tmp"))
@@ -277,7 +277,7 @@ def test_one_folder_has_features_of_one_extractor(videos: list[Listed], tmp_path
         (Brightness(size=3), "feature_size 2"),
         (Brightness(window=Window(8, 16, 32)), "seconds_per_feature 1.0"),
     ):
-        with pytest.raises(UserError, match=f"features.json: features there have {field}"):
+        with pytest.raises(UserError, match=f"features.json: its features have {field}"):
             run(videos, tmp_path, other)
 
 
@@ -299,8 +299,8 @@ def test_summary_tells_problems() -> None:
     lines = list(feature_folder.summary(outcomes, 30, Path("out")))
     assert lines[0] == "5 of 30 videos have features in out"
     assert lines[1:4] == [
-        "damaged, with features of what could be decoded: 1",
+        "damaged, with features of the parts that can be decoded: 1",
         "  b.mp4: damaged after 2 s",
         "skipped: 25",
     ]
-    assert lines[-2:] == ["  … and 5 more", "What became of each: out/extracted*.jsonl"]
+    assert lines[-2:] == ["  … and 5 more", "Outcome of each: out/extracted*.jsonl"]

@@ -155,7 +155,7 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert card["feature_extractor"].startswith("hf:dinov2@")
     assert card["feature_extractor"].endswith("/patches")
     assert (card["feature_size"], card["seconds_per_feature"]) == (16, 0.5)
-    assert "features there have feature_extractor 'hf:dinov2@" in run()
+    assert "its features have feature_extractor 'hf:dinov2@" in run()
 
 
 def test_weights_without_a_pooler(transformers: Any, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_weights_without_a_pooler(transformers: Any, tmp_path: Path) -> None:
     )
     model = f"hf:{tmp_path / 'vit'}"
     with pytest.raises(
-        UserError, match="lack pooler.dense.bias, pooler.dense.weight; give --pooling patches"
+        UserError, match="lack pooler.dense.bias, pooler.dense.weight; set --pooling patches"
     ):
         ExtractorConfig(model).create()
     assert ExtractorConfig(model, pooling="patches").create().size == 16
@@ -183,7 +183,7 @@ def test_models_that_are_no_vision_encoders(
     transformers.AutoImageProcessor.from_pretrained(folder / "clip").save_pretrained(
         tmp_path / "bert"
     )
-    with pytest.raises(UserError, match="bert: is no vision encoder that can be used: "):
+    with pytest.raises(UserError, match="bert: is not a usable vision encoder: "):
         ExtractorConfig(f"hf:{tmp_path / 'bert'}").create()
     with pytest.raises(UserError, match="pooling is 'max', expected 'pooled' or 'patches'"):
         ExtractorConfig(f"hf:{folder / 'clip'}", pooling="max").create()

@@ -68,16 +68,16 @@ def test_odd_names_in_a_list(tmp_path: Path) -> None:
 
 def test_a_line_that_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("/\n")
-    with pytest.raises(UserError, match="list.txt: '/' is no file"):
+    with pytest.raises(UserError, match="list.txt: '/' is not a file"):
         names(tmp_path / "list.txt")
 
 
 def test_a_list_has_paths_from_its_folder(folder: Path) -> None:
     lines = ["a.mp4", "", "deep/c.webm", str(folder / "deep/er/a.mp4"), "../videos/b.MKV"]
     (folder / "list.txt").write_text("\n".join(lines))
-    found = listing.find([str(folder / "list.txt")])
-    assert [video.name for video in found] == ["a", "deep/c", "a", "b"]
-    assert all(video.path.exists() for video in found)
+    actual = listing.find([str(folder / "list.txt")])
+    assert [video.name for video in actual] == ["a", "deep/c", "a", "b"]
+    assert all(video.path.exists() for video in actual)
 
 
 def test_a_list_may_name_what_is_missing(tmp_path: Path) -> None:

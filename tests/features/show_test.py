@@ -47,7 +47,7 @@ def test_similarity_of_many_features_is_that_of_means() -> None:
 
 def test_features_of_an_unknown_video(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 4), np.float16))
-    with pytest.raises(UserError, match="a.npy: not known which video it is of; .* --video"):
+    with pytest.raises(UserError, match="a.npy: its video is unknown; .* --video"):
         show.write_picture(tmp_path / "a.npy", tmp_path / "a.png", None, CONFIG)
 
 

@@ -98,8 +98,8 @@ def write(
 def packets(path: Path) -> list[tuple[int, int]]:
     """Returns the position and size of the packets of a file's video."""
     with av.open(str(path)) as container:
-        found = [packet for packet in container.demux(video=0) if packet.size]
-        return [(packet.pos, packet.size) for packet in found if packet.pos is not None]
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        return [(packet.pos, packet.size) for packet in packets if packet.pos is not None]
 
 
 def overwrite(path: Path, at: int, data: bytes) -> None:

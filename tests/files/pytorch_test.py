@@ -192,12 +192,12 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     for data in (b"text\n", b"<!DOCTYPE html>\n<title>404</title>", safetensors, pickle.dumps([1])):
         refused(tmp_path, data, r"begins with b['\"].*, expected what torch.save writes")
     whole = zipped([tensor(np.ones(3, np.float32))])
-    refused(tmp_path, whole[:-30], "is not a whole zip archive")
-    refused(tmp_path, b"PK\3\4", "is not a whole zip archive")
+    refused(tmp_path, whole[:-30], "is not a complete zip archive")
+    refused(tmp_path, b"PK\3\4", "is not a complete zip archive")
     array = io.BytesIO()
     np.savez_compressed(array, a=np.ones(3))
     refused(tmp_path, array.getvalue(), "is a zip archive without data.pkl")
-    refused(tmp_path, archive({}), "is not a whole zip archive|begins with")
+    refused(tmp_path, archive({}), "is not a complete zip archive|begins with")
     for part in ("code/model.py", "constants.pkl"):
         script = archive(entries_of([]) | {part: b""}, zipfile.ZIP_DEFLATED)
         refused(tmp_path, script, "is a TorchScript archive, which is a program; .* state_dict")
@@ -207,12 +207,12 @@ def test_zip_archives_that_torch_does_not_write(tmp_path: Path) -> None:
     entries = entries_of(tensor(np.ones(3, np.float32)))
     bomb = archive(entries | {"data/0": bytes(1 << 24)}, zipfile.ZIP_DEFLATED)
     refused(tmp_path, bomb, "entry 'made/data.pkl' is compressed or encrypted")
-    refused(tmp_path, archive(entries | {"byteorder": b"big"}), "is of a big-endian machine")
+    refused(tmp_path, archive(entries | {"byteorder": b"big"}), "comes from a big-endian machine")
     with pytest.warns(UserWarning, match="Duplicate name"):
         file = io.BytesIO(archive(entries))
         with zipfile.ZipFile(file, "a") as more:
             more.writestr("made/data/0", bytes(12))
-    refused(tmp_path, file.getvalue(), "is a zip archive with two entries of one name")
+    refused(tmp_path, file.getvalue(), "is a zip archive with two entries of the same name")
     whole = archive(entries)
     for field, size in ((20, 4), (24, 4), (42, 4)):  # sizes and place, in the list of entries
         at = whole.rindex(b"PK\1\2") + field
@@ -231,10 +231,14 @@ def test_zipped_storages_of_another_size(tmp_path: Path, size: int) -> None:
 def test_older_files_with_wrong_parts(tmp_path: Path) -> None:
     value = [tensor(np.ones(3, np.float32)), tensor(np.zeros(2, np.int8))]
     refused(tmp_path, older(value, version=1002), "is not of version 1001 of PyTorch's older")
-    refused(tmp_path, older(value, little=False), "is of a big-endian machine")
-    refused(tmp_path, older(value, little=1), "is of a big-endian machine")
+    refused(tmp_path, older(value, little=False), "comes from a big-endian machine")
+    refused(tmp_path, older(value, little=1), "comes from a big-endian machine")
     for keys in (["0"], ["0", "1", "1"], [], ["1", "1"]):
-        refused(tmp_path, older(value, keys=keys), "lists other storages than its tensors have")
+        refused(
+            tmp_path,
+            older(value, keys=keys),
+            "lists storages that differ from those of its tensors",
+        )
     others: list[Any] = [None, ("0", "1"), 7, [0, 1]]
     for other in others:
         refused(tmp_path, older(value, keys=other), "has no list of storages behind its tensors")

@@ -97,8 +97,8 @@ def test_webvtt(
 ) -> None:
     expected = [(1, 2, first), (3, 4, second)]
     for newline in ("\n", "\r\n", "\r\r\n", "\r"):
-        found = read(tmp_path, "a.vtt", text.replace("\n", newline))
-        assert found == (expected, problems), repr(newline)
+        actual = read(tmp_path, "a.vtt", text.replace("\n", newline))
+        assert actual == (expected, problems), repr(newline)
 
 
 C, D = "00:00:01,000 --> 00:00:02,000", "00:00:03,000 --> 00:00:04,000"
@@ -131,8 +131,8 @@ def test_subrip(
 ) -> None:
     expected = [(1, 2, first), (3, 4, second)]
     for newline in ("\n", "\r\n", "\r\r\n", "\r"):
-        found = read(tmp_path, "a.srt", text.replace("\n", newline))
-        assert found == (expected, problems), repr(newline)
+        actual = read(tmp_path, "a.srt", text.replace("\n", newline))
+        assert actual == (expected, problems), repr(newline)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,6 @@ def test_damage_in_one_cue_costs_only_its_neighbours(tmp_path: Path, suffix: str
         damaged = mutation.damaged(rng, cues[which].encode()).decode(errors="replace")
         parts = [*cues[:which], damaged, *cues[which + 1 :]]
         path.write_text(("WEBVTT\n\n" if suffix == "vtt" else "") + "".join(parts), newline="")
-        found = subtitles.read(path).captions
+        actual = subtitles.read(path).captions
         for i in {*range(1, 10)} - {which, which + 1, which + 2}:
-            assert Caption(60 * i + 1, 60 * i + 2, f"word of {'abcdefghi'[i - 1]}") in found, parts
+            assert Caption(60 * i + 1, 60 * i + 2, f"word of {'abcdefghi'[i - 1]}") in actual, parts

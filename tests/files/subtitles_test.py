@@ -82,9 +82,9 @@ def test_vtt_without_blank_lines(tmp_path: Path) -> None:
 
 
 def test_empty_captions_are_left_to_be_counted(tmp_path: Path) -> None:
-    found = read(tmp_path, "a.vtt", "WEBVTT\n\n00:01.0 --> 00:02.0\n\n00:05.0 --> 00:03.0\n \nb")
-    assert found == [(1, 2, ""), (5, 3, "b")]
-    assert captions.clean(found, 9)[1].total() == 2
+    actual = read(tmp_path, "a.vtt", "WEBVTT\n\n00:01.0 --> 00:02.0\n\n00:05.0 --> 00:03.0\n \nb")
+    assert actual == [(1, 2, ""), (5, 3, "b")]
+    assert captions.clean(actual, 9)[1].total() == 2
 
 
 def test_rolling_captions_are_said_once_by_the_published_rule(tmp_path: Path) -> None:
@@ -137,14 +137,14 @@ def test_texts_that_are_null_are_empty() -> None:
         ("a.json", "[1]", "caption 0: is int, expected an object with the field 'start'"),
         ("a.json", '[{"start": 1}]', "caption 0: has no field 'end'; expected number"),
         ("a.json", '[{"start": 1, "end": "2"}]', "caption 0: field 'end' is str, expected number"),
-        ("a.json", '[{"start": NaN, "end": 2}]', "caption 0: field 'start' is no finite number"),
+        ("a.json", '[{"start": NaN, "end": 2}]', "caption 0: field 'start' is not a finite number"),
         ("a.json", '[{"start": 1, "end": 2}]', "caption 0: has no field 'text'; expected str"),
         ("a.json", '{"segments": {}}', "field 'segments' is dict, expected list"),
         ("a.json", "3", "is int, expected an object with the field 'start'"),
         (
             "a.json",
             '{"start": [1], "end": [1, 2], "text": [""]}',
-            "has 1 of 'start', 2 of 'end', 1 of 'text', expected as many of each",
+            "has 1 of 'start', 2 of 'end', 1 of 'text', expected equal numbers",
         ),
     ],
 )
@@ -165,14 +165,14 @@ def stamp(milliseconds: int, point: str) -> str:
 
 @given(st.lists(st.tuples(_MILLISECONDS, _MILLISECONDS, _TEXTS), max_size=4))
 def test_round_trips(
-    tmp_path_factory: pytest.TempPathFactory, told: list[tuple[int, int, list[str]]]
+    tmp_path_factory: pytest.TempPathFactory, captions: list[tuple[int, int, list[str]]]
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
-    expected = [(start / 1000, end / 1000, " ".join(lines)) for start, end, lines in told]
+    expected = [(start / 1000, end / 1000, " ".join(lines)) for start, end, lines in captions]
     cues = {
         point: [
             f"{i}\n{stamp(start, point)} --> {stamp(end, point)}\n" + "\n".join(lines)
-            for i, (start, end, lines) in enumerate(told, 1)
+            for i, (start, end, lines) in enumerate(captions, 1)
         ]
         for point in ",."
     }

@@ -21,9 +21,9 @@ def test_values_are_texts(tmp_path: Path) -> None:
         {"id": None, "x": None, "on": None, "tags": None, "raw": None},
     ]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "t.parquet")
-    found = read(tmp_path / "t.parquet", "tags", "id", "x", "on")
-    assert found[0] == {"tags": '["é", "b"]', "id": "7", "x": "0.1", "on": "true"}
-    assert set(found[1].values()) == {""}
+    actual = read(tmp_path / "t.parquet", "tags", "id", "x", "on")
+    assert actual[0] == {"tags": '["é", "b"]', "id": "7", "x": "0.1", "on": "true"}
+    assert set(actual[1].values()) == {""}
 
 
 def test_more_rows_than_a_batch_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,8 +42,8 @@ def test_a_csv(tmp_path: Path, delimiter: str) -> None:
     lines = ["\ufeffid,text,n", 'a,"one; ""two""\nthree",1', "", "b,,2"]
     text = "\r\n".join(line.replace(",", delimiter) for line in lines)
     (tmp_path / "t.csv").write_text(text.replace("one; ", "one, "), encoding="utf-8", newline="")
-    found = read(tmp_path / "t.csv", "text", "id")
-    assert found == [{"text": 'one, "two"\nthree', "id": "a"}, {"text": "", "id": "b"}]
+    actual = read(tmp_path / "t.csv", "text", "id")
+    assert actual == [{"text": 'one, "two"\nthree', "id": "a"}, {"text": "", "id": "b"}]
 
 
 @pytest.mark.parametrize(

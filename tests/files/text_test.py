@@ -87,9 +87,9 @@ def test_fields_have_the_kind_that_is_asked_for() -> None:
         (True, int, "field 'segment' is bool, expected int"),
         (True, float, "field 'segment' is bool, expected number"),
         (1.0, (int, str), "field 'segment' is float, expected int or str"),
-        (float("nan"), float, "field 'segment' is no finite number"),
-        (-float("inf"), float, "field 'segment' is no finite number"),
-        (10**400, float, "field 'segment' is no finite number"),
+        (float("nan"), float, "field 'segment' is not a finite number"),
+        (-float("inf"), float, "field 'segment' is not a finite number"),
+        (10**400, float, "field 'segment' is not a finite number"),
         ("a\ud800", str, "field 'segment' has half of a surrogate pair"),
     ],
 )
@@ -453,7 +453,7 @@ def test_array_files(tmp_path: Path, array: np.ndarray) -> None:
 def test_other_array_files_are_refused(tmp_path: Path) -> None:
     path = npy(tmp_path, np.ones((4, 8)))
     whole = path.read_bytes()
-    problem = "is not a whole .npy file of numbers"
+    problem = "is not a complete .npy file of numbers"
     giant = whole.replace(b"(4, 8), }" + b" " * 9, b"(4000000000, 8), }")
     assert len(giant) == len(whole) and giant != whole
     for data in (b"", whole[:-1], whole[:40], giant, pickle.dumps(1), b"PK\x03\x04"):

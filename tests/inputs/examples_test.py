@@ -23,23 +23,23 @@ TOKENIZER = tokenizers.train(["slide the red ball", "now spin the blue box"] * 9
 def test_videos_are_cut_as_in_training(length: int, data: st.DataObject) -> None:
     start, stop = sorted(data.draw(st.integers(0, length)) for _ in range(2))
     features = np.arange(2 * length, dtype=np.float16).reshape(length, 2) + 1
-    found = examples.video(CONFIGS, features, Clip(start, stop))
+    actual = examples.video(CONFIGS, features, Clip(start, stop))
     dense = tf.pad(features[None], [[0, 0], [0, 1], [0, 0]])
     video, mask = cutting.cut_video(dense, tf.constant([[start]]), tf.constant([[stop]]), 5)
-    np.testing.assert_array_equal(found["video"], video[0, 0])
-    np.testing.assert_array_equal(found["video_mask"], mask[0, 0])
-    assert found["video"].dtype == np.float16
+    np.testing.assert_array_equal(actual["video"], video[0, 0])
+    np.testing.assert_array_equal(actual["video_mask"], mask[0, 0])
+    assert actual["video"].dtype == np.float16
 
 
 @given(st.lists(st.integers(5, 30), max_size=9))
 @settings(max_examples=30, deadline=None)
 def test_texts_are_cut_as_in_training(ids: list[int]) -> None:
-    found = examples.text(CONFIGS, np.array(ids, np.int32))
+    actual = examples.text(CONFIGS, np.array(ids, np.int32))
     ends = tf.constant([[0]]), tf.constant([[len(ids)]])
     text, mask = cutting.cut_text(tf.constant([ids], tf.int32), *ends, CONFIGS.max_text_len, 3, 0)
-    np.testing.assert_array_equal(found["text"], text[0, 0])
-    np.testing.assert_array_equal(found["text_mask"], mask[0, 0])
-    assert found["text"].dtype == np.int32
+    np.testing.assert_array_equal(actual["text"], text[0, 0])
+    np.testing.assert_array_equal(actual["text_mask"], mask[0, 0])
+    assert actual["text"].dtype == np.int32
 
 
 TIME = st.floats(0, 40, width=32, allow_subnormal=False)  # as TensorFlow takes these for 0
@@ -76,16 +76,16 @@ def test_times_are_those_of_training(
 
 def test_tokens_are_split_by_their_numbers() -> None:
     lines = ["slide the ball", "", "now"]
-    found = examples.tokens(records.encode_texts(TOKENIZER, lines))
-    assert [tokens.tolist() for tokens in found] == TOKENIZER.encode(lines)
+    actual = examples.tokens(records.encode_texts(TOKENIZER, lines))
+    assert [tokens.tolist() for tokens in actual] == TOKENIZER.encode(lines)
     assert examples.tokens(records.encode_texts(TOKENIZER, [])) == []
 
 
 @pytest.mark.parametrize(("number", "counts"), [(0, []), (3, [3]), (6, [3, 3]), (7, [3, 3, 1])])
 def test_a_stack_is_filled_up_and_counted(number: int, counts: list[int]) -> None:
     numbered = ({"x": np.array([i, -i])} for i in range(number))
-    found = list(examples.stack(numbered, 3))
-    assert [count for _, count in found] == counts
-    assert all(batch["x"].shape == (3, 2) for batch, _ in found)
-    counted = [row for batch, count in found for row in batch["x"][:count, 0].tolist()]
+    actual = list(examples.stack(numbered, 3))
+    assert [count for _, count in actual] == counts
+    assert all(batch["x"].shape == (3, 2) for batch, _ in actual)
+    counted = [row for batch, count in actual for row in batch["x"][:count, 0].tolist()]
     assert counted == [*range(number)]

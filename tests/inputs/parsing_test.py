@@ -30,11 +30,11 @@ def test_times_at_the_edge_of_a_feature_stay_there(seconds: float) -> None:
     times = [(seconds * i, seconds * (i + 1), "now") for i in edges.tolist()]
     written["captions"] = records.encode_timed_texts(TOKENIZER, times)
     serialized = records.features(4).serialize_example(written)
-    found = parsing.parse(
+    actual = parsing.parse(
         [serialized], 4, seconds, {"captions": ("tokens", "num_tokens", "start", "end")}
     )["captions"]
-    np.testing.assert_array_equal(found["start"][0], edges)
-    np.testing.assert_array_equal(found["end"][0], edges + 1)
+    np.testing.assert_array_equal(actual["start"][0], edges)
+    np.testing.assert_array_equal(actual["end"][0], edges + 1)
 
 
 def test_labels_and_labelled_texts_are_read() -> None:
@@ -61,12 +61,12 @@ def test_labels_and_labelled_texts_are_read() -> None:
         )
     ]
     parts = ("tokens", "num_tokens", "start", "end", "label")
-    found = parsing.parse(serialized, 4, 0.5, {"labels": (), "steps": parts})
-    assert found["labels"]["count"].numpy().tolist() == [8, 4]
-    assert found["labels"]["class"].dtype == "int32"
+    actual = parsing.parse(serialized, 4, 0.5, {"labels": (), "steps": parts})
+    assert actual["labels"]["count"].numpy().tolist() == [8, 4]
+    assert actual["labels"]["class"].dtype == "int32"
     rows = [[0, 1, 2, 3, 4, 5, 6, 7, 0], [5, 6, 7, 8, 0, 0, 0, 0, 0]]
-    assert found["labels"]["class"].numpy().tolist() == rows
-    steps = found["steps"]
+    assert actual["labels"]["class"].numpy().tolist() == rows
+    steps = actual["steps"]
     assert steps["count"].numpy().tolist() == [2, 0]
     assert steps["label"].numpy().tolist() == [[7, 2], [0, 0]] and steps["label"].dtype == "int32"
     assert steps["start"].numpy().tolist() == [[1, 6], [0, 0]]
@@ -76,6 +76,6 @@ def test_labels_and_labelled_texts_are_read() -> None:
 def test_more_labels_than_any_video_has_features_are_cut_but_counted() -> None:
     fields = records.features(4, labels=records.integers())
     serialized = fields.serialize_example(record() | {"labels": np.arange(50, dtype=np.int32)})
-    found = parsing.parse([serialized], 4, 1.0, {"labels": ()})["labels"]
-    assert found["count"].numpy().tolist() == [50]
-    assert found["class"].numpy().tolist() == [[*range(9)]]
+    actual = parsing.parse([serialized], 4, 1.0, {"labels": ()})["labels"]
+    assert actual["count"].numpy().tolist() == [50]
+    assert actual["class"].numpy().tolist() == [[*range(9)]]

@@ -92,8 +92,8 @@ def test_evaluation_has_every_video_once_in_order(dataset: Dataset) -> None:
     texts = (
         examples.text(model_config, r["descriptions"]["tokens"]) for r in base.records(dataset)
     )
-    found = [batch["text"][:count] for batch, count in examples.stack(texts, 7)]
-    rows = np.concatenate(found)
+    actual = [batch["text"][:count] for batch, count in examples.stack(texts, 7)]
+    rows = np.concatenate(actual)
     assert len(rows) == dataset.num_records
     for index in (0, dataset.num_records - 1):
         tokens = dataset[index]["descriptions"]["tokens"]
@@ -168,7 +168,7 @@ def test_a_data_set_that_does_not_tell_its_rate(copy: Path, change: dict[str, fl
 
 @pytest.mark.parametrize(
     ("field", "problem"),
-    [("features", "field features is not finite"), ("captions", "one ends before it starts")],
+    [("features", "field features is not finite"), ("captions", "a text ends before it starts")],
 )
 def test_a_record_no_model_should_see(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, field: str, problem: str
@@ -215,7 +215,7 @@ TIMED = sampler("timed_texts", clips_per_record=1)
     [
         (STEPS, {"features": np.zeros((0, 512), np.float16)}, "field features is empty; build it"),
         (STEPS, {"step_texts": TEXTLESS}, "field step_texts is empty; expected a task's steps"),
-        (LABELS, {"labels": np.zeros(3, np.int32)}, "field labels must have one class a feature"),
+        (LABELS, {"labels": np.zeros(3, np.int32)}, "field labels must have one class per feature"),
         (LABELS, {"labels": np.full(20, 9, np.int32)}, "field labels has a class that metadata"),
     ],
 )
@@ -238,19 +238,19 @@ def test_an_annotation_that_does_not_fit_is_told_with_its_video(
     source = TrainingBatches([dataset], sampler, 8, seed=7)
     name = source.video_ids(0)[-1]
     monkeypatch.setattr(dataset, "read", damaged)
-    with pytest.raises(UserError) as said:
+    with pytest.raises(UserError) as error:
         take(source, 0, 1)
-    assert str(said.value).startswith(f"{dataset.path}: video {name}: {problem}")
-    assert "\n" not in str(said.value)
+    assert str(error.value).startswith(f"{dataset.path}: video {name}: {problem}")
+    assert "\n" not in str(error.value)
 
 
 def test_a_name_is_told_as_it_is_written(demo_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(demo_dir, tmp_path / "Zoë's")
     dataset = Dataset("demo/tiny", "train", str(tmp_path / "Zoë's"))
     few = sampler("step_windows", windows=2, max_steps=1)
-    with pytest.raises(UserError) as said:
+    with pytest.raises(UserError) as error:
         take(TrainingBatches([dataset], few, 8, seed=7), 0, 1)
-    assert str(said.value).startswith(f"{dataset.path}: video train-")
+    assert str(error.value).startswith(f"{dataset.path}: video train-")
 
 
 @pytest.mark.parametrize(
@@ -326,19 +326,19 @@ def located(weights: Sequence[float], counts: Sequence[int], steps: int) -> list
 
 
 def test_a_mixture_keeps_its_proportions_in_every_batch() -> None:
-    found = located([3, 1], [1000, 100], 200)
+    actual = located([3, 1], [1000, 100], 200)
     for step in range(200):
-        names = [name for name, _ in found[step * 16 : step * 16 + 16]]
+        names = [name for name, _ in actual[step * 16 : step * 16 + 16]]
         assert names.count("part0") in (11, 12, 13)
-    assert [name for name, _ in found].count("part1") == pytest.approx(800, abs=1)
+    assert [name for name, _ in actual].count("part1") == pytest.approx(800, abs=1)
 
 
 def test_a_mixture_goes_through_each_part_before_it_repeats() -> None:
-    found = located([1, 1], [1000, 100], 60)
-    small = [i for name, i in found if name == "part1"]
+    actual = located([1, 1], [1000, 100], 60)
+    small = [i for name, i in actual if name == "part1"]
     assert sorted(small[:100]) == sorted(small[100:200]) == list(range(100))
     assert small[:100] != small[100:200]
-    large = [i for name, i in found if name == "part0"]
+    large = [i for name, i in actual if name == "part0"]
     assert len(set(large)) == len(large) == 480
 
 
@@ -349,10 +349,10 @@ def test_a_mixture_is_the_same_after_a_cycle_and_a_seek() -> None:
         shares = np.bincount(order[:count], minlength=3) / count
         np.testing.assert_allclose(shares, [0.5, 0.3, 0.2], atol=1.5 / count)
     steps = 2 * pipeline.CYCLE // 16
-    found = located([3, 1], [500, 90], steps)
-    counts = {name: sum(n == name for n, _ in found) for name in ("part0", "part1")}
+    actual = located([3, 1], [500, 90], steps)
+    counts = {name: sum(n == name for n, _ in actual) for name in ("part0", "part1")}
     assert counts == {"part0": 15000, "part1": 5000}
-    assert set(i for name, i in found if name == "part1") == set(range(90))
+    assert set(i for name, i in actual if name == "part1") == set(range(90))
 
 
 @pytest.mark.parametrize(
@@ -375,6 +375,8 @@ def test_parts_of_a_mixture_need_the_same_tokenizer_and_rate(dataset: Dataset, c
         ours = getattr(other, name)
         setattr(other, name, value)
         assert other.inputs != mixed.inputs
-        with pytest.raises(UserError, match=f"{name} is {value}, but {ours} in .*; data sets of a"):
+        with pytest.raises(
+            UserError, match=f"{name} is {value}, but {ours} in .*; the data sets of a"
+        ):
             TrainingBatches([dataset, other], batches(dataset).sampler, 16, 0, (1.0, 1.0))
         setattr(other, name, ours)

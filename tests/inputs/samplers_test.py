@@ -28,11 +28,11 @@ SMALL = VLMConfig(
 def test_text_windows_have_the_published_distribution(golden_dir: Path) -> None:
     golden = json.loads((golden_dir / "clip_sampling.json").read_text())
     for name, published in golden["text_windows"].items():
-        found, draws = draw_windows(golden, name), golden["draws_per_case"]
-        assert found.keys() == published.keys(), name
+        actual, draws = draw_windows(golden, name), golden["draws_per_case"]
+        assert actual.keys() == published.keys(), name
         # Both sides are samples of `draws`, so each difference has twice the variance of one.
         statistic = sum(
-            (found[window] - share * draws) ** 2 / (2 * share * draws)
+            (actual[window] - share * draws) ** 2 / (2 * share * draws)
             for window, share in published.items()
         )
         assert statistic <= chi2.ppf(0.9999, max(len(published) - 1, 1)), name
@@ -87,8 +87,8 @@ def records(*num_captions: int, seconds: int = 50) -> dict[str, Any]:
 def drawn(sampler: samplers.Sampler, record: dict[str, Any]) -> dict[str, np.ndarray]:
     """Draws the clips of all records and concatenates them."""
     shape = len(record["num_features"]), sampler.clips_per_record, sampler.draws
-    found = sampler(record, random(*shape))
-    return {name: x.numpy().reshape(-1, *x.shape[2:]) for name, x in found.items()}
+    actual = sampler(record, random(*shape))
+    return {name: x.numpy().reshape(-1, *x.shape[2:]) for name, x in actual.items()}
 
 
 def test_video_windows_have_the_published_distribution(golden_dir: Path) -> None:
@@ -102,20 +102,20 @@ def test_video_windows_have_the_published_distribution(golden_dir: Path) -> None
             tf.fill([1, draws], length),
             random(1, draws, 1)[..., 0],
         )
-        found = Counter(f"{a}-{b}" for a, b in zip(start[0].numpy(), end[0].numpy(), strict=True))
-        assert found.keys() == published.keys(), name
+        actual = Counter(f"{a}-{b}" for a, b in zip(start[0].numpy(), end[0].numpy(), strict=True))
+        assert actual.keys() == published.keys(), name
         statistic = sum(
-            (found[window] - share * draws) ** 2 / (2 * share * draws)
+            (actual[window] - share * draws) ** 2 / (2 * share * draws)
             for window, share in published.items()
         )
         assert statistic <= chi2.ppf(0.9999, max(len(published) - 1, 1)), name
 
 
 def test_caption_windows_take_the_video_between_their_captions() -> None:
-    found = drawn(samplers.CaptionWindows(BERT, clips_per_record=200), records(12, 9))
-    assert found["video"].shape == (400, 32, 4) and found["video"].dtype == np.float16
+    actual = drawn(samplers.CaptionWindows(BERT, clips_per_record=200), records(12, 9))
+    assert actual["video"].shape == (400, 32, 4) and actual["video"].dtype == np.float16
     lengths = set()
-    for video, video_mask, text, text_mask in zip(*found.values(), strict=True):
+    for video, video_mask, text, text_mask in zip(*actual.values(), strict=True):
         words = text[text_mask][:-1]
         assert text[text_mask][-1] == 102 and (text[~text_mask] == 0).all()
         first, last = words[0] - 200, words[-1] - 200
@@ -138,9 +138,9 @@ def test_clips_of_a_record_do_not_depend_on_the_others() -> None:
 
 def test_overlapped_clips_are_stretches_around_a_point_of_their_text() -> None:
     sampler = samplers.OverlappedClips(BERT, clips_per_record=400, max_tokens=20)
-    found = drawn(sampler, records(12, seconds=40))
+    actual = drawn(sampler, records(12, seconds=40))
     lengths, apart = set(), 0
-    for video, video_mask, text, text_mask in zip(*found.values(), strict=True):
+    for video, video_mask, text, text_mask in zip(*actual.values(), strict=True):
         seconds = video[video_mask][:, 0]
         np.testing.assert_array_equal(seconds, np.arange(seconds[0], seconds[0] + len(seconds)))
         words = text[text_mask][:-1]
@@ -159,21 +159,21 @@ def test_overlapped_clips_of_impossible_lengths() -> None:
 
 @pytest.mark.parametrize("sampler", [samplers.CaptionWindows, samplers.OverlappedClips])
 def test_a_video_without_captions_gives_clips_without_text(sampler: Any) -> None:
-    found = drawn(sampler(BERT, clips_per_record=2), records(0))
-    assert found["video_mask"].any(axis=1).all()
-    np.testing.assert_array_equal(found["text_mask"].sum(axis=1), [1, 1])
+    actual = drawn(sampler(BERT, clips_per_record=2), records(0))
+    assert actual["video_mask"].any(axis=1).all()
+    np.testing.assert_array_equal(actual["text_mask"].sum(axis=1), [1, 1])
 
 
 def test_a_clip_without_captions_is_the_videos_start() -> None:
-    found = drawn(samplers.CaptionWindows(BERT, clips_per_record=1), records(0, seconds=20))
-    assert found["video"][0, :20, 0].tolist() == list(range(20))
-    assert found["video_mask"][0].sum() == 20
+    actual = drawn(samplers.CaptionWindows(BERT, clips_per_record=1), records(0, seconds=20))
+    assert actual["video"][0, :20, 0].tolist() == list(range(20))
+    assert actual["video_mask"][0].sum() == 20
 
 
 def test_timed_texts_come_with_their_own_seconds() -> None:
-    found = drawn(samplers.TimedTexts(BERT, 50, field="captions"), records(4))
-    assert {row[0] for row in found["text"]} == {200, 201, 202, 203}
-    for video, mask, text, text_mask in zip(*found.values(), strict=True):
+    actual = drawn(samplers.TimedTexts(BERT, 50, field="captions"), records(4))
+    assert {row[0] for row in actual["text"]} == {200, 201, 202, 203}
+    for video, mask, text, text_mask in zip(*actual.values(), strict=True):
         start = 3 * (text[0] - 200)
         assert video[mask][:, 0].tolist() == [start, start + 1]
         assert text[text_mask].tolist() == [text[0]] * 6 + [102]
@@ -213,9 +213,9 @@ def videos(lengths: Sequence[int]) -> dict[str, Any]:
 
 def labelled(classes: Sequence[Sequence[int]]) -> dict[str, Any]:
     """Makes videos with these classes of features."""
-    found = videos([len(row) for row in classes])
+    record = videos([len(row) for row in classes])
     labels = tf.pad(padded(classes, np.int32), [[0, 0], [0, 1]])
-    return found | {"labels": {"count": found["num_features"], "class": labels}}
+    return record | {"labels": {"count": record["num_features"], "class": labels}}
 
 
 @given(
@@ -229,29 +229,32 @@ def test_labelled_windows_have_the_classes_of_their_frames(
 ) -> None:
     sampler = samplers.LabelledWindows(SMALL, clips_per_record=3, stride=stride)
     numbers = random(len(classes), 3, 1)
-    found = {name: x.numpy() for name, x in sampler(labelled(classes), numbers).items()}
-    assert found.keys() == {"video", "video_mask", "labels"}
-    assert found["labels"].dtype == np.int32
+    actual = {name: x.numpy() for name, x in sampler(labelled(classes), numbers).items()}
+    assert actual.keys() == {"video", "video_mask", "labels"}
+    assert actual["labels"].dtype == np.int32
     for record, row in enumerate(classes):
         starts = windows.starts(len(row), 5, stride).tolist()
         for clip, number in enumerate(numbers[record, :, 0].numpy().tolist()):
             start = starts[number % len(starts)]
             inside = range(start, min(start + 5, len(row)))
             beyond = [0] * (5 - len(inside))
-            assert found["video"][record, clip, :, 0].tolist() == [i + 1 for i in inside] + beyond
-            assert found["labels"][record, clip].tolist() == [row[i] for i in inside] + beyond
-            assert found["video_mask"][record, clip].sum() == len(inside)
+            assert actual["video"][record, clip, :, 0].tolist() == [i + 1 for i in inside] + beyond
+            assert actual["labels"][record, clip].tolist() == [row[i] for i in inside] + beyond
+            assert actual["video_mask"][record, clip].sum() == len(inside)
 
 
 def test_every_labelled_window_is_drawn() -> None:
-    found = drawn(samplers.LabelledWindows(SMALL, 200, stride=3), labelled([[1] * 12]))
-    assert set(found["video"][:, 0, 0]) == {1, 4, 7, 10}
+    actual = drawn(samplers.LabelledWindows(SMALL, 200, stride=3), labelled([[1] * 12]))
+    assert set(actual["video"][:, 0, 0]) == {1, 4, 7, 10}
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"count": [2, 2]}, "<<data: video v1: field labels must have one class a feature; build"),
+        (
+            {"count": [2, 2]},
+            "<<data: video v1: field labels must have one class per feature; build",
+        ),
         (
             {"class": [[0, 3, 0, 0], [4, 0, 0, 0]]},
             r"<<data: video v1: field labels has a class that metadata.json does not name \(it na"
@@ -320,7 +323,7 @@ def test_step_windows_show_steps_where_they_are_done(
 ) -> None:
     sampler = samplers.StepWindows(SMALL, windows=count, max_steps=4, stride=stride)
     numbers = random(len(videos_of), 1, 1)
-    found = {name: x.numpy()[:, 0] for name, x in sampler(tasks(videos_of), numbers).items()}
+    actual = {name: x.numpy()[:, 0] for name, x in sampler(tasks(videos_of), numbers).items()}
     for record, video in enumerate(videos_of):
         starts = windows.starts(video.length, 5, stride).tolist()
         first = int(numbers[record, 0, 0]) % len(starts)
@@ -333,15 +336,15 @@ def test_step_windows_show_steps_where_they_are_done(
                 for label, begin, end in video.done:
                     here = math.floor(begin) <= frame < math.ceil(end)
                     expected[window, frame - start, label - 1] |= here
-        np.testing.assert_array_equal(found["video"][record, ..., 0], frames)
-        np.testing.assert_array_equal(found["video_mask"][record], frames > 0)
-        np.testing.assert_array_equal(found["shown"][record], expected)
-        for step, mask in enumerate(found["steps_mask"][record]):
+        np.testing.assert_array_equal(actual["video"][record, ..., 0], frames)
+        np.testing.assert_array_equal(actual["video_mask"][record], frames > 0)
+        np.testing.assert_array_equal(actual["shown"][record], expected)
+        for step, mask in enumerate(actual["steps_mask"][record]):
             if step >= len(video.steps):
                 assert not mask.any()
                 continue
             text = examples.text(SMALL, np.array(video.steps[step], np.int32))
-            np.testing.assert_array_equal(found["steps"][record, step], text["text"])
+            np.testing.assert_array_equal(actual["steps"][record, step], text["text"])
             np.testing.assert_array_equal(mask, text["text_mask"])
 
 
@@ -349,8 +352,8 @@ def test_step_windows_start_anywhere_and_go_round() -> None:
     sampler = samplers.StepWindows(SMALL, windows=3, max_steps=1, stride=5)
     starts = set()
     for number in range(4):
-        found = sampler(tasks([Task(20, [[5]], [])]), tf.constant([[[number]]], tf.int64))
-        starts.add(tuple(found["video"].numpy()[0, 0, :, 0, 0]))
+        actual = sampler(tasks([Task(20, [[5]], [])]), tf.constant([[[number]]], tf.int64))
+        starts.add(tuple(actual["video"].numpy()[0, 0, :, 0, 0]))
     assert starts == {(1, 6, 11), (6, 11, 16), (11, 16, 1), (16, 1, 6)}
 
 

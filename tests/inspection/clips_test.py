@@ -85,8 +85,8 @@ def test_clips_are_those_of_the_batch_and_where_their_words_are_said(shown: Any)
         captions = records[clip.video_id]["captions"]
         start, end = clip.seconds
         inside = (captions["start"] >= start) & (captions["end"] <= end)
-        said = " ".join(
+        words = " ".join(
             text for text, is_inside in zip(captions["text"], inside, strict=True) if is_inside
         )
         text = "".join(token.text for token in clip.tokens).removesuffix(" [SEP]")
-        assert text and text in said
+        assert text and text in words

@@ -21,10 +21,10 @@ def test_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         workdir = disk.resolve("gs://bucket/run")
         command = launch.training(str(workdir), num_steps=6)
         for _ in range(2):  # the second time they restore the last checkpoint
-            for status, said in launch.ends(launch.start_program([command] * 2, 1)):
-                assert status == 0, said
-            found = [line["loss"] for line in read_metrics(workdir / "metrics.jsonl")]
-            np.testing.assert_array_equal(found, losses)
+            for status, message in launch.ends(launch.start_program([command] * 2, 1)):
+                assert status == 0, message
+            actual = [line["loss"] for line in read_metrics(workdir / "metrics.jsonl")]
+            np.testing.assert_array_equal(actual, losses)
             with np.load(io.BytesIO((workdir / "params.npz").read_bytes())) as params:
                 for name, ours in zip(params.files, launch.params(tmp_path), strict=True):
                     np.testing.assert_array_equal(params[name], ours)

@@ -36,7 +36,7 @@ def test_one_of_two_has_a_signal(
     assert 5 <= saved < STEPS
     last = ended[0][1].strip().splitlines()[-1]
     assert last.endswith(
-        f"stopped by a signal; step {saved} is saved, and the same command goes " + "on from there"
+        f"stopped by a signal; step {saved} is saved; run the same command to resume"
     )
     launch.run(tmp_path, 2, 1, num_steps=STEPS)
     for ours, theirs in zip(launch.params(tmp_path), launch.params(whole), strict=True):

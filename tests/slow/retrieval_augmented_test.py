@@ -40,8 +40,8 @@ def alone(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return workdir, run(demo_dir, workdir, 1, 1)
 
 
-def require_same(workdir: Path, found: list[float], alone: tuple[Path, list[float]]) -> None:
-    np.testing.assert_allclose(found, alone[1], rtol=1e-4)
+def require_same(workdir: Path, actual: list[float], alone: tuple[Path, list[float]]) -> None:
+    np.testing.assert_allclose(actual, alone[1], rtol=1e-4)
     assert len(clusters(workdir)) == EPOCHS
     for ours, theirs in zip(clusters(workdir), clusters(alone[0]), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -21,9 +21,9 @@ def test_one_two_and_four_processes(
     alone: list[float], tmp_path: Path, count: int, model: int, fsdp: bool
 ) -> None:
     layout = {"sharding": {"model": model, "fsdp": fsdp}}
-    found = launch.run(tmp_path, count, 4 // count, num_steps=STEPS, **layout)
-    assert len(found) == STEPS
-    np.testing.assert_allclose(found, alone, rtol=1e-5)
+    actual = launch.run(tmp_path, count, 4 // count, num_steps=STEPS, **layout)
+    assert len(actual) == STEPS
+    np.testing.assert_allclose(actual, alone, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("before", "killed", "after"), [(2, 0, 1), (2, 1, 4), (4, 2, 2)])
@@ -37,9 +37,9 @@ def test_one_is_killed(
     processes[killed].kill()
     begun = time.monotonic()
     others = processes[:killed] + processes[killed + 1 :]
-    for status, said in launch.ends(others, seconds=60):
+    for status, message in launch.ends(others, seconds=60):
         assert status
-        last = said.strip().splitlines()[-1]
+        last = message.strip().splitlines()[-1]
         assert last.startswith("error: this process") and "Run the same command again" in last
     print(f"{before} processes, {killed} killed: all ended after {time.monotonic() - begun:.1f} s")
     processes[killed].communicate()
@@ -47,13 +47,13 @@ def test_one_is_killed(
     saved = max(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit())
     assert 10 <= saved < STEPS
     launch.run(tmp_path, after, 1, num_steps=STEPS, sharding={"model": 1, "fsdp": True})
-    found = launch.losses(tmp_path)
-    assert len(found) == STEPS
-    np.testing.assert_allclose(found, alone, rtol=1e-5)
+    actual = launch.losses(tmp_path)
+    assert len(actual) == STEPS
+    np.testing.assert_allclose(actual, alone, rtol=1e-5)
 
 
 def test_processes_of_other_settings(tmp_path: Path) -> None:
     commands = [launch.training(tmp_path, num_steps=STEPS, batch_size=n) for n in (16, 32)]
     ended = launch.ends(launch.start_program(commands, 1))
     assert all(status for status, _ in ended)
-    assert "trained with batch_size=16, now it is 32" in ended[1][1].splitlines()[-1]
+    assert "trained with batch_size=16, but the config has 32" in ended[1][1].splitlines()[-1]

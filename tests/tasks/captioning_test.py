@@ -47,7 +47,7 @@ def test_cached_scores_are_those_of_the_whole_sequence(monkeypatch: pytest.Monke
     orders = [np.roll(np.arange(3), t) for t in range(LENGTH)]  # which text a beam has
 
     def forced(step: Any, logits: Any, cache: Any, wanted: Any, num_beams: int) -> Any:
-        found = [jnp.stack([logits] * 3)]
+        steps = [jnp.stack([logits] * 3)]
         paths = np.zeros((4, 3, LENGTH - 1, 3), bool)
         for t in range(LENGTH - 1):
             now = np.zeros_like(paths)
@@ -55,15 +55,15 @@ def test_cached_scores_are_those_of_the_whole_sequence(monkeypatch: pytest.Monke
                 for past in range(t + 1):
                     now[:, beam, past, list(orders[past]).index(which)] = True
             scores, cache = step(text[orders[t], :, t].T, jnp.array(t), jnp.array(now), cache)
-            found.append(scores.swapaxes(0, 1)[np.argsort(orders[t])])
-        return jnp.stack(found, axis=2)
+            steps.append(scores.swapaxes(0, 1)[np.argsort(orders[t])])
+        return jnp.stack(steps, axis=2)
 
     monkeypatch.setattr(decoding, "beam_search", forced)
     task = Captioning(num_beams=3, max_decode_length=LENGTH + PROMPT_LENGTH)
-    found = jax.jit(nn.apply(task.generate, MODEL))(VARIABLES, CLIPS)
+    actual = jax.jit(nn.apply(task.generate, MODEL))(VARIABLES, CLIPS)
     for i in range(3):
         expected = whole_logits(text[i], jnp.ones_like(text[i], bool))
-        np.testing.assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(actual[i], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("num_beams", "key"), [(1, None), (4, None), (4, 7)])

@@ -55,6 +55,6 @@ def test_tasks_have_their_settings(settings: dict[str, Any], expected: Any) -> N
     ],
 )
 def test_a_task_that_cannot_be(settings: dict[str, Any], problem: str) -> None:
-    with pytest.raises(UserError) as said:
+    with pytest.raises(UserError) as error:
         tasks.create(ConfigDict(settings))
-    assert str(said.value).startswith(problem) and "\n" not in str(said.value)
+    assert str(error.value).startswith(problem) and "\n" not in str(error.value)

@@ -20,26 +20,26 @@ def test_the_loss_is_the_mean_over_frames_and_steps(isolated_layers: int | None)
     losses = []
     for video in range(len(BATCH["video"])):
         steps, mask = (BATCH[name][video] for name in ("steps", "steps_mask"))
-        there = mask.any(axis=1)
+        exists = mask.any(axis=1)
         clips = BATCH["video"][video], BATCH["video_mask"][video]
         encode_frames = task.encoding.encode_frames
         frames = np.asarray(synthetic.apply(encode_frames, CONFIGS, *clips), np.float64)
         texts = np.asarray(synthetic.apply(task.embed_steps, CONFIGS, steps, mask), np.float64)
-        scores = frames[BATCH["video_mask"][video]] @ texts[there].T
-        shown = BATCH["shown"][video][BATCH["video_mask"][video]][:, there]
+        scores = frames[BATCH["video_mask"][video]] @ texts[exists].T
+        shown = BATCH["shown"][video][BATCH["video_mask"][video]][:, exists]
         losses.append(np.logaddexp(0, np.where(shown, -scores, scores)).ravel())
-    found = synthetic.loss(task, CONFIGS, BATCH)
-    assert found == pytest.approx(np.concatenate(losses).mean(), rel=1e-4)
+    actual = synthetic.loss(task, CONFIGS, BATCH)
+    assert actual == pytest.approx(np.concatenate(losses).mean(), rel=1e-4)
 
 
 def test_steps_are_pooled_as_texts_of_retrieval_and_zero_where_missing() -> None:
     steps, mask = BATCH["steps"][0], BATCH["steps_mask"][0]
-    found = synthetic.apply(TASK.embed_steps, CONFIGS, steps, mask)
+    actual = synthetic.apply(TASK.embed_steps, CONFIGS, steps, mask)
     expected = synthetic.apply(
         Retrieval(CONFIGS.num_layers).encoding.embed_text, CONFIGS, steps[:3], mask[:3]
     )
-    np.testing.assert_allclose(found[:3], expected, rtol=1e-5, atol=1e-6)
-    assert not np.asarray(found[3:]).any()
+    np.testing.assert_allclose(actual[:3], expected, rtol=1e-5, atol=1e-6)
+    assert not np.asarray(actual[3:]).any()
 
 
 def test_padding_does_not_change_the_loss() -> None:
@@ -60,11 +60,11 @@ def test_padding_does_not_change_the_loss() -> None:
     }
     padded = {name: np.pad(few[name], widths) for name, widths in more.items()}
     valid = padded["video_mask"][..., None]
-    there = np.asarray(padded["steps_mask"].any(axis=2))[:, None, None]
+    exists = np.asarray(padded["steps_mask"].any(axis=2))[:, None, None]
     noisy = padded | {
         "video": np.where(valid, padded["video"], np.float16(9)),
         "steps": np.where(padded["steps_mask"], padded["steps"], 7),
-        "shown": padded["shown"] | ~(valid & there),
+        "shown": padded["shown"] | ~(valid & exists),
     }
     expected = synthetic.loss(TASK, CONFIGS, few)
     assert synthetic.loss(TASK, CONFIGS, noisy) == pytest.approx(expected, rel=1e-5)

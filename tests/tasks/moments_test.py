@@ -12,8 +12,8 @@ VIDEO = BATCH["video"], BATCH["video_mask"]
 
 
 def test_the_loss_is_that_of_t2v_retrieval() -> None:
-    found = synthetic.loss(MomentRetrieval(2), synthetic.CALM, BATCH)
-    assert found == synthetic.loss(Retrieval(2, "t2v"), synthetic.CALM, BATCH)
+    actual = synthetic.loss(MomentRetrieval(2), synthetic.CALM, BATCH)
+    assert actual == synthetic.loss(Retrieval(2, "t2v"), synthetic.CALM, BATCH)
 
 
 @pytest.mark.parametrize("isolated_layers", [2, None])
@@ -32,6 +32,6 @@ def test_frames_are_those_that_retrieval_pools(isolated_layers: int | None) -> N
 
 def test_sentences_are_pooled_as_in_retrieval() -> None:
     text = BATCH["text"], BATCH["text_mask"]
-    found = synthetic.apply(MomentRetrieval(2).encoding.embed_text, synthetic.CALM, *text)
+    actual = synthetic.apply(MomentRetrieval(2).encoding.embed_text, synthetic.CALM, *text)
     expected = synthetic.apply(Retrieval(2).encoding.embed_text, synthetic.CALM, *text)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(actual, expected)

@@ -13,8 +13,8 @@ ANSWERS = BATCH["text"].reshape(2, 3, -1), BATCH["text_mask"].reshape(2, 3, -1)
 
 
 def test_the_loss_is_that_of_v2t_retrieval() -> None:
-    found = synthetic.loss(QuestionAnswering(2), synthetic.CALM, BATCH)
-    assert found == synthetic.loss(Retrieval(2, "v2t"), synthetic.CALM, BATCH)
+    actual = synthetic.loss(QuestionAnswering(2), synthetic.CALM, BATCH)
+    assert actual == synthetic.loss(Retrieval(2, "v2t"), synthetic.CALM, BATCH)
 
 
 @pytest.mark.parametrize("isolated_layers", [1, None])

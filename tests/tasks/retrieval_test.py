@@ -87,8 +87,8 @@ def test_padding_does_not_change_the_loss(isolated_layers: int | None) -> None:
     }
     noise = np.where(padded["video_mask"][..., None], padded["video"], np.float16(9))
     expected = synthetic.loss(Retrieval(isolated_layers), synthetic.CALM, few)
-    found = synthetic.loss(Retrieval(isolated_layers), synthetic.CALM, padded | {"video": noise})
-    assert found == pytest.approx(expected, rel=1e-5)
+    actual = synthetic.loss(Retrieval(isolated_layers), synthetic.CALM, padded | {"video": noise})
+    assert actual == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradients_are_finite_where_a_text_or_a_video_is_empty() -> None:
@@ -112,5 +112,5 @@ def test_bfloat16_activations_give_nearly_the_same_loss() -> None:
     model_config = dataclasses.replace(synthetic.CALM, initializer_range=0.02)
     half = dataclasses.replace(model_config, dtype="bfloat16")
     expected = synthetic.loss(Retrieval(None, "v2t"), model_config, BATCH)
-    found = synthetic.loss(Retrieval(None, "v2t"), half, BATCH)
-    assert found == pytest.approx(expected, rel=0.01)
+    actual = synthetic.loss(Retrieval(None, "v2t"), half, BATCH)
+    assert actual == pytest.approx(expected, rel=0.01)

@@ -26,7 +26,7 @@ def parts(batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
 
 
 def test_loss_and_accuracy_are_those_of_valid_frames() -> None:
-    loss, found = parts(BATCH)
+    loss, actual = parts(BATCH)
     video = BATCH["video"], BATCH["video_mask"]
     scores = np.asarray(synthetic.apply(Segmentation().scores, CONFIGS, *video))
     assert scores.shape == (16, 6, 4)
@@ -36,7 +36,7 @@ def test_loss_and_accuracy_are_those_of_valid_frames() -> None:
         losses.append(np.log(np.exp(row).sum()) - row[label])
         right.append(row.argmax() == label)
     assert loss == pytest.approx(np.mean(losses), rel=1e-5)
-    assert found["frame_accuracy"] == pytest.approx(np.mean(right))
+    assert actual["frame_accuracy"] == pytest.approx(np.mean(right))
 
 
 def test_padding_does_not_change_the_loss() -> None:
@@ -51,9 +51,9 @@ def test_padding_does_not_change_the_loss() -> None:
         "labels": np.where(valid, padded["labels"], 3),
     }
     expected, expected_parts = parts(few)
-    loss, found = parts(noisy)
+    loss, actual = parts(noisy)
     assert loss == pytest.approx(float(expected), rel=1e-5)
-    assert found["frame_accuracy"] == expected_parts["frame_accuracy"]
+    assert actual["frame_accuracy"] == expected_parts["frame_accuracy"]
 
 
 def test_gradients_are_finite_where_a_window_is_empty() -> None:
@@ -103,9 +103,9 @@ def test_a_frame_is_background_unless_above_the_closest_two_names() -> None:
             [0.0, 4.0, 4.0],  # the first of equals
         ]
     )
-    found = classes_by_names(scores, names)
-    assert found.dtype == jnp.int32
-    assert found.tolist() == [1, 2, 3, 0, 0, 0, 2]
+    actual = classes_by_names(scores, names)
+    assert actual.dtype == jnp.int32
+    assert actual.tolist() == [1, 2, 3, 0, 0, 0, 2]
     assert classes_by_names(scores[None, :2], names).tolist() == [[1, 2]]
 
 

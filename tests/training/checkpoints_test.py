@@ -37,11 +37,11 @@ def workdir(saved: Path, tmp_path: Path) -> Path:
 def restored(workdir: Path) -> int | None:
     """Returns the restored step and its saved content."""
     with Checkpoints(workdir, keep=2) as checkpoints:
-        found = checkpoints.restore_newest(state(0))
-    if found is None:
+        actual = checkpoints.restore_newest(state(0))
+    if actual is None:
         return None
-    step = int(found.step)
-    np.testing.assert_array_equal(found.params["a"], state(step).params["a"])
+    step = int(actual.step)
+    np.testing.assert_array_equal(actual.params["a"], state(step).params["a"])
     return step
 
 
@@ -86,10 +86,10 @@ def test_any_damaged_file_means_the_checkpoint_before(
     for name in names:
         damage(newest / name)
         assert restored(workdir) == 2, name
-        told = capsys.readouterr().err
-        assert told.startswith(f"{newest}: checkpoint is damaged (")
-        assert name.name in told or name.name == "checksums.json"
-        assert told.endswith("3.damaged; training goes on from step 2\n") and told.count("\n") == 1
+        error = capsys.readouterr().err
+        assert error.startswith(f"{newest}: damaged checkpoint (") and error.count("\n") == 1
+        assert name.name in error or name.name == "checksums.json"
+        assert error.endswith("3.damaged; training resumes from step 2\n")
         shutil.copytree(whole, newest)
 
 
@@ -107,8 +107,8 @@ def test_where_none_can_be_read_nothing_is_touched(
 ) -> None:
     for step in ("2", "3"):
         damage(workdir / "checkpoints" / step / "state" / "manifest.ocdbt")
-    said = r"no checkpoint can be read \(of step 3, state/manifest.ocdbt"
-    with pytest.raises(UserError, match=said):
+    message = r"all checkpoints are damaged \(step 3: state/manifest.ocdbt"
+    with pytest.raises(UserError, match=message):
         restored(workdir)
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["2", "3"]
 
@@ -138,8 +138,8 @@ def with_best(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def restored_best(workdir: Path, best: str = BEST) -> int | None:
     with Checkpoints(workdir, keep=2, best=best) as checkpoints:
-        found = checkpoints.restore_best(state(0))
-    return None if found is None else int(found.step)
+        actual = checkpoints.restore_best(state(0))
+    return None if actual is None else int(actual.step)
 
 
 def steps(workdir: Path) -> list[str]:
@@ -176,10 +176,11 @@ def test_a_damaged_best_is_set_aside(
     workdir = shutil.copytree(with_best, tmp_path / "workdir")
     flip(workdir / "checkpoints" / "2" / "state" / "manifest.ocdbt")
     assert restored_best(workdir) == 5
-    assert "now 2.damaged; the best of the others is of step 5" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "renamed to 2.damaged; the best undamaged one is that of step 5" in error
     truncate(workdir / "checkpoints" / "5" / "metrics" / "metrics")
     assert restored_best(workdir) is None
-    assert "(metrics/metrics has changed) and now 5.damaged" in capsys.readouterr().err
+    assert "(metrics/metrics has changed) renamed to 5.damaged" in capsys.readouterr().err
 
 
 def test_a_failed_save_waits_for_no_other_process() -> None:

@@ -24,9 +24,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_have_the_losses_of_one(alone: Path, tmp_path: Path) -> None:
     """tests/slow/several_processes_test.py has other layouts and numbers of processes."""
-    found = launch.run(tmp_path, 2, 2, num_steps=4, sharding={"model": 1, "fsdp": True})
-    assert len(found) == 4
-    np.testing.assert_allclose(found, launch.losses(alone), rtol=1e-5)
+    actual = launch.run(tmp_path, 2, 2, num_steps=4, sharding={"model": 1, "fsdp": True})
+    assert len(actual) == 4
+    np.testing.assert_allclose(actual, launch.losses(alone), rtol=1e-5)
     for ours, theirs in zip(launch.params(tmp_path), launch.params(alone), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
 
@@ -36,17 +36,17 @@ def test_an_error_ends_all(tmp_path: Path) -> None:
     layout = {"sharding": {"model": 1, "fsdp": True}}
     ended = launch.ends(launch.start(tmp_path, 2, 2, num_steps=4, nan_step=1, **layout))
     assert all(status for status, _ in ended)
-    assert any("is nan at step 1" in said for _, said in ended)
-    for _, said in ended:
-        assert said.splitlines()[-1].startswith("error: ")
+    assert any("is nan at step 1" in message for _, message in ended)
+    for _, message in ended:
+        assert message.splitlines()[-1].startswith("error: ")
 
 
 @pytest.mark.parametrize(
     ("environment", "problem"),
     [
         ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES is 'two', expected a whole number"),
-        ({"JAX_COORDINATOR_ADDRESS": "localhost:1"}, "Set all of JAX_COORDINATOR_ADDRESS, JAX_NUM"),
-        ({"JAX_PROCESS_ID": "0"}, "JAX_PROCESS_ID: without JAX_COORDINATOR_ADDRESS and JAX_NUM"),
+        ({"JAX_COORDINATOR_ADDRESS": "localhost:1"}, "set all of JAX_COORDINATOR_ADDRESS, JAX_NUM"),
+        ({"JAX_PROCESS_ID": "0"}, "JAX_COORDINATOR_ADDRESS and JAX_NUM_PROCESSES: not set"),
         ({"JAX_COORDINATOR_ADDRESS": "host0"}, "ADDRESS is 'host0', expected HOST:PORT, such as"),
         (
             {
@@ -87,7 +87,7 @@ def test_a_slurm_step_of_which_one_process_was_started(tmp_path: Path) -> None:
         "JAX_PLATFORMS": "cpu",
     }
     script = (
-        "from vtmask.training import distributed; distributed._TELL_AFTER = 0.5\n"
+        "from vtmask.training import distributed; distributed._REPORT_AFTER = 0.5\n"
         "with distributed.start(): pass"
     )
 
@@ -102,8 +102,8 @@ def test_a_slurm_step_of_which_one_process_was_started(tmp_path: Path) -> None:
 
     first = start(0)
     assert first.stderr is not None
-    said = next(line for line in first.stderr if line.startswith("process 0"))
-    waits = f"process 0: waits for 1 of 2 processes at localhost:{port}; start them with srun ("
-    assert said.startswith(waits)
+    message = next(line for line in first.stderr if line.startswith("process 0"))
+    waits = f"process 0: waiting for 1 of 2 processes at localhost:{port}; start them with srun ("
+    assert message.startswith(waits)
     for status, end in launch.ends([first, start(1)], seconds=60):
         assert status == 0, end

@@ -60,11 +60,11 @@ def start_program(commands: Sequence[Command], devices: int) -> list[subprocess.
 def ends(processes: list[subprocess.Popen[str]], seconds: float = 600) -> list[tuple[int, str]]:
     """Waits; returns the exit status and stderr of each process."""
     try:
-        said = [process.communicate(timeout=seconds)[1] for process in processes]
+        errors = [process.communicate(timeout=seconds)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+    return [(process.returncode, text) for process, text in zip(processes, errors, strict=True)]
 
 
 def run(workdir: Path, count: int, devices: int, **fields: Any) -> list[float]:
@@ -74,8 +74,8 @@ def run(workdir: Path, count: int, devices: int, **fields: Any) -> list[float]:
 
 def finish(processes: list[subprocess.Popen[str]], workdir: Path) -> list[float]:
     """Waits for a run that must succeed; returns its losses."""
-    for status, said in ends(processes):
-        assert status == 0, said
+    for status, message in ends(processes):
+        assert status == 0, message
     return losses(workdir)
 
 
@@ -84,5 +84,5 @@ def losses(workdir: Path) -> list[float]:
 
 
 def params(workdir: Path) -> list[np.ndarray]:
-    with np.load(workdir / "params.npz") as found:
-        return [found[name] for name in found.files]
+    with np.load(workdir / "params.npz") as archive:
+        return [archive[name] for name in archive.files]

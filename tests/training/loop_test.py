@@ -162,8 +162,7 @@ def test_a_signal_saves_the_step_at_hand(
     assert ended.value.code == 75
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"{tmp_path}/stopped: stopped by a signal; step 4 is saved, and the same command goes on "
-        "from there"
+        f"{tmp_path}/stopped: stopped by a signal; step 4 is saved; run the same command to resume"
     )
     assert [p.name for p in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["4"]
     resumed = run(tmp_path / "stopped", checkpoint=every_five, log_every=log_every)
@@ -245,7 +244,8 @@ def test_a_workdir_of_another_config_is_refused(tmp_path: Path) -> None:
     before = (tmp_path / "config.json").read_text()
     changed = synthetic.config()
     changed.optim.lr = 5e-5
-    with pytest.raises(UserError, match="config.json: .* optim.lr=0.0005, now it is 5e-05"):
+    problem = "config.json: .* optim.lr=0.0005, but the config has 5e-05"
+    with pytest.raises(UserError, match=problem):
         run(tmp_path, optim=changed.optim)
     assert (tmp_path / "config.json").read_text() == before
     run(tmp_path, log_every=3)  # has no effect on parameters
@@ -256,7 +256,8 @@ def test_a_workdir_of_other_features_is_refused(tmp_path: Path) -> None:
         inputs = {"feature_extractor": "other"}
 
     run(tmp_path, num_steps=2)
-    with pytest.raises(UserError, match="inputs.feature_extractor='made-up', now it is 'other'"):
+    problem = "inputs.feature_extractor='made-up', but the config has 'other'"
+    with pytest.raises(UserError, match=problem):
         run(tmp_path, OtherFeatures(), num_steps=2)
 
 
@@ -277,8 +278,8 @@ def test_a_damaged_config(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-def test_too_little_room_is_told_before_writing(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_full_disk_is_reported_before_writing(tmp_path: Path, monkeypatch: Any) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**16))
-    with pytest.raises(UserError, match=r"takes .* MiB, 0.1 MiB are free.*; none was written"):
+    with pytest.raises(UserError, match=r"takes .* MiB, 0.1 MiB are free.*; no earlier step"):
         run(tmp_path)

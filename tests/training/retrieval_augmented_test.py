@@ -63,12 +63,12 @@ def augmented(
 
 def taken(source: RetrievalAugmented, params: Params, steps: range) -> list[Batch]:
     """Returns the batches of steps from 0, as training takes them."""
-    stream, found = source.from_step(0), []
+    stream, actual = source.from_step(0), []
     for step in steps:
         if source.needs_params(step):
             source.prepare(step, params)
-        found.append(next(stream))
-    return found
+        actual.append(next(stream))
+    return actual
 
 
 def squared_distances(videos: np.ndarray) -> np.ndarray:
@@ -86,17 +86,17 @@ def test_the_nearest_are_those_of_the_least_distance() -> None:
 def test_faiss_finds_the_same_where_it_searches_all_lists() -> None:
     videos = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
     centers = np.arange(0, 200, 7)
-    found = retrieval_augmented._faiss_nearest(videos, centers, 20)
-    np.testing.assert_array_equal(found, nearest(videos, centers, 20))
+    actual = retrieval_augmented._faiss_nearest(videos, centers, 20)
+    np.testing.assert_array_equal(actual, nearest(videos, centers, 20))
 
 
 def test_faiss_finds_most_of_the_nearest_and_as_many_as_asked() -> None:
     videos = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)  # 51 lists
     centers = np.arange(0, 2000, 97)
-    found, exact = (
+    actual, exact = (
         search(videos, centers, 20) for search in (retrieval_augmented._faiss_nearest, nearest)
     )
-    assert np.mean([len(set(a) & set(b)) for a, b in zip(found, exact, strict=True)]) > 15
+    assert np.mean([len(set(a) & set(b)) for a, b in zip(actual, exact, strict=True)]) > 15
     everything = retrieval_augmented._faiss_nearest(videos, centers, 1500)  # beyond 8 lists
     assert all(len(set(row)) == 1500 and row.min() >= 0 for row in everything)
 
@@ -104,14 +104,14 @@ def test_faiss_finds_most_of_the_nearest_and_as_many_as_asked() -> None:
 @pytest.mark.parametrize("size", [2, 5])
 def test_a_cluster_is_drawn_from_twice_as_many_neighbours(size: int) -> None:
     videos = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
-    found = draw_clusters(videos, 8, size, np.random.default_rng(3), "exact")
-    assert found.shape == (8, size)
+    actual = draw_clusters(videos, 8, size, np.random.default_rng(3), "exact")
+    assert actual.shape == (8, size)
     lists = squared_distances(videos).argsort(axis=1)[:, : 2 * size]
-    for cluster in found:
+    for cluster in actual:
         assert len(set(cluster)) == size
         assert any(set(cluster) <= set(neighbours) for neighbours in lists)
     others = draw_clusters(videos, 8, size, np.random.default_rng(4), "exact")
-    assert (found != others).any()
+    assert (actual != others).any()
 
 
 def test_clusters_do_not_hang_on_the_order_of_neighbours_as_near() -> None:
@@ -130,8 +130,8 @@ def test_videos_are_embedded_as_the_mean_of_their_clips(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
 ) -> None:
     source = augmented(tmp_path, dataset, model)
-    found = source.embed_videos(2, params)
-    assert found.shape == (24, model.config.hidden_size)
+    actual = source.embed_videos(2, params)
+    assert actual.shape == (24, model.config.hidden_size)
 
     drawn = batches(dataset, model, batch_size=CLIPS * VIDEOS_A_BATCH)
     sampler = dataclasses.replace(drawn.sampler, clips_per_record=CLIPS)  # type: ignore[type-var]
@@ -142,7 +142,7 @@ def test_videos_are_embedded_as_the_mean_of_their_clips(
     video = Separate().embed_video(bound, batch["video"], batch["video_mask"])
     text = Separate().embed_text(bound, batch["text"], batch["text_mask"])
     clips_of = np.asarray(video + text).reshape(VIDEOS_A_BATCH, CLIPS, -1) / 2
-    np.testing.assert_allclose(found[4:8], clips_of.mean(axis=1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(actual[4:8], clips_of.mean(axis=1), rtol=1e-5, atol=1e-5)
 
 
 def test_an_epoch_is_of_its_own_clusters(
@@ -198,7 +198,7 @@ def test_a_resume_inside_an_epoch_needs_its_clusters(
     with pytest.raises(UserError, match=problem):
         next(augmented(tmp_path, dataset, model).from_step(2))
     path.unlink()
-    with pytest.raises(UserError, match="epoch-00000.npy: is missing, so the run can't go on"):
+    with pytest.raises(UserError, match="epoch-00000.npy: is missing, so the run can't resume"):
         next(augmented(tmp_path, dataset, model).from_step(2))
 
 
@@ -272,8 +272,8 @@ def test_faiss_must_be_there(
 
 def test_a_recipe_chooses(tmp_path: Path, dataset: Dataset, model: VideoCLIP) -> None:
     config, source, task = synthetic.recipe("videoclip"), batches(dataset, model), Retrieval(None)
-    found = recipe.retrieval_augmented(config, source, model, task, tmp_path)
-    assert isinstance(found, RetrievalAugmented) and found.clips_per_video == 8
+    actual = recipe.retrieval_augmented(config, source, model, task, tmp_path)
+    assert isinstance(actual, RetrievalAugmented) and actual.clips_per_video == 8
     config.retrieval_augmented.enabled = False
     assert recipe.retrieval_augmented(config, source, model, task, tmp_path) is source
     vlm = synthetic.recipe("vlm")

@@ -37,23 +37,28 @@ def add_extractor(parser: argparse.ArgumentParser) -> None:
         "of a vision encoder of transformers, or a Python callable as FILE.py:NAME or MODULE:NAME",
     )
     parser.add_argument(
-        "--weights", help="for s3d: s3d_howto100m.pth, or a folder that `vtmask convert` made of it"
+        "--weights",
+        help="for s3d: s3d_howto100m.pth, or a folder that `vtmask convert` made from it",
     )
     parser.add_argument(
-        "--dtype", default="float32", help="of activations, of s3d and hf: float32 or bfloat16"
+        "--dtype",
+        default="float32",
+        help="for s3d and hf: type of activations, float32 or bfloat16",
     )
     parser.add_argument(
         "--batch_size", type=positive, default=8, help="windows per call of the model (%(default)s)"
     )
     parser.add_argument(
         "--pooling",
-        help="of hf: pooled, the model's vector of an image (the default), or patches, their mean",
+        help="for hf: pooled, the model's image vector (the default), or patches, their mean",
     )
-    parser.add_argument("--frame_rate", type=positive, help="of hf: frames a second, by default 1")
+    parser.add_argument(
+        "--frame_rate", type=positive, help="for hf: frames per second, by default 1"
+    )
     parser.add_argument(
         "--frames_per_feature",
         type=positive,
-        help="of hf: frames that a feature is the mean of, by default 1",
+        help="for hf: frames averaged into a feature, by default 1",
     )
 
 

@@ -10,7 +10,7 @@ def add(commands: "arguments.Subcommands") -> None:
         "compare",
         help="runs side by side, on a page",
         description="Prints the evaluations of runs side by side, and writes a page that also "
-        "shows what differs in their configs and overlays their curves.",
+        "shows the differences of their configs and overlays their curves.",
         allow_abbrev=False,
     )
     parser.add_argument(

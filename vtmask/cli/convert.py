@@ -39,12 +39,12 @@ def add(commands: "arguments.Subcommands") -> None:
     parser.add_argument(
         "--max_video_len",
         type=arguments.positive,
-        help="frames a clip, by default 32, as published",
+        help="frames per clip, by default 32, as published",
     )
     parser.add_argument(
         "--max_len",
         type=arguments.positive,
-        help="positions a sequence, by default 96, as published",
+        help="positions per sequence, by default 96, as published",
     )
     parser.add_argument(
         "--feature_extractor", help="name of the features, by default s3d-howto100m"
@@ -52,12 +52,12 @@ def add(commands: "arguments.Subcommands") -> None:
     parser.add_argument(
         "--class_names",
         type=disk.local,
-        help="names of a classifier's classes, a file with one a line",
+        help="names of a classifier's classes, a file with one per line",
     )
     parser.add_argument(
         "--isolated_layers",
         type=int,
-        help="that a VLM was fine-tuned with, 12 as published; by default none, as in pre-training",
+        help="of a fine-tuned VLM, 12 as published; by default none, as in pre-training",
     )
     parser.set_defaults(run=run)
 

@@ -23,7 +23,7 @@ def add(commands: "arguments.Subcommands") -> None:
         "videos",
         nargs="+",
         metavar="VIDEOS",
-        help="folder, file, pattern ('videos/**/*.mp4') or list (a .txt or .lst, a path a line)",
+        help="folder, file, pattern ('videos/**/*.mp4') or list (.txt or .lst, one path per line)",
     )
     parser.add_argument("--out", required=True, type=disk.local, help="folder of the features")
     arguments.add_extractor(parser)
@@ -31,9 +31,9 @@ def add(commands: "arguments.Subcommands") -> None:
         "--num_decoders",
         type=arguments.positive,
         default=os.cpu_count() or 1,
-        help="processes that decode, by default one a core (%(default)s)",
+        help="processes that decode, by default one per core (%(default)s)",
     )
-    parser.add_argument("--shard", default="1/1", help="do only this part of the videos: 3/64")
+    parser.add_argument("--shard", default="1/1", help="process only this part of the videos: 3/64")
     parser.add_argument(
         "--beam_pipeline_options",
         help="run on Apache Beam, with these options: "

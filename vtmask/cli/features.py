@@ -18,7 +18,9 @@ def add(commands: "arguments.Subcommands") -> None:
     )
     parser.add_argument("file", type=disk.local, metavar="FILE", help="features (.npy), or a video")
     parser.add_argument(
-        "--video", type=disk.local, help="of the features; by default the one `vtmask extract` saw"
+        "--video",
+        type=disk.local,
+        help="video of the features; by default the one that `vtmask extract` read",
     )
     parser.add_argument("--out", type=disk.local, help="the picture, by default NAME.png here")
     arguments.add_extractor(parser)

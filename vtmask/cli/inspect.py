@@ -13,7 +13,7 @@ def add(commands: "arguments.Subcommands") -> None:
         "inspect",
         usage="vtmask inspect --config=RECIPE [--config.FIELD=VALUE …] [--step=N] [--num_clips=N] "
         "[--out=FOLDER]",
-        help="what a model will see at a step of training",
+        help="what a model will see at a training step",
         description="Prints the clips of a training step, masked as they will be, their lengths "
         "and how much is padding. With --out, also writes a page with frames of the videos.",
         allow_abbrev=False,
@@ -25,12 +25,12 @@ def add(commands: "arguments.Subcommands") -> None:
         help="configs/demo.py, …; any field can be overridden, as with --config.data.dir=DATA",
     )
     parser.add_argument(
-        "--step", type=arguments.not_negative, default=0, help="of training, from %(default)s"
+        "--step", type=arguments.not_negative, default=0, help="training step, from %(default)s"
     )
     parser.add_argument(
-        "--num_clips", type=arguments.not_negative, default=8, help="to show (%(default)s)"
+        "--num_clips", type=arguments.not_negative, default=8, help="clips to show (%(default)s)"
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the page, index.html")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the page, index.html")
     parser.set_defaults(run=run)
 
 

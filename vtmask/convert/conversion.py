@@ -34,7 +34,7 @@ def convert(source: Path, out: Path, options: Options) -> list[str]:
     if not (source / "model.json").exists():
         return to_export(source, out, options)
     if options != Options():
-        raise UserError(f"{source}: is an exported model; converting it back takes --out alone")
+        raise UserError(f"{source}: is an exported model, which takes only --out")
     to_published(source, out)
     return []
 
@@ -45,9 +45,9 @@ def to_export(source: Path, out: Path, options: Options) -> list[str]:
     Parameters of float16 and bfloat16 become float32.
     """
     if out.exists() and not (out / "model.json").exists():
-        raise UserError(f"{out}: exists and is no exported model; give --out another name")
+        raise UserError(f"{out}: exists and is not an exported model; choose another --out")
     if source.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"{out}: holds {source}, which it would replace; give --out another name")
+        raise UserError(f"{out}: holds {source}, which it would replace; choose another --out")
     folder = read.huggingface_folder(source) if source.is_dir() else None
     file = folder.weights if folder else source
     if folder:
@@ -74,7 +74,7 @@ def to_export(source: Path, out: Path, options: Options) -> list[str]:
         config["published_names"] += [name for name in TIED if name not in weights.arrays]
     if kind == "s3d":
         if options != Options():
-            raise UserError(f"{file}: is an S3D, whose conversion takes --out alone")
+            raise UserError(f"{file}: is an S3D, which takes only --out")
         export.save(out, S3DModel(module, converted.params(), config), converted.unused)
         return notes
     if folder:
@@ -159,7 +159,7 @@ def _class_names(num_classes: int, options: Options) -> tuple[str, ...]:
     class_names = tuple(files.read_text(options.class_names).splitlines())
     if len(class_names) != num_classes:
         raise UserError(
-            f"{options.class_names}: has {len(class_names)} lines, expected {num_classes}, one a "
+            f"{options.class_names}: has {len(class_names)} lines, expected {num_classes}, one per "
             "class of the model's classifier"
         )
     return class_names

@@ -114,11 +114,13 @@ def _unwrapped(content: Any) -> Weights:
         or not all(isinstance(name, str) for name in content)
         or not all(isinstance(value, np.ndarray) for value in content.values())
     ):
-        raise UserError("holds other things than parameters")
+        raise UserError("holds more than parameters")
     prefixes = {match[0]: None for name in content if (match := _WRAPPERS.match(name))}
     arrays = {_WRAPPERS.sub("", name): value for name, value in content.items()}
     if len(arrays) < len(content):
-        raise UserError(f"holds parameters with and without {' and '.join(prefixes)}; drop some")
+        raise UserError(
+            f"holds parameters with and without {' and '.join(prefixes)}; remove one kind"
+        )
     return Weights(arrays, (*wrappers, *prefixes))
 
 
@@ -127,9 +129,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
-        raise UserError(
-            f"{path}: safetensors is not installed, which reads it; {INSTALL}"
-        ) from error
+        raise UserError(f"{path}: safetensors is not installed; {INSTALL}") from error
     try:
         return load_file(path)
     except OSError as error:
@@ -147,8 +147,8 @@ def huggingface_folder(folder: Path) -> HuggingFaceFolder:
     weight_files = [folder / name for name in _WEIGHT_FILES if (folder / name).exists()]
     if not weight_files:
         raise UserError(
-            f"{folder}: has no {' or '.join(_WEIGHT_FILES)}, as a BERT of Hugging Face's has, and "
-            "no model.json, as an exported model has"
+            f"{folder}: is neither a Hugging Face BERT ({' or '.join(_WEIGHT_FILES)} is missing) "
+            "nor an exported model (model.json is missing)"
         )
     path = folder / "config.json"
     config = files.read_json(path)

@@ -29,7 +29,7 @@ def to_published(folder: Path, out: Path) -> None:
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"{out}: PyTorch is not installed, which writes it; {INSTALL}") from error
+        raise UserError(f"{out}: PyTorch is not installed; {INSTALL}") from error
     if out.is_dir():
         raise UserError(f"{out}: is a folder, expected the name of a file")
     model = export.load_any(folder)
@@ -37,7 +37,9 @@ def to_published(folder: Path, out: Path) -> None:
     try:
         arrays = published_weights(model, unused)
     except KeyError as error:
-        raise UserError(f"{folder}: has no {error}, which it was made of") from error
+        raise UserError(
+            f"{folder}: lacks the parameter {error} of the weights it was converted from"
+        ) from error
     # Tied parameters are one array, so the PyTorch file holds one storage for them.
     tensors = {id(array): torch.from_numpy(np.array(array, order="C")) for array in arrays.values()}
     content: Any = {name: tensors[id(array)] for name, array in arrays.items()}

@@ -77,9 +77,9 @@ class VideoTextConfig(tfds.core.BuilderConfig):
         if differing:
             theirs = ", ".join(f"{name} {value!r}" for name, value in differing.items())
             ours = ", ".join(repr(getattr(self, name)) for name in differing)
-            mended = json.dumps(differing, ensure_ascii=False)[1:-1]
+            fields = json.dumps(differing, ensure_ascii=False)[1:-1]
             raise UserError(
-                f"{where}: features have {theirs}, the config says {ours}; set {mended} in --config"
+                f"{where}: features have {theirs}, the config says {ours}; set {fields} in --config"
             )
 
 

@@ -15,7 +15,7 @@ from vtmask.files.subtitles import Caption
 
 _INSTANT = 1e-3  # seconds
 _AT_ONCE = 0.1  # seconds
-_SURELY_SHOWN = 3  # so many words in a row are hardly said twice by chance
+_SURELY_SHOWN = 3  # a run of this many words rarely repeats by chance
 
 
 def clean(captions: Iterable[Caption], seconds: float) -> tuple[list[Caption], Counter[str]]:
@@ -80,10 +80,10 @@ def unroll(captions: Iterable[Caption]) -> tuple[list[Caption], Counter[str]]:
         if sum(map(len, screen)) == len(words) and caption.start > end + _AT_ONCE:
             screen = []
         problems["lines of a rolling caption shown again, removed"] += bool(screen)
-        said = words[sum(map(len, screen)) :]
-        if said:
-            screen, last = [*screen, said], len(kept)
-            kept.append(caption._replace(text=" ".join(said)))
+        new_words = words[sum(map(len, screen)) :]
+        if new_words:
+            screen, last = [*screen, new_words], len(kept)
+            kept.append(caption._replace(text=" ".join(new_words)))
         else:
             kept[last] = kept[last]._replace(end=max(kept[last].end, caption.end))
         end = caption.end
@@ -91,7 +91,7 @@ def unroll(captions: Iterable[Caption]) -> tuple[list[Caption], Counter[str]]:
 
 
 def _shown_again(screen: list[list[str]], words: list[str]) -> list[list[str]]:
-    """Returns as many of the last lines on the screen as the words begin with."""
+    """Returns the longest run of last lines on the screen that the words begin with."""
     for lines in (screen[first:] for first in range(len(screen))):
         above = list(chain.from_iterable(lines))
         if words[: len(above)] == above:

@@ -83,16 +83,16 @@ class Texts:
     """Texts without times, `vtmask.datasets.records.texts`.
 
     Attributes:
-      beside: further values, by the name of their field.
+      extra: further values, by the name of their field.
     """
 
     lines: Sequence[str]
-    beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def encode(
         self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]
     ) -> dict[str, Any]:
-        return records.encode_texts(tokenizer, self.lines) | dict(self.beside)
+        return records.encode_texts(tokenizer, self.lines) | dict(self.extra)
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ class TimedTexts:
       labels: the class of each line, for a field that has `label`.
       tokens: the token ids of each line, if the texts are known only as these; the texts of `lines`
         are then ignored.
-      beside: further values of each line, by the name of their field.
+      extra: further values of each line, by the name of their field.
     """
 
     lines: Sequence[Caption]
     labels: Sequence[int] | None = None
     tokens: Sequence[Sequence[int]] | None = None
-    beside: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
     def encode(
         self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]
@@ -131,8 +131,8 @@ class TimedTexts:
             lines = [line._replace(text=text) for line, text in zip(lines, texts, strict=True)]
         kept = []
         for index, line in enumerate(lines):
-            clean, found = captions.clean([line], duration.seconds)
-            problems += found
+            clean, dropped = captions.clean([line], duration.seconds)
+            problems += dropped
             kept += [(caption, index) for caption in clean]
         kept.sort(key=lambda pair: (pair[0].start, pair[0].end))  # stable: ties stay in file order
         encoded = records.encode_timed_texts(tokenizer, [caption for caption, _ in kept])
@@ -141,7 +141,7 @@ class TimedTexts:
             encoded |= records.join_tokens([self.tokens[i] for i in order])
         if self.labels is not None:
             encoded["label"] = np.array([self.labels[i] for i in order], np.int32)
-        return encoded | {name: [values[i] for i in order] for name, values in self.beside.items()}
+        return encoded | {name: [values[i] for i in order] for name, values in self.extra.items()}
 
 
 def _check_ids(tokens: Sequence[Sequence[int]], tokenizer: Tokenizer) -> None:
@@ -163,12 +163,12 @@ class Moments:
 
     Attributes:
       windows: (start, end) in seconds, of each line.
-      beside: integers, one for each line, by the name of their field.
+      extra: integers, one for each line, by the name of their field.
     """
 
     lines: Sequence[str]
     windows: Sequence[Sequence[tuple[float, float]]]
-    beside: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
 
     def encode(
         self, tokenizer: Tokenizer, duration: Duration, problems: Counter[str]
@@ -191,7 +191,7 @@ class Moments:
             }
             | {
                 name: np.array([values[index] for index in kept], np.int32)
-                for name, values in self.beside.items()
+                for name, values in self.extra.items()
             }
         )
 
@@ -223,7 +223,7 @@ class Video:
     Attributes:
       captions: the narration.
       descriptions: sentences about the complete video; those without a word are left out.
-      beside: further values of each description, by the name of their field.
+      extra: further values of each description, by the name of their field.
       annotations: the record's other fields.
       file: path of the video file, for reports and browsers, or "".
       problems: kind → number of captions that were dropped or repaired while files were read.
@@ -238,7 +238,7 @@ class Video:
     file: str = ""
     problems: Counter[str] = dataclasses.field(default_factory=Counter)
     unread: Sequence[str] = ()
-    beside: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

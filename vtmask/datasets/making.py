@@ -20,7 +20,8 @@ Example = tuple[str, dict[str, Any]]
 class RecordMaker:
     """Makes the record of a video and counts the outcome.
 
-    Beam's workers unpickle it and may lack the builder's module, so it holds no object from there.
+    Beam's workers unpickle it and may lack the builder's module, so it holds no object of that
+    module.
     """
 
     tokenizer: Tokenizer
@@ -59,18 +60,18 @@ class RecordMaker:
         kept = [index for index, text in enumerate(video.descriptions) if text.strip()]
         counts.problems["empty description"] += len(video.descriptions) - len(kept)
         encoded = records.encode_texts(self.tokenizer, [video.descriptions[i] for i in kept])
-        return encoded | {name: [values[i] for i in kept] for name, values in video.beside.items()}
+        return encoded | {name: [values[i] for i in kept] for name, values in video.extra.items()}
 
     def _captions(self, video: Video, duration: Duration, counts: Counts) -> dict[str, Any]:
         encoded = video.captions.encode(self.tokenizer, duration, counts.problems)
         times = encoded["start"].tolist(), encoded["end"].tolist()
-        said = list(map(Caption, *times, encoded["text"]))
-        counts.before.add(said, duration.seconds)
+        cues = list(map(Caption, *times, encoded["text"]))
+        counts.before.add(cues, duration.seconds)
         if not self.deduplicate:
             return encoded
-        said = captions.deduplicate(said, captions.coin(self.seed, video.video_id))
-        counts.after.add(said, duration.seconds)
-        return records.encode_timed_texts(self.tokenizer, said)
+        cues = captions.deduplicate(cues, captions.coin(self.seed, video.video_id))
+        counts.after.add(cues, duration.seconds)
+        return records.encode_timed_texts(self.tokenizer, cues)
 
 
 def examples(entries: Iterable[Entry], maker: RecordMaker, folder: Path) -> Iterator[Example]:

@@ -136,8 +136,10 @@ def entry(video_id: str, video: ShardVideo) -> Entry:
     bad = np.argwhere(video.token_ids < _NO_TOKEN)
     if len(bad):
         caption, place = bad[0]
-        found = video.token_ids[caption, place]
-        return Skipped(video_id, f"caption {caption}: has the token id {found}, expected none < -1")
+        token_id = video.token_ids[caption, place]
+        return Skipped(
+            video_id, f"caption {caption}: has the token id {token_id}, expected none < -1"
+        )
     lines = [Caption(start, end, "") for start, end in video.times.tolist()]
     token_ids = [row[row != _NO_TOKEN].tolist() for row in video.token_ids]
     return Video(video_id, video.features, TimedTexts(lines, tokens=token_ids))

@@ -117,5 +117,5 @@ def check(video_id: str, record: dict[str, Any]) -> None:
         index = int(np.argmin(end >= start))
         raise UserError(
             f"video {video_id}: caption {index} ends at {end[index]} s before it starts at "
-            f"{start[index]} s; mend or drop it"
+            f"{start[index]} s; fix or drop it"
         )

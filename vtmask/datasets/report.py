@@ -89,7 +89,7 @@ class Counts:
 
 
 def kind(reason: str) -> str:
-    """Strips from a reason what differs for every video: file names and numbers."""
+    """Strips file names and numbers, which differ between videos, from a reason."""
     return re.sub(r"\d+(\.\d+)?", "N", reason.split(": ", 1)[-1])
 
 
@@ -150,11 +150,11 @@ def _histogram(name: str, stages: Mapping[str, Mapping[str, Any]]) -> Figure:
     _, unit, of = _FIGURES[name]
     figure = Figure(figsize=(4.4, 2.6), layout="constrained")
     axes = figure.add_subplot(xlabel=unit, ylabel=f"share of {of}")
-    found = [stage[name] for stage in stages.values()]
-    width, bins = found[0]["bin_width"], len(found[0]["histogram"])
-    last = max((i for f in found for i, n in enumerate(f["histogram"]) if n), default=0)
+    distributions = [stage[name] for stage in stages.values()]
+    width, bins = distributions[0]["bin_width"], len(distributions[0]["histogram"])
+    last = max((i for f in distributions for i, n in enumerate(f["histogram"]) if n), default=0)
     edges = [i * width for i in range(max(last + 2, 10))][: bins + 1]
-    for number, (stage, values) in enumerate(zip(stages, found, strict=True)):
+    for number, (stage, values) in enumerate(zip(stages, distributions, strict=True)):
         shares = [n / max(values["count"], 1) for n in values["histogram"][: len(edges) - 1]]
         look: dict[str, Any] = {"fill": True, "alpha": 0.45} if number == 0 else {"linewidth": 1.5}
         axes.stairs(shares, edges, color=pages.COLOURS[number], label=stage, **look)

@@ -67,7 +67,7 @@ class ShardWriter(writer.ExampleWriter):
     """
 
     def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> None:
-        """Writes each record as a group of its own, so that records can be read at random."""
+        """Writes each record as a separate group, so that records can be read at random."""
         shard = ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
         with contextlib.closing(shard):
             for _, serialized in examples:
@@ -81,12 +81,12 @@ def _full_disk_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = str(error)
-        problem = next((problem for problem in _DISK_IS_FULL if problem in said), None)
+        message = str(error)
+        problem = next((problem for problem in _DISK_IS_FULL if problem in message), None)
         if problem is None or isinstance(error, UserError):
             raise
-        file = re.search(re.escape(str(folder)) + r"[^;'\"\n]*", said)
+        file = re.search(re.escape(str(folder)) + r"[^;'\"\n]*", message)
         raise UserError(
-            f"{file[0] if file else folder}: cannot be written: {problem}; make room and build "
-            "again. Nothing of this build is kept; data sets built before are as they were"
+            f"{file[0] if file else folder}: cannot be written: {problem}; free disk space and "
+            "build again. This build was discarded; earlier data sets are unchanged"
         ) from error

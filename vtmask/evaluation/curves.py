@@ -108,7 +108,7 @@ def validation_curves(lines: Sequence[Mapping[str, float]]) -> Figure | None:
     return Figure(
         pages.plot(figure),
         alt=f"Validation by step. Highest: {highest}.",
-        caption=f"What validation found during training. Highest: {highest}.",
+        caption=f"Validation figures during training. Highest: {highest}.",
     )
 
 

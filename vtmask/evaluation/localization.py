@@ -65,9 +65,9 @@ def evaluate(
             "evenly spaced": {"recall": metrics.step_recall(tasks, spread, shown)["recall"]}
         },
         headline=[("mean over tasks", "recall")],
-        explanation="recall: of the steps that videos show, the share that is assigned to a second "
-        "in which the step is shown. Every step of the task gets one second, in order. The "
-        "baseline spaces the steps evenly and ignores the video.",
+        explanation="recall: the share of the steps in the videos whose assigned second shows "
+        "them. Every step of the task gets one second, in order. The baseline spaces the steps "
+        "evenly and ignores the video.",
         figures=[figures.bars(by_task, {}, "recall of a task")] if len(by_task) > 1 else [],
         groups=cards.steps(predictions, base.videos(dataset)),
         predictions=predictions,

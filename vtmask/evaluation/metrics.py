@@ -98,7 +98,7 @@ def accuracy(predicted: np.ndarray, right: np.ndarray) -> float:
     """
     if predicted.shape != right.shape or not predicted.size:
         raise ValueError(
-            f"expected as many right as predicted, got {right.shape}, {predicted.shape}"
+            f"expected right and predicted of equal shape, got {right.shape}, {predicted.shape}"
         )
     return float((predicted == right).mean())
 

@@ -100,8 +100,8 @@ def corpus_moments(predictions: Sequence[Prediction], videos: Videos) -> list[Gr
 
     def rank(prediction: Prediction) -> float:
         """Returns the rank at the lowest IoU."""
-        found = next(iter(prediction["ranks"].values()))
-        return inf if found is None else found
+        best = next(iter(prediction["ranks"].values()))
+        return inf if best is None else best
 
     def card(prediction: Prediction) -> Card:
         right = prediction["right"]
@@ -125,15 +125,15 @@ def corpus_moments(predictions: Sequence[Prediction], videos: Videos) -> list[Gr
             for moment in right[:RETRIEVED]
         ]
         ranks = (
-            f"{iou}: {'none' if found is None else f'rank {found:g}'}"
-            for iou, found in prediction["ranks"].items()
+            f"{iou}: {'none' if best is None else f'rank {best:g}'}"
+            for iou, best in prediction["ranks"].items()
         )
         return Card(prediction["text"], ", ".join(ranks), [Lines(lines)])
 
     return best_and_worst(
         "texts",
-        "Ordered by the rank of the first right moment at the lowest IoU. Shown are the moments "
-        "that rank highest, the first right one, and those that are annotated.",
+        "Ordered by the rank of the first right moment at the lowest IoU. Each card shows the "
+        "moments that rank highest, the first right one, and the annotated ones.",
         predictions,
         lambda prediction: -rank(prediction),
         card,

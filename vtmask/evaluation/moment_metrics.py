@@ -42,14 +42,14 @@ def average_precision(ranked: np.ndarray, right: np.ndarray) -> np.ndarray:
     Returns:
       float64 [10], 0 to 1.
     """
-    found = ious(ranked, right)
-    reached = found[None] >= THRESHOLDS[:, None, None]
+    overlaps = ious(ranked, right)
+    reached = overlaps[None] >= THRESHOLDS[:, None, None]
     taken = np.zeros((len(THRESHOLDS), len(right)), bool)
     hit = np.zeros((len(THRESHOLDS), len(ranked)), bool)
     rows = np.arange(len(THRESHOLDS))
     for place in range(len(ranked)):
         free = reached[:, place] & ~taken
-        best = np.where(free, found[place], -1).argmax(axis=1)
+        best = np.where(free, overlaps[place], -1).argmax(axis=1)
         hit[:, place] = free.any(axis=1)
         taken[rows, best] |= hit[:, place]
     precision = hit.cumsum(axis=1) / np.arange(1, len(ranked) + 1)

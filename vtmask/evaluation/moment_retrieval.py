@@ -47,8 +47,8 @@ def evaluate(
     needed, seen = min(lengths.max(), SEGMENTS * SECONDS), model.module.config.max_video_len
     if seen < needed:
         raise UserError(
-            f"{dataset.path}: its moments are in the first {needed} s of a video, the model sees "
-            f"{seen} (max_video_len); evaluate one that sees all"
+            f"{dataset.path}: its moments are in the first {needed} s of a video, but the model "
+            f"sees only {seen} s (max_video_len); evaluate a model that sees all"
         )
     batch_size = settings.batch_size
     sentences = [s for video, record in enumerate(_records(dataset)) for s in _of(record, video)]
@@ -135,9 +135,9 @@ def _chance(
 ) -> dict[str, float]:
     """Averages the figures over random orders of the moments that exist in each video."""
     rng = np.random.default_rng(0)
-    found = []
+    figures = []
     for _ in range(_RANDOM_ORDERS):
         order = rng.random(ranked.shape[:2]) + (ranked[..., 1] >= num_segments[:, None])
         shuffled = np.take_along_axis(ranked, order.argsort(axis=1)[..., None], axis=1)
-        found.append(metrics.moments(shuffled, times))
-    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+        figures.append(metrics.moments(shuffled, times))
+    return {name: float(np.mean([one[name] for one in figures])) for name in figures[0]}

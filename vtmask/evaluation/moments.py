@@ -72,7 +72,7 @@ def rank(
     inside = (first <= segment) & (segment <= last)
     scores = of_segment @ (inside / inside.sum(axis=0))
 
-    there = video_mask[:, first * SECONDS]
+    exists = video_mask[:, first * SECONDS]
     if num_segments is not None:
-        there = there & (last < num_segments[:, None])
-    return moments[np.argsort(np.where(there, -scores, np.inf), axis=1, kind="stable")]
+        exists = exists & (last < num_segments[:, None])
+    return moments[np.argsort(np.where(exists, -scores, np.inf), axis=1, kind="stable")]

@@ -70,7 +70,7 @@ def windows(path: str | Path, window: Window) -> Iterator[np.ndarray]:
         raise UserError(f"{path}: cannot be decoded: {error.strerror}") from error
     losses = health.losses()
     if not health.frames:
-        raise UserError(f"{path}: no video frames in it; {losses or 'replace it'}")
+        raise UserError(f"{path}: has no video frames; {losses or 'replace it'}")
     if losses:
         raise DamagedVideo(f"{path}: damaged: {losses}")
 
@@ -104,7 +104,7 @@ def _choose_stream(path: Path, container: InputContainer) -> av.VideoStream:
     """Chooses the stream that ffmpeg would: the largest, with a bonus for the default stream."""
     streams = [s for s in container.streams.video if Disposition.attached_pic not in s.disposition]
     if not streams:
-        raise UserError(f"{path}: no video stream in it; expected a video file")
+        raise UserError(f"{path}: has no video stream; expected a video file")
     streams = [stream for stream in streams if stream.codec_context]
     if not streams:
         raise UserError(f"{path}: cannot be decoded: unknown codec; convert it to H.264")

@@ -1,4 +1,4 @@
-"""Decodes in a separate process: a file that crashes or hangs the decoder costs only itself."""
+"""Decodes in a separate process: a file that crashes or hangs the decoder affects no other file."""
 
 import multiprocessing
 import os
@@ -16,7 +16,7 @@ from vtmask.features import decode
 from vtmask.features.window import Window
 
 _COMMAND = (sys.executable, "-m", "vtmask.features.decoders")
-_WINDOW = "window"  # an answer that the bytes of a window follow
+_WINDOW = "window"  # an answer that is followed by the bytes of a window
 _PATIENCE = 600.0  # seconds without a window after which a decoder counts as hung
 
 

@@ -74,7 +74,7 @@ def plan(videos: Sequence[Listed], folder: Path, log: Path) -> list[Listed]:
         if done and os.path.exists(source := sources.get(video.name, video.path)):
             earlier = source  # which an earlier command saw
         if earlier.absolute() != video.path.absolute():
-            problem = f"{video.path}: has the name of {earlier}; rename one of them"
+            problem = f"{video.path}: has the same name as {earlier}; rename one of them"
             twins.append(_skipped(video, problem))
     feature_folder.add_to_log(log, *twins)
     return [
@@ -188,7 +188,7 @@ def embedded(
 def _batches(events: Iterable[Event], num_windows: int) -> Iterator[list[Event]]:
     """Yields batches of events with `num_windows` windows; the last one may have fewer.
 
-    Events before the first window of a batch are yielded at once, each in a batch of its own.
+    Events before the first window of a batch are yielded at once, each in a separate batch.
     """
     batch: list[Event] = []
     windows = 0

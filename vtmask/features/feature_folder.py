@@ -81,11 +81,11 @@ def write_card(folder: Path, extractor: FeatureExtractor) -> None:
         ]
         if differing:
             raise UserError(
-                f"{path}: features there have {'; '.join(differing)}; give another --out"
+                f"{path}: its features have {'; '.join(differing)}; choose another --out"
             )
         return
     if any(folder.rglob("*.npy")):
-        raise UserError(f"{folder}: has .npy files but no {files.CARD}; give another --out")
+        raise UserError(f"{folder}: has .npy files but no {files.CARD}; choose another --out")
     with _written(path):
         folder.mkdir(parents=True, exist_ok=True)
         # Machines that share the folder may get here at the same time.
@@ -103,8 +103,8 @@ def _written(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise Unwritable(
-            f"{path}: can't be written ({reason(error)}); features written before are kept, and "
-            "the same command goes on from there"
+            f"{path}: can't be written ({reason(error)}); earlier features are kept; run the "
+            "same command to continue"
         ) from error
 
 
@@ -120,7 +120,7 @@ def alone(log: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{log}: another command is at work on it; wait for it, or share the work with "
+                f"{log}: another command is writing to it; wait for it, or split the work with "
                 "--shard"
             ) from None
         if file.tell():
@@ -196,7 +196,7 @@ def summary(outcomes: Sequence[Outcome], num_videos: int, folder: Path) -> Itera
     done = num_videos - len(skipped)
     yield f"{done} of {num_videos} videos have features in {folder}"
     for title, some in (
-        ("damaged, with features of what could be decoded", damaged),
+        ("damaged, with features of the parts that can be decoded", damaged),
         ("skipped", skipped),
     ):
         if some:
@@ -204,4 +204,4 @@ def summary(outcomes: Sequence[Outcome], num_videos: int, folder: Path) -> Itera
             yield from (printable(f"  {outcome.problem}") for outcome in some[:_SHOWN])
             if len(some) > _SHOWN:
                 yield f"  … and {len(some) - _SHOWN} more"
-    yield f"What became of each: {folder / LOGS}"
+    yield f"Outcome of each: {folder / LOGS}"

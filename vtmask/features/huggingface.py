@@ -69,7 +69,7 @@ class HuggingFaceFeatures:
             self.size = self(np.zeros((1, *self.window.shape), np.uint8)).shape[1]
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{self._place}: is no vision encoder that can be used: {_first_line(error)}"
+                f"{self._place}: is not a usable vision encoder: {_first_line(error)}"
             ) from error
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ class HuggingFaceFeatures:
             run = self._model.get_image_features if has_joint_space else self._model
             pooled = getattr(run(pixel_values=pixels), "pooler_output", None)
             if pooled is None:
-                raise UserError(f"{self._place}: pools nothing; give --pooling patches")
+                raise UserError(f"{self._place}: has no pooled vector; set --pooling patches")
             return pooled.flatten(1)  # convolutional networks give [n, size, 1, 1]
         tower = getattr(self._model, "vision_model", self._model)
         hidden = tower(pixel_values=pixels).last_hidden_state
@@ -134,7 +134,7 @@ def _load(model: str, pooling: str) -> tuple[Any, Any]:
         missing = [name for name in missing if "pool" not in name]
     if missing:
         more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
-        hint = "; give --pooling patches" if all("pool" in name for name in missing) else ""
+        hint = "; set --pooling patches" if all("pool" in name for name in missing) else ""
         raise UserError(f"{place}: its weights lack {', '.join(missing[:2])}{more}{hint}")
     return processor, loaded.eval()
 

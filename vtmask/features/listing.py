@@ -45,10 +45,10 @@ def find(arguments: Iterable[str]) -> list[Listed]:
     """
     listed: list[Listed] = []
     for argument in arguments:
-        found = list(_find(argument))
-        if not found:
+        videos = list(_find(argument))
+        if not videos:
             raise UserError(f"{argument}: holds no videos ({' '.join(VIDEO_SUFFIXES)})")
-        listed += found
+        listed += videos
     return listed
 
 
@@ -86,7 +86,7 @@ def _read_list(path: Path) -> Iterator[Listed]:
     for line in filter(str.strip, lines):
         file = Path(line)
         if not file.name:
-            raise UserError(f"{path}: {line!r} is no file")
+            raise UserError(f"{path}: {line!r} is not a file")
         below = not file.is_absolute() and ".." not in file.parts
         yield Listed(_name(file if below else Path(file.name)), path.parent / file)
 

@@ -35,7 +35,7 @@ def write_picture(path: Path, out: Path, video: Path | None, config: ExtractorCo
         name, seconds, source = _origin(path)
         video = video or source
         if video is None:
-            raise UserError(f"{path}: not known which video it is of; give it with --video")
+            raise UserError(f"{path}: its video is unknown; name it with --video")
     else:
         extractor = config.create()
         features, _ = extractors.salvage(path, extractor)

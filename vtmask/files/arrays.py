@@ -34,4 +34,6 @@ def map_array(path: str | Path) -> np.ndarray:
         ValueError,
         tokenize.TokenError,
     ) as error:
-        raise UserError(f"{path}: is not a whole .npy file of numbers: {reason(error)}") from error
+        raise UserError(
+            f"{path}: is not a complete .npy file of numbers: {reason(error)}"
+        ) from error

@@ -25,11 +25,11 @@ def card_of(path: Path) -> FeatureCard | None:
     for folder in path.absolute().parents:
         card = folder / CARD
         if card.exists():
-            found, where = read_json(card), str(card)
+            record, where = read_json(card), str(card)
             return FeatureCard(
                 card,
-                field(found, "feature_extractor", str, where),
-                field(found, "seconds_per_feature", float, where),
+                field(record, "feature_extractor", str, where),
+                field(record, "seconds_per_feature", float, where),
             )
     return None
 

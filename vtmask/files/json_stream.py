@@ -62,18 +62,18 @@ class _Text:
     def peek(self) -> str:
         """Returns the next character that is not white space, or "" at the end."""
         while True:
-            found = _NO_SPACE.search(self._read, self._at)
-            self._at = found.start() if found else len(self._read)
-            if found or not self._read_on():
-                return found[0] if found else ""
+            match = _NO_SPACE.search(self._read, self._at)
+            self._at = match.start() if match else len(self._read)
+            if match or not self._read_on():
+                return match[0] if match else ""
 
     def take(self, expected: str) -> str:
         """Consumes the next character, which must be one of those expected."""
-        found = self.peek()
-        if not found or found not in expected:
+        character = self.peek()
+        if not character or character not in expected:
             raise self.unexpected(" or ".join(expected))
         self._at += 1
-        return found
+        return character
 
     def value(self) -> Any:
         """Consumes the next JSON value."""
@@ -94,8 +94,8 @@ class _Text:
                 raise self._error(self._at, "lists or objects nested too deep") from error
 
     def unexpected(self, expected: str) -> UserError:
-        found = repr(self._read[self._at]) if self._at < len(self._read) else "the end of the file"
-        return self._error(self._at, f"is {found}, expected {expected}")
+        actual = repr(self._read[self._at]) if self._at < len(self._read) else "the end of the file"
+        return self._error(self._at, f"is {actual}, expected {expected}")
 
     def _read_on(self) -> bool:
         """Reads at least as much as is left, so that a long value is not parsed too often."""

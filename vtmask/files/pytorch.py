@@ -79,7 +79,7 @@ def load(path: str | Path) -> Any:
 def _from_zip(data: mmap.mmap) -> Any:
     entries = _entries(data)
     if entries.get("byteorder", b"little") != b"little":
-        raise BadPickle("is of a big-endian machine; write it on a little-endian one")
+        raise BadPickle("comes from a big-endian machine; save it on a little-endian one")
 
     def find(key: str, size: int) -> memoryview:
         content = entries.get(f"data/{key}", memoryview(b""))
@@ -99,11 +99,11 @@ def _entries(data: Any) -> dict[str, memoryview]:
         with zipfile.ZipFile(data) as archive:
             infos = archive.infolist()
     except (*pickles.DAMAGES, OSError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise BadPickle(f"is not a whole zip archive: {reason(error)}") from error
+        raise BadPickle(f"is not a complete zip archive: {reason(error)}") from error
     root = infos[0].filename.split("/")[0] + "/" if infos else ""
     by_name = {info.filename.removeprefix(root): info for info in infos}
     if len(by_name) < len(infos):
-        raise BadPickle("is a zip archive with two entries of one name")
+        raise BadPickle("is a zip archive with two entries of the same name")
     if any(name.startswith(("code/", "constants.pkl")) for name in by_name):
         raise BadPickle(
             "is a TorchScript archive, which is a program; load it with torch.jit.load and write "
@@ -131,7 +131,7 @@ def _from_stream(data: mmap.mmap) -> Any:
         raise BadPickle(f"is not of version {_VERSION} of PyTorch's older format")
     system = pickles.read(data)
     if type(system) is not dict or system.get("little_endian") is not True:
-        raise BadPickle("is of a big-endian machine; write it on a little-endian one")
+        raise BadPickle("comes from a big-endian machine; save it on a little-endian one")
     buffers: dict[str, np.ndarray] = {}  # filled below: the storages follow the tensors in the file
 
     def find(key: str, size: int) -> np.ndarray:
@@ -142,7 +142,7 @@ def _from_stream(data: mmap.mmap) -> Any:
     if type(keys) is not list or any(type(key) is not str for key in keys):
         raise BadPickle("has no list of storages behind its tensors")
     if sorted(keys) != sorted(buffers):
-        raise BadPickle("lists other storages than its tensors have")
+        raise BadPickle("lists storages that differ from those of its tensors")
     for key in keys:
         start, size = data.tell(), 8 + buffers[key].size
         content = memoryview(data)[start : start + size]
@@ -210,7 +210,7 @@ class _Tensors:
             if isinstance(extra, np.dtype):
                 dtype = _known(extra)
             elif extra:
-                raise BadPickle("holds a conjugate or negative view; write what it resolves to")
+                raise BadPickle("holds a conjugate or negative view; save the resolved tensor")
         pairs = list(zip(_sizes(shape), _sizes(strides), strict=True))
         if len(pairs) > 64:  # NumPy's limit; the product of many sizes would take long
             raise ValueError
@@ -221,7 +221,7 @@ class _Tensors:
             raise BadPickle(f"a tensor reaches beyond the {storage.nbytes} bytes of its storage")
         self.left -= math.prod(shape) * dtype.itemsize
         if self.left < 0:
-            raise BadPickle(f"expands tensors to over {_MOST} times the file's size; write clones")
+            raise BadPickle(f"expands tensors to over {_MOST} times the file's size; save clones")
         strides = [step * dtype.itemsize for step in strides]
         return np.ndarray(shape, dtype, storage.view(np.uint8), offset * dtype.itemsize, strides)
 

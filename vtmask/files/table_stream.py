@@ -95,12 +95,12 @@ def _json_lines(path: Path, columns: list[str]) -> Iterator["pyarrow.RecordBatch
         yield pyarrow.RecordBatch.from_pylist(texts, schema)
 
 
-def _require(path: Path, columns: list[str], found: list[str]) -> None:
-    missing = [name for name in columns if name not in found]
+def _require(path: Path, columns: list[str], existing: list[str]) -> None:
+    missing = [name for name in columns if name not in existing]
     if missing:
         raise UserError(
             f"{path}: has no column {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(map(repr, found))}"
+            f"{', '.join(map(repr, existing))}"
         )
 
 

@@ -71,9 +71,9 @@ def field(record: Any, name: str, kind: type | tuple[type, ...], where: str) -> 
     if not fits:
         raise UserError(f"{where}: field {name!r} is {type(value).__name__}, expected {expected}")
     if isinstance(value, str) and not is_unicode(value):
-        raise UserError(f"{where}: field {name!r} has half of a surrogate pair; mend the text")
+        raise UserError(f"{where}: field {name!r} has half of a surrogate pair; fix the text")
     if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
-        raise UserError(f"{where}: field {name!r} is no finite number; mend it")
+        raise UserError(f"{where}: field {name!r} is not a finite number; fix it")
     return float(value) if kind is float else value
 
 

@@ -22,7 +22,7 @@ from vtmask.errors import UserError, reason
 from vtmask.inputs import parsing
 
 _RECORDS_AT_A_TIME = 64
-_OTHER_FILES = 256  # that a process has open besides its shards
+_OTHER_FILES = 256  # open files of a process, not counting its shards
 _PARTS = ("tokens", "num_tokens", "start", "end", "label")  # of texts, as samplers read them
 _INPUTS = ("feature_extractor", "feature_size", "seconds_per_feature", "tokenizer_sha256")
 
@@ -146,8 +146,8 @@ class Dataset:
         for name, ours in self.inputs.items():
             if ours != theirs[name]:
                 raise UserError(
-                    f"{self.path}: {name} is {ours}, but {theirs[name]} in {other.path}; data sets "
-                    "of a mixture must have the same"
+                    f"{self.path}: {name} is {ours}, but {theirs[name]} in {other.path}; the data "
+                    "sets of a mixture must agree"
                 )
 
     def parse(self, serialized: tf.Tensor, fields: Sequence[str]) -> dict[str, Any]:

@@ -249,7 +249,7 @@ def _check(records: cutting.Records, fields: Sequence[str]) -> None:
     for field in fields:
         if "start" in records[field]:
             ordered = tf.reduce_all(records[field]["end"] >= records[field]["start"], axis=1)
-            problem = f"field {field}: one ends before it starts; mend or drop it"
+            problem = f"field {field}: a text ends before it starts; fix or drop it"
             cutting.require(ordered, records, problem)
 
 

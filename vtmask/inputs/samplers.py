@@ -231,7 +231,7 @@ class LabelledWindows:
 
     def __call__(self, records: Records, random: tf.Tensor) -> Clips:
         num_features, labels = records["num_features"], records["labels"]
-        problem = "field labels must have one class a feature; build the data set again"
+        problem = "field labels must have one class per feature; build the data set again"
         require(labels["count"] == num_features, records, problem)
         known = self.config.num_classes
         problem = f"field labels has a class that metadata.json does not name (it names {known})"

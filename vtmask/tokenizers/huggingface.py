@@ -133,8 +133,8 @@ def _require_pieces_to_fit(path: Path, tokenizer: WordPiece, normalization: Norm
     with_capitals, with_letters = _capitals(tokenizer.ids)
     if normalization.lowercase and with_capitals and with_capitals >= _CASED * with_letters:
         raise UserError(
-            f"{path}: {with_capitals} of {with_letters} pieces have capitals, but the files beside "
-            "it make text lower-case; is do_lower_case false in tokenizer_config.json?"
+            f"{path}: {with_capitals} of {with_letters} pieces have capitals, but the files next "
+            "to it lower-case text; should do_lower_case be false in tokenizer_config.json?"
         )
 
 

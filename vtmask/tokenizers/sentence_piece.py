@@ -77,6 +77,6 @@ def train(texts: Iterable[str], vocab_size: int) -> SentencePiece:
     except RuntimeError as error:
         raise UserError(
             f"a tokenizer of {vocab_size} ids can't be trained: there is no text, or it has more "
-            "characters than that; give a trained one, or change vocab_size"
+            "characters than that; pass a trained one, or change vocab_size"
         ) from error
     return SentencePiece(model.getvalue())

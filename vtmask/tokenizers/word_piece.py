@@ -141,7 +141,9 @@ def _read_vocabulary(content: bytes) -> dict[str, int]:
     for i, line in enumerate(lines):
         piece = line.removesuffix("\r")
         if not piece.strip():
-            raise ValueError(f"line {i + 1} is empty, expected one piece of the vocabulary a line")
+            raise ValueError(
+                f"line {i + 1} is empty, expected one piece of the vocabulary per line"
+            )
         if piece in ids:
             raise ValueError(f"line {i + 1} is {piece!r} like line {ids[piece] + 1}; drop one")
         ids[piece] = i

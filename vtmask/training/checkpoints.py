@@ -27,26 +27,26 @@ DAMAGED = ".damaged"
 class Checkpoints:
     """Saves a run's state in the background, keeps the last few and the best, and restores them.
 
-    Orbax does that; this class adds checksums. All processes write a checkpoint, and the first one
-    finishes it: it writes the SHA-256 of every file before the checkpoint gets its name or, in a
-    bucket, its commit_success.txt. So a kill or a full disk leaves the earlier checkpoints as they
-    were, and a name belongs to a complete checkpoint. A checkpoint that was damaged since is moved
-    out of the way and reported on stderr.
+    Orbax does that; this class adds checksums. All processes write a checkpoint, and the first
+    process finishes it: it writes the SHA-256 of every file, and then renames the folder to its
+    final name or, in a bucket, writes commit_success.txt. A kill or a full disk thus leaves earlier
+    checkpoints intact, and every finished checkpoint is complete. If a checkpoint is damaged later,
+    it is renamed and reported on stderr.
 
     Leaving the context waits for a save in progress.
 
     Args:
-      keep: how many of the last to keep.
-      best: the metric whose best checkpoint to keep besides, if any; see `LOWER_IS_BETTER`.
+      keep: number of latest checkpoints to keep.
+      best: the metric whose best checkpoint is also kept, or ""; see `LOWER_IS_BETTER`.
 
     Raises:
-      UserError: there are checkpoints, and all are damaged.
+      UserError: there are checkpoints, but all are damaged.
     """
 
     def __init__(self, workdir: disk.AnyPath, keep: int, best: str = ""):
         self._folder = disk.resolve(workdir) / "checkpoints"
         self._best = best
-        self._newest = distributed.of_first(self._prepare() if distributed.is_first() else 0)
+        self._newest = distributed.from_first(self._prepare() if distributed.is_first() else 0)
         last = LatestN(keep)
         self._orbax = ocp.CheckpointManager(
             self._folder,
@@ -80,10 +80,10 @@ class Checkpoints:
         """Starts saving.
 
         Args:
-          metrics: of this step, with the one called `best`; None where they were not measured.
+          metrics: of this step, including `best`; None if they were not measured.
 
         Raises:
-          UserError: this save or the one before it can't be written, or no metric is `best`.
+          UserError: this save or the previous one can't be written, or `metrics` lacks `best`.
         """
         if self._best and metrics is not None and self._best not in metrics:
             raise UserError(
@@ -114,9 +114,9 @@ class Checkpoints:
             qualities = {step: self._quality(self._orbax.metrics(step)) for step in self._steps()}
             measured = [step for step, quality in qualities.items() if quality > -math.inf]
             ranked = sorted(measured, key=lambda step: (qualities[step], step), reverse=True)
-            best = self._first_whole(ranked, "the best of the others is of step")
-        best = distributed.of_first(best)
-        self._orbax.reload()  # without those set aside
+            best = self._first_undamaged(ranked, "the best undamaged one is that of step")
+        best = distributed.from_first(best)
+        self._orbax.reload()  # drops those set aside
         return self._restore(best, like)
 
     def _restore(self, step: int, like: TrainState) -> TrainState | None:
@@ -126,17 +126,17 @@ class Checkpoints:
         state = folder / _STATE
         try:
             return ocp.StandardCheckpointHandler().restore(
-                state if state.exists() else folder,  # of an earlier version
+                state if state.exists() else folder,  # the layout of an earlier version
                 args=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)),
             )
         except disk.errors(ValueError, KeyError) as error:
             raise UserError(
-                f"{folder}: checkpoint can't be read ({reason(error)}), though it is as it was "
-                "written; go on with the version that wrote it, or start again in another --workdir"
+                f"{folder}: checkpoint can't be read ({reason(error)}), though its checksums are "
+                "right; use the version of vtmask that wrote it, or start over in another --workdir"
             ) from error
 
     def _quality(self, metrics: Mapping[str, float] | None) -> float:
-        """Quality by the metric `best`, higher is better; -inf if it was not measured."""
+        """Returns the metric `best` so that higher is better; -inf if it was not measured."""
         value = (metrics or {}).get(self._best, math.nan)
         if math.isnan(value):
             return -math.inf
@@ -154,16 +154,16 @@ class Checkpoints:
         for name in ("*.orbax-checkpoint-tmp*", "*.unfinished*"):
             for unfinished in self._folder.glob(name):
                 unfinished.rmtree(missing_ok=True)
-        newest = self._first_whole(reversed(self._steps()), "training goes on from step")
-        # Orbax reads them of all.
+        newest = self._first_undamaged(reversed(self._steps()), "training resumes from step")
+        # Orbax reads the metrics of all checkpoints.
         for step in self._steps() if newest and self._best else []:
             folder = self._folder / str(step)
             if damage := checksums.damage(folder, lambda name: name.startswith(_METRICS)):
-                self._set_aside({step: damage}, f"training goes on from step {newest}")
+                self._set_aside({step: damage}, f"training resumes from step {newest}")
         return newest
 
-    def _first_whole(self, steps: Iterable[int], then: str) -> int:
-        """Returns the first undamaged step and sets aside those before it; 0 without any step."""
+    def _first_undamaged(self, steps: Iterable[int], then: str) -> int:
+        """Returns the first undamaged step, 0 if `steps` is empty; sets aside those before it."""
         damaged: dict[int, str] = {}
         for step in steps:
             damage = checksums.damage(self._folder / str(step))
@@ -174,8 +174,8 @@ class Checkpoints:
         if damaged:
             first = next(iter(damaged))
             raise UserError(
-                f"{self._folder}: no checkpoint can be read (of step {first}, {damaged[first]}); "
-                "put a copy back, or start again in another --workdir"
+                f"{self._folder}: all checkpoints are damaged (step {first}: {damaged[first]}); "
+                "restore one from a backup, or start over in another --workdir"
             )
         return 0
 
@@ -186,7 +186,7 @@ class Checkpoints:
             aside.rmtree(missing_ok=True)
             path.rename(aside)
             print(
-                f"{path}: checkpoint is damaged ({damage}) and now {aside.name}; {then}",
+                f"{path}: damaged checkpoint ({damage}) renamed to {aside.name}; {then}",
                 file=sys.stderr,
             )
 
@@ -195,7 +195,7 @@ class Checkpoints:
 
     def _write_error(self, error: Exception) -> UserError:
         kept = self._steps()
-        state = f"step {max(kept)} is safe" if kept else "none was written before"
+        state = f"step {max(kept)} is saved" if kept else "no earlier step is saved"
         make_room = "" if disk.in_bucket(self._folder) else "make room and "
         return UserError(
             f"{self._folder}: checkpoint can't be written ({reason(error)}); {state}; {make_room}"
@@ -207,7 +207,7 @@ class _OnDisk(atomicity.AtomicRenameTemporaryPath):
     """Finishes a checkpoint on a disk: writes its checksums, then renames its folder."""
 
     async def finalize(self) -> None:
-        if not _is_step(self.get_final().name):  # the state's folder in it
+        if not _is_step(self.get_final().name):  # the folder of the state, inside a checkpoint
             return await super().finalize()
         await asyncio.to_thread(_write_checksums, self)
         self.get().rename(self.get_final())
@@ -219,7 +219,7 @@ class _InBucket(atomicity.CommitFileTemporaryPath):
     async def finalize(self) -> None:
         if _is_step(self.get_final().name):
             await asyncio.to_thread(_write_checksums, self)
-            self._checkpoint_metadata_store = None  # or Orbax changes what they are of
+            self._checkpoint_metadata_store = None  # or Orbax changes a file after its checksum
         await super().finalize()
 
 
@@ -231,14 +231,14 @@ def _write_checksums(checkpoint: atomicity.TemporaryPathBase) -> None:
 
 
 def _wait_unless_failed(key: str, timeout_ms: int) -> None:
-    """Waits for all processes, unless this one's save has failed: they may wait for it, too."""
+    """Waits for all processes; if this one's save has failed, raises its error instead."""
     if error := sys.exception():
         raise error
     ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 def _write_errors() -> tuple[type[Exception], ...]:
-    """Errors by which Orbax and TensorStore report, among others, a full disk."""
+    """Returns the exceptions that Orbax and TensorStore raise, for example on a full disk."""
     return disk.errors(ValueError, RuntimeError)
 
 
@@ -247,7 +247,7 @@ def _is_step(name: str) -> bool:
 
 
 def finished_steps(folder: epath.Path) -> list[int]:
-    """Steps of the checkpoints in a folder that were finished, ascending."""
+    """Returns the steps of the finished checkpoints in a folder, ascending."""
     if not folder.exists():
         return []
     kind = _InBucket if disk.in_bucket(folder) else _OnDisk

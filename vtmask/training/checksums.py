@@ -1,4 +1,4 @@
-"""Checksums of a checkpoint's files, by which damage is noticed."""
+"""Checksums of a checkpoint's files, which reveal damage."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ def checksums(folder: epath.Path, chosen: Callable[[str], bool] = lambda _: True
     """Returns the SHA-256 of a checkpoint's files, by their paths in it.
 
     Args:
-      chosen: whether a path is of interest.
+      chosen: whether to include a path.
     """
     digests = {}
     for path in _files(folder):
@@ -37,14 +37,14 @@ def _files(folder: epath.Path) -> Iterator[epath.Path]:
 
 
 def damage(folder: epath.Path, chosen: Callable[[str], bool] = lambda _: True) -> str | None:
-    """Returns in a few words what is wrong with a checkpoint's files; None if nothing is."""
-    # A bucket that can't be read says nothing of what is in it.
+    """Describes the damage to a checkpoint's files in a few words; None if there is none."""
+    # An unreachable bucket does not mean that its files are damaged.
     unreadable = FileNotFoundError if disk.in_bucket(folder) else OSError
     try:
         expected = json.loads((folder / FILE).read_text())
         digests = checksums(folder, chosen)
     except ValueError:
-        return f"{FILE} is no JSON"
+        return f"{FILE} is not JSON"
     except unreadable as error:
         return f"{PurePath(error.filename or folder).name}: {reason(error)}"
     for name, digest in expected.items():

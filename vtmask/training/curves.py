@@ -22,10 +22,10 @@ COPY_EVERY = 60  # seconds
 class MetricWriter:
     """Appends scalars to `metrics.jsonl` and to TensorBoard events in the same folder.
 
-    A resumed run writes the steps after `start_step` again. So their lines are dropped from the
-    file, and TensorBoard forgets their events. A file that can't be written raises a UserError.
+    A resumed run writes the steps after `start_step` again, so their lines are dropped from the
+    file, and TensorBoard discards their events. Raises a UserError if a file can't be written.
 
-    Files in a bucket cannot be appended to. They are written on this machine and copied to the
+    Files in a bucket can't be appended to. They are written on this machine and copied to the
     bucket at every checkpoint, every `COPY_EVERY` seconds and at the end.
     """
 
@@ -69,7 +69,7 @@ class MetricWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Writes all files, as must be done before a checkpoint of their steps is saved."""
+        """Writes all files; call it before the checkpoint of their last step is saved."""
         with self._write_errors():
             self._events.flush()
             self._copy()
@@ -89,12 +89,12 @@ class MetricWriter:
             yield
         except disk.errors() as error:
             raise UserError(
-                f"{self._path}: curves can't be written ({reason(error)}); make room and run the "
-                "same command again"
+                f"{self._path}: curves can't be written ({reason(error)}); free disk space and run "
+                "the same command again"
             ) from error
 
 
 def read_metrics(path: Path | epath.Path) -> list[dict[str, float]]:
-    """Reads the lines of a `metrics.jsonl`, without a last line that a kill cut short."""
+    """Reads the lines of a `metrics.jsonl`, except a last line that a kill truncated."""
     lines = path.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -1,8 +1,7 @@
-"""Several processes that train one model, each on its own devices and its own part of a batch.
+"""Processes that train one model together, each on its devices and its part of a batch.
 
-JAX tells a process that lost another by ending it, from C++ and with a stack trace, as the rest
-would wait forever. So that people read what to do, a small program beside each process has the last
-word.
+If a process dies, JAX ends the others from C++, with a stack trace, since they would wait forever.
+A small watcher program beside each process then prints a last line that says what to do.
 """
 
 import atexit
@@ -20,25 +19,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax._src.clusters import ClusterEnv  # what jax.distributed asks; it has no public name
+from jax._src.clusters import ClusterEnv  # used by jax.distributed; it has no public name
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vtmask.errors import UserError
 from vtmask.training.preemption import Preempted
 
-HEARTBEAT_TIMEOUT = 30  # seconds without a sign of life after which a process counts as dead
-_MOST_WAIT = 600  # seconds for others to start
-_TELL_AFTER, _TELL_EVERY = 5, 30  # seconds
+HEARTBEAT_TIMEOUT = 30  # seconds without a heartbeat after which a process counts as dead
+_START_TIMEOUT = 600  # seconds that other processes have to start
+_REPORT_AFTER, _REPORT_EVERY = 5, 30  # seconds
 _SETTINGS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _TRANSPORTS = ("Gloo", "NCCL", "coordination service", "CoordinationService", "Timed out while")
 _LOST = (
-    "error: this process was killed, or ends as another one was killed, failed or did not come; "
-    "what that one said last tells why. Run the same command again, with any number of processes; "
-    "training goes on from its last checkpoint, if there is one."
+    "error: this process was killed, or exits because another one was killed, failed or did not "
+    "start; the last lines of that process give the reason. Run the same command again, with any "
+    "number of processes, to resume from the last checkpoint, if there is one."
 )
-# Waits for the process to end; says the message unless it was told that this is as it should be.
-_LAST_WORD = """
+# Waits for the process to end, and prints the message unless the process has sent a byte.
+_WATCHER = """
 import sys
 if not sys.stdin.read():
     print("\\n" + sys.argv[1], file=sys.stderr)
@@ -47,26 +46,26 @@ if not sys.stdin.read():
 
 @contextlib.contextmanager
 def start() -> Iterator[None]:
-    """Joins the other processes, if there are any; before anything else of JAX.
+    """Joins the other processes, if there are any. Call it before anything else uses JAX.
 
-    JAX finds them by itself on Slurm, Open MPI, TPU pods and (with its extra k8s) Kubernetes.
-    Elsewhere the environment tells: JAX_COORDINATOR_ADDRESS, the first process's HOST:PORT,
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID. Where neither is so, this process is alone.
+    JAX detects them on Slurm, Open MPI, TPU pods and (with its extra k8s) Kubernetes. Elsewhere,
+    three environment variables define them: JAX_COORDINATOR_ADDRESS, the first process's
+    HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID. Otherwise there is only this process.
 
-    While it waits for others, it says so. When one process ends before its time, all others end
-    within a minute, with one line that says what to do.
+    It reports on stderr while it waits for others. If a process dies, all others exit within a
+    minute, with one line that says what to do.
 
     Raises:
-      UserError: the environment tells but a part, or what can't be.
+      UserError: one of the variables is missing or has a wrong value.
     """
     cluster = _find_cluster()
     if cluster is None:
         yield
         return
     watcher = subprocess.Popen(
-        [sys.executable, "-IS", "-c", _LAST_WORD, _LOST],
+        [sys.executable, "-IS", "-c", _WATCHER, _LOST],
         stdin=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is not for it
+        start_new_session=True,  # so that Ctrl-C does not reach it
     )
     preempted: Preempted | None = None
     try:
@@ -75,58 +74,63 @@ def start() -> Iterator[None]:
         _connect()
         try:
             yield
-        except Preempted as error:  # as all of them are
+        except Preempted as error:  # raised in all processes
             preempted = error
         wait_for_all("the end")
     except BaseException as error:
         atexit.register(_leave)
-        said = f"{error} {error.__cause__}"  # what a checkpoint could not be written for, too
-        if isinstance(error, Exception) and any(name in said for name in _TRANSPORTS):
-            sys.exit(1)  # the watcher tells, after all that JAX may still say
-        watcher.communicate(b"said")
+        message = f"{error} {error.__cause__}"  # the cause of a checkpoint's UserError counts, too
+        if isinstance(error, Exception) and any(name in message for name in _TRANSPORTS):
+            sys.exit(1)  # the watcher prints its message after JAX's
+        watcher.communicate(b"reported")
         raise
-    watcher.communicate(b"said")
+    watcher.communicate(b"finished")
     if preempted:
         raise preempted
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes what is written once."""
+    """Whether this process writes the files that only one process writes."""
     return jax.process_index() == 0
 
 
 def wait_for_all(where: str) -> None:
-    """Waits until all processes are here, however late.
+    """Waits until all processes get here, however late.
 
-    They must before devices exchange numbers for the first time: gloo, which does so for CPUs,
-    gives up a process that is not there after 30 s.
+    Call it before devices first communicate: gloo, which connects CPUs, gives up after 30 s.
     """
     multihost_utils.sync_global_devices(where)
 
 
-def of_first(number: int) -> int:
-    """The first process's number, for all."""
+def from_first(number: int) -> int:
+    """Returns the first process's number in all processes."""
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 def on_host(tree: Any) -> Any:
-    """Arrays spread over processes as NumPy arrays, whole in each; others as they are.
+    """Gathers arrays that are split over processes: complete NumPy arrays in each process.
 
-    All processes have to call it.
+    Other arrays are returned unchanged. All processes must call it.
     """
 
-    def whole(leaf: Any) -> Any:
+    def gathered(leaf: Any) -> Any:
         if isinstance(leaf, np.ndarray) or leaf.is_fully_addressable:
             return leaf
         return multihost_utils.process_allgather(leaf, tiled=True)
 
-    return jax.tree.map(whole, tree)
+    return jax.tree.map(gathered, tree)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Cluster:
-    """Who trains: the first process's HOST:PORT, how many there are, which one this is, and the
-    devices that it may see, None for all."""
+    """The processes of a run.
+
+    Attributes:
+      address: HOST:PORT of the first process.
+      count: number of processes.
+      process: index of this process.
+      devices: the devices that this process may use; None for all.
+    """
 
     address: str
     count: int
@@ -135,26 +139,25 @@ class _Cluster:
 
 
 def _find_cluster() -> _Cluster | None:
-    """What the environment tells, or JAX finds of a cluster; None where this process is alone."""
-    told = {name: os.environ[name] for name in _SETTINGS if name in os.environ}
+    """Reads the environment, or asks JAX for a cluster; None if there is only this process."""
+    settings = {name: os.environ[name] for name in _SETTINGS if name in os.environ}
     for name in _SETTINGS[1:]:
-        if name in told and not told[name].isdecimal():
-            raise UserError(f"{name} is {told[name]!r}, expected a whole number")
-    address = told.get(_SETTINGS[0])
+        if name in settings and not settings[name].isdecimal():
+            raise UserError(f"{name} is {settings[name]!r}, expected a whole number")
+    address = settings.get(_SETTINGS[0])
     if address is not None and not re.fullmatch(r".+:\d+", address):
         raise UserError(f"{_SETTINGS[0]} is {address!r}, expected HOST:PORT, such as host0:1234")
-    count, process = (int(told[name]) if name in told else None for name in _SETTINGS[1:])
+    count, process = (int(settings[name]) if name in settings else None for name in _SETTINGS[1:])
     address, count, process, devices = ClusterEnv.auto_detect_unset_distributed_params(
-        address, count, process, None, None, _MOST_WAIT
+        address, count, process, None, None, _START_TIMEOUT
     )
-    if not told and address is None:
+    if not settings and address is None:
         return None
     if address is None or count is None or process is None:
-        found = zip(_SETTINGS, (address, count, process), strict=True)
-        missing = [name for name, value in found if value is None]
+        values = zip(_SETTINGS, (address, count, process), strict=True)
+        missing = [name for name, value in values if value is None]
         raise UserError(
-            f"{' and '.join(told)}: without {' and '.join(missing)}. Set all of "
-            f"{', '.join(_SETTINGS)}"
+            f"{' and '.join(missing)}: not set; set all of {', '.join(_SETTINGS)}, or none"
         )
     if not 0 <= process < count:
         raise UserError(
@@ -164,9 +167,9 @@ def _find_cluster() -> _Cluster | None:
 
 
 def _join(cluster: _Cluster) -> None:
-    """Waits until all processes are there."""
+    """Waits until all processes have joined."""
     joined = threading.Event()
-    threading.Thread(target=_tell_of_waiting, args=(cluster, joined), daemon=True).start()
+    threading.Thread(target=_report_waiting, args=(cluster, joined), daemon=True).start()
     jax.config.update("jax_enable_preemption_service", False)  # see vtmask.training.preemption
     try:
         jax.distributed.initialize(
@@ -174,29 +177,29 @@ def _join(cluster: _Cluster) -> None:
             cluster.count,
             cluster.process,
             cluster.devices,
-            initialization_timeout=_MOST_WAIT,
+            initialization_timeout=_START_TIMEOUT,
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
         )
     finally:
         joined.set()
 
 
-def _tell_of_waiting(cluster: _Cluster, joined: threading.Event) -> None:
-    """Says for whom this process waits, soon and then again and again."""
+def _report_waiting(cluster: _Cluster, joined: threading.Event) -> None:
+    """Reports periodically which processes this one waits for."""
     start = "start them with srun" if "SLURM_JOB_ID" in os.environ else "start the others, too"
-    begun, pause = time.monotonic(), _TELL_AFTER
+    begun, pause = time.monotonic(), _REPORT_AFTER
     while not joined.wait(pause):
-        pause = _TELL_EVERY
+        pause = _REPORT_EVERY
         others = f"{cluster.count - 1} of {cluster.count} processes at {cluster.address}"
         print(
-            f"process {cluster.process}: waits for {others}; {start} "
-            f"({time.monotonic() - begun:.0f} s of {_MOST_WAIT} s)",
+            f"process {cluster.process}: waiting for {others}; {start} "
+            f"({time.monotonic() - begun:.0f} s of {_START_TIMEOUT} s)",
             file=sys.stderr,
         )
 
 
 def _connect() -> None:
-    """Exchanges a number among all devices while all processes are here; see `wait_for_all`."""
+    """Connects all devices by a first exchange, right after `wait_for_all`."""
     count = jax.device_count()
     zeros = np.zeros(count, np.float32)
     place = NamedSharding(Mesh(np.array(jax.devices()), ("all",)), PartitionSpec("all"))
@@ -205,9 +208,10 @@ def _connect() -> None:
 
 
 def _leave() -> None:
-    """Ends this process without waiting for those that can't end by themselves.
+    """Ends this process without waiting for the others, which may hang.
 
-    The first one lets the others tell their errors: without it JAX ends them.
+    The first process waits a little, so that the others can report their errors: JAX ends them
+    when the first one is gone.
     """
     sys.stdout.flush()
     sys.stderr.flush()

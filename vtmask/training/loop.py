@@ -32,7 +32,7 @@ from vtmask.training.workdir import claim_workdir
 
 Validation = Callable[[Params], dict[str, float]]
 
-AHEAD = 2  # batches on the devices besides the current one
+AHEAD = 2  # batches on the devices in addition to the current one
 
 
 class Batches(Protocol):
@@ -109,7 +109,7 @@ def train(
         state = checkpoints.restore_newest(state) or state
         start = int(state.step)
         if start and distributed.is_first():
-            print(f"{workdir}: training goes on from step {start}", file=sys.stderr)
+            print(f"{workdir}: training resumes from step {start}", file=sys.stderr)
         curves = Curves(batches, config.batch_size)
         if distributed.is_first():
             curves.writer = stack.enter_context(MetricWriter(workdir, start))
@@ -162,8 +162,8 @@ def train(
     if done < config.num_steps:
         if distributed.is_first():
             print(
-                f"{workdir}: stopped by a signal; step {done} is saved, and the same command goes "
-                "on from there",
+                f"{workdir}: stopped by a signal; step {done} is saved; run the same command to "
+                "resume",
                 file=sys.stderr,
             )
         raise Preempted

@@ -1,7 +1,7 @@
-"""Ends a run before its time, at the same step in all processes.
+"""Stops a run early on a signal, after the same step in all processes.
 
-A pod's maintenance, Slurm's time limit and Kubernetes' eviction send SIGTERM, some seconds before
-they kill; Ctrl-C sends SIGINT. The signal may reach one process of many, at any moment.
+A pod's maintenance, Slurm's time limit and Kubernetes' eviction send SIGTERM some seconds before
+they kill; Ctrl-C sends SIGINT. The signal may reach only one of the processes, at any moment.
 """
 
 import contextlib
@@ -15,35 +15,35 @@ from typing import Any
 import jax
 from jax._src import distributed as jax_distributed  # its key-value store has no public name
 
-EXIT_CODE = os.EX_TEMPFAIL  # 75: start me again
+EXIT_CODE = os.EX_TEMPFAIL  # 75: run the same command again
 _POLL = 1.0  # seconds
 _TIMEOUT = 60_000  # milliseconds
 _runs = itertools.count()  # a program may train several times
 
 
 class Preempted(SystemExit):
-    """Ends the program with `EXIT_CODE`: the run was saved, and the same command goes on."""
+    """Ends the program with `EXIT_CODE`: the run is saved, and the same command resumes it."""
 
     def __init__(self) -> None:
         super().__init__(EXIT_CODE)
 
 
 class Preemption:
-    """Says when to stop; `watch` makes it.
+    """Decides when to stop; `watch` makes it.
 
-    As soon as one process has a signal, all tell each other the step that they have begun, and
-    stop before the one after the latest of these. So no step takes communication for it.
+    When one process gets a signal, all exchange the step that they have begun, and finish the
+    latest of these. So steps need no communication until there is a signal.
     """
 
     def __init__(self) -> None:
         self.asked, self.over = threading.Event(), threading.Event()
         self._key = f"vtmask/begun/{next(_runs)}/"
-        self._lock = threading.Lock()  # held while processes agree: none begins another step
+        self._lock = threading.Lock()  # held while processes agree, so that no step begins
         self._begun = -1
         self._end: int | None = None
 
     def stops_before(self, step: int) -> bool:
-        """Whether to stop instead of beginning a step; to be called before every one."""
+        """Whether to stop instead of beginning this step; call it before every step."""
         with self._lock:
             if self._end is None and self.asked.is_set() and jax.process_count() == 1:
                 self._end = step
@@ -51,7 +51,7 @@ class Preemption:
             return self._end is not None and step >= self._end
 
     def agree(self) -> None:
-        """Waits until any process has a signal or is done; then finds the step to stop before."""
+        """Waits until a process has a signal or is done, then finds the step to stop before."""
         store: Any = jax_distributed.global_state.client
         while not (self.over.wait(_POLL) or self.asked.is_set()):
             if store.key_value_dir_get(self._key):
@@ -66,9 +66,9 @@ class Preemption:
 
 @contextlib.contextmanager
 def watch() -> Iterator[Preemption]:
-    """Takes SIGTERM and Ctrl-C as the wish to stop after the step at hand.
+    """Makes SIGTERM and Ctrl-C stop the run after the current step.
 
-    A second Ctrl-C ends the program at once. Outside of the main thread signals keep their meaning.
+    A second Ctrl-C ends the program at once. Outside of the main thread, signals are not handled.
     """
     preemption = Preemption()
 

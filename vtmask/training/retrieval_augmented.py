@@ -101,8 +101,8 @@ class RetrievalAugmented:
             clusters = self._read_clusters(epoch)
             if clusters is None:
                 raise UserError(
-                    f"{self._path(epoch)}: is missing, so the run can't go on inside its epoch; "
-                    "put it back, or start again in another --workdir"
+                    f"{self._path(epoch)}: is missing, so the run can't resume within its epoch; "
+                    "restore the file, or start over in another --workdir"
                 )
             yield from self.batches.in_order(clusters[done:], step)
             step = (epoch + 1) * self.steps_per_epoch
@@ -148,8 +148,8 @@ class RetrievalAugmented:
         if order[0, 0] == -2:
             raise UserError(
                 f"{path}: is damaged or of other data, expected {self._shape[0]} batches of "
-                f"{self._shape[1]} of {self.num_videos} videos; use the data of the run, or "
-                "another --workdir"
+                f"{self._shape[1]} videos out of {self.num_videos}; use the run's data or another "
+                "--workdir"
             )
         return None if order[0, 0] == -1 else order
 

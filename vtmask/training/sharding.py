@@ -61,8 +61,8 @@ def part_of_batch(model: int) -> tuple[int, int]:
             f"config.sharding.model is {model}, expected a divisor or a multiple of the {local} "
             "devices of a process"
         )
-    alike = max(model // local, 1)
-    return jax.process_index() // alike, jax.process_count() // alike
+    sharing = max(model // local, 1)  # processes that read the same part
+    return jax.process_index() // sharing, jax.process_count() // sharing
 
 
 def _require_divisor(model: int, devices: int) -> None:

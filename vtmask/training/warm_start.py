@@ -1,4 +1,4 @@
-"""Initial parameters of training: from an exported model, completed by fresh ones."""
+"""Initial parameters of training: those of an exported model, and fresh ones for the rest."""
 
 import dataclasses
 import functools
@@ -47,8 +47,8 @@ def exported_params(
     if isinstance(start, Model) and type(start.module.config) is not type(config):
         exported, trained = type(start.module).__name__, type(models.create(config)).__name__
         raise UserError(
-            f"{folder}/model.json: is a {exported}, the config's model is a {trained}; start from "
-            f"a {trained} or from a BERT"
+            f"{folder}/model.json: is a {exported}, but the config's model is a {trained}; start "
+            f"from a {trained} or from a BERT"
         )
     _require_same_config(folder, start.module.config, config)
     if isinstance(start, BertModel) and isinstance(config, VideoCLIPConfig):

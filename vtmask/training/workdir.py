@@ -1,4 +1,4 @@
-"""The workdir of a run, which belongs to a config from its first checkpoint on."""
+"""The workdir of a run, which accepts no other config after its first checkpoint."""
 
 import json
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ def claim_workdir(workdir: epath.Path, run: Mapping[str, Any]) -> None:
     Without a finished checkpoint, this run's settings replace those of `config.json`.
 
     Args:
-      run: the config, and under "inputs" what made features and tokens.
+      run: the config and, under "inputs", the origin of features and tokens.
 
     Raises:
-      UserError: the workdir is another run's or can't be written, or this process has other
+      UserError: the workdir belongs to another run or can't be written, or this process has other
         settings than the first process or does not see its files.
     """
     path = workdir / "config.json"
@@ -31,7 +31,7 @@ def claim_workdir(workdir: epath.Path, run: Mapping[str, Any]) -> None:
     try:
         if distributed.is_first() and not _is_trained(workdir):
             workdir.mkdir(parents=True, exist_ok=True)
-            (workdir / "clusters").rmtree(missing_ok=True)  # of other settings, maybe
+            (workdir / "clusters").rmtree(missing_ok=True)  # they may be of other settings
             disk.write_whole(path, ours)
         distributed.wait_for_all("workdir")
         theirs_text = path.read_text() if path.exists() else None
@@ -39,13 +39,15 @@ def claim_workdir(workdir: epath.Path, run: Mapping[str, Any]) -> None:
         raise UserError(f"{workdir}: can't be written ({reason(error)})") from error
     if theirs_text is None:
         raise UserError(
-            f"{workdir}: process {jax.process_index()} does not see the first one's files; "
-            "--workdir must be a folder that all processes share"
+            f"{workdir}: process {jax.process_index()} does not see the files of process 0; "
+            "expected a --workdir that all processes share"
         )
     try:
         theirs = _flatten(json.loads(theirs_text))
     except ValueError:
-        raise UserError(f"{path}: is damaged; delete it if the workdir is this run's") from None
+        raise UserError(
+            f"{path}: is damaged; delete it if the workdir belongs to this run"
+        ) from None
     mine = _flatten(json.loads(ours))
     others = [
         name
@@ -57,13 +59,13 @@ def claim_workdir(workdir: epath.Path, run: Mapping[str, Any]) -> None:
     if others:
         name, more = others[0], f" ({len(others) - 1} more differ)" if others[1:] else ""
         raise UserError(
-            f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, now it is "
-            f"{mine.get(name)!r}{more}; use another --workdir or the old values"
+            f"{path}: this workdir was trained with {name}={theirs.get(name)!r}, but the config "
+            f"has {mine.get(name)!r}{more}; use another --workdir or the old values"
         )
 
 
 def _is_trained(workdir: epath.Path) -> bool:
-    """Returns whether a checkpoint was ever finished in the workdir."""
+    """Whether the workdir has, or had, a finished checkpoint."""
     folder = workdir / "checkpoints"
     damaged = folder.exists() and any(path.name.endswith(DAMAGED) for path in folder.iterdir())
     return damaged or bool(finished_steps(folder))

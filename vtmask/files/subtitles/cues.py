@@ -214,10 +214,10 @@ def _subrip_text(times: str, body: Sequence[str], problems: Counter[str]) -> Seq
 
 
 def _webvtt_text(body: Sequence[str], problems: Counter[str]) -> Sequence[str]:
-    own, strays = _webvtt_blocks(body)
-    if not strays or any(line.strip() for line in own):
+    text, strays = _webvtt_blocks(body)
+    if not strays or any(line.strip() for line in text):
         problems[_NO_TIMES] += len(strays)
-        return own
+        return text
     problems[_BLANK_LINE] += 1
     return [line for block in strays for line in block]
 

@@ -44,8 +44,8 @@ def read_ass(path: str | Path) -> Subtitles:
             elif _DRAWING.search(fields["text"]):
                 problems["drawing, dropped"] += 1
             else:
-                said = re.sub(r"\\[Nnh]", " ", _OVERRIDE.sub("", fields["text"]))
-                captions.append(Caption(_ass_seconds(start), _ass_seconds(end), plain([said])))
+                text = re.sub(r"\\[Nnh]", " ", _OVERRIDE.sub("", fields["text"]))
+                captions.append(Caption(_ass_seconds(start), _ass_seconds(end), plain([text])))
     if text.strip() and section != "[events]" and not dialogues:
         bad = bad or "line 1: expected a section [Events] with lines of Dialogue"
     if bad and not captions:

@@ -77,7 +77,7 @@ def _items(value: Any, where: str) -> list[Any]:
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{length} of {name!r}" for name, length in lengths.items())
-        raise UserError(f"{where}: has {counts}, expected as many of each")
+        raise UserError(f"{where}: has {counts}, expected equal numbers")
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
