@@ -118,14 +118,11 @@ class VideoTextEncoder(Bert):
         V and T may be smaller than the model's, or 0.
         """
         config = self.config
-        special = jnp.array([config.cls_id, config.sep_id], text.dtype)
-        special = jnp.broadcast_to(special, (len(text), len(special)))
-        # One look-up, so that devices add up the gradients of words once.
-        words = self.words(jnp.concatenate([special, text], axis=1))
-        cls, separator, words = jnp.split(words, (1, 2), axis=1)
+        special = self.words(jnp.array([[[config.cls_id]], [[config.sep_id]]]))
+        cls, separator = jnp.broadcast_to(special, (2, len(text), 1, config.hidden_size))
         lengths = video_tokens.shape[1], text.shape[1]
         return self.embed_tokens(
-            sequence.join(cls, video_tokens, separator, words),
+            sequence.join(cls, video_tokens, separator, self.words(text)),
             sequence.positions(*lengths, config.max_video_len),
             sequence.segments(*lengths),
             deterministic,
