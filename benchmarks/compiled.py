@@ -72,9 +72,9 @@ def main() -> None:
     layers = config.model.num_layers
     config.model.num_layers = options.layers or layers
 
-    start = time.perf_counter()
+    start = time.process_time()
     compiled = lower_step(config, devices).compile()
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     text = compiled.as_text() or ""
     program = hlo.Program(text)
     cycles = extrapolated(program.cycles(options.budget), config, layers)
@@ -84,7 +84,7 @@ def main() -> None:
     parts = {name: 1e3 * n / chip.clock for name, n in by_part(cycles).most_common()}
     title = f"{options.recipe}, {options.topology}, {options.clips} clips a device"
     table = [
-        f"{title}: {seconds:,.0f} s to compile {program.branches()} programs of "
+        f"{title}: {seconds:,.0f} processor seconds to compile {program.branches()} programs of "
         f"{options.layers or layers} layers, {gib(compiled):,.2f} GiB a device",
         "",
         *rows(parts, work(config) / len(devices), chip),

@@ -136,13 +136,13 @@ class Program:
 
     def collectives(self, branch: int = 0) -> list[Collective]:
         """Exchanges of a step. One that is spread over several fusions counts once."""
-        by_channel: dict[str, Collective] = {}
+        by_channel: dict[tuple[str, int], Collective] = {}
         for instruction, times in self.walk(branch):
             kind = re.match(COLLECTIVE, instruction.opcode)
             if kind and not instruction.opcode.endswith("-done"):
                 channel = re.search(r"channel_id=(\d+)", instruction.line)
-                key = channel[1] if channel else instruction.line
                 size = instruction.bytes // (2 if instruction.opcode.endswith("-start") else 1)
+                key = channel[1] if channel else instruction.line, size
                 by_channel[key] = Collective(kind[0], instruction.name, size, times)
         return list(by_channel.values())
 

@@ -53,7 +53,7 @@ def select(chosen: Array, num_slots: int) -> Selection:
         `most_chosen`.
     """
     # Slot i holds the first position that makes i + 1 chosen ones. A binary search finds it in
-    # log2(positions) gathers. TPU compilers take 12 s over a sort, and a scatter would let devices
+    # log2(positions) gathers. TPU compilers take long over a sort, and by a scatter devices would
     # exchange positions.
     count = jnp.cumsum(_grouped(chosen), axis=1)
     place = jax.vmap(jnp.searchsorted, (0, None))(count, 1 + jnp.arange(num_slots))

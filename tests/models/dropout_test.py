@@ -33,6 +33,14 @@ def test_entries_are_lost_at_the_rate_and_all_are_independent(rate: float) -> No
     np.testing.assert_allclose(between, 0, atol=5 / len(rows) ** 0.5)
 
 
+def test_rows_and_keys_are_independent() -> None:
+    lost = np.stack([np.asarray(drop(X, seed=seed) == 0).reshape(-1, 30) for seed in range(20)])
+    centred = lost - lost.mean()
+    for shift in ((0, 1, 0), (1, 0, 0), (0, 1, 1), (0, 50, 0), (1, 1, 1)):
+        together = (centred * np.roll(centred, shift, (0, 1, 2))).mean() / centred.var()
+        assert abs(together) < 5 / lost.size**0.5
+
+
 def test_gathered_rows_lose_what_they_lose_in_place() -> None:
     chosen = jax.random.bernoulli(jax.random.key(1), 0.5, X.shape[:2])
     selection = select(chosen, 2000)

@@ -1,9 +1,11 @@
 """The configuration of an encoder, and the layers that its parts share."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 LAYER_NORM_EPSILON = 1e-12
@@ -55,10 +57,58 @@ def dense(config: EncoderConfig, features: int, name: str) -> nn.Dense:
     return nn.Dense(features, dtype=config.dtype, kernel_init=initializer(config), name=name)
 
 
-def layer_norm(
-    config: EncoderConfig, name: str, epsilon: float = LAYER_NORM_EPSILON
-) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=epsilon, dtype=config.dtype, use_fast_variance=False, name=name)
+class LayerNorm(nn.Module):
+    """Layer normalisation (Ba et al., 2016), in float32: [..., H] -> [..., H].
+
+    Keeps only its input and two numbers a row for gradients.
+    """
+
+    epsilon: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        return _normalize(x, scale, bias, self.epsilon, self.dtype)
+
+
+def layer_norm(config: EncoderConfig, name: str, epsilon: float = LAYER_NORM_EPSILON) -> LayerNorm:
+    return LayerNorm(epsilon, config.dtype, name=name)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalize(x: Array, scale: Array, bias: Array, epsilon: float, dtype: str) -> Array:
+    return _normalize_forward(x, scale, bias, epsilon, dtype)[0]
+
+
+def _normalize_forward(
+    x: Array, scale: Array, bias: Array, epsilon: float, dtype: str
+) -> tuple[Array, tuple[Array, ...]]:
+    mean = x.mean(axis=-1, keepdims=True, dtype=jnp.float32)
+    variance = jnp.square(x - mean).mean(axis=-1, keepdims=True)
+    precision = jax.lax.rsqrt(variance + epsilon)
+    result = (x - mean) * (precision * scale) + bias
+    return result.astype(dtype), (x, scale, mean, precision)
+
+
+def _normalize_backward(
+    epsilon: float, dtype: str, kept: tuple[Array, ...], of_result: Array
+) -> tuple[Array, Array, Array]:
+    x, scale, mean, precision = kept
+    of_result = of_result.astype(jnp.float32)
+    normal = (x - mean) * precision
+    of_normal = of_result * scale
+    of_x = precision * (
+        of_normal
+        - of_normal.mean(axis=-1, keepdims=True)
+        - normal * (of_normal * normal).mean(axis=-1, keepdims=True)
+    )
+    rows = tuple(range(x.ndim - 1))
+    return of_x.astype(x.dtype), (of_result * normal).sum(rows), of_result.sum(rows)
+
+
+_normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 @jax.checkpoint

@@ -1,5 +1,6 @@
 """Multi-head self-attention (Vaswani et al., 2017) among all or some positions of a sequence."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -82,7 +83,7 @@ class SelfAttention(nn.Module):
                 value = self._cached("values", value, 2, mask.shape[-1], cache_at)
             scores = _scores(query.swapaxes(1, 2), key)
             scores = scores / query.shape[-1] ** 0.5 + jnp.where(mask, 0.0, CLOSED)
-            weights = jax.nn.softmax(scores).astype(x.dtype)
+            weights = _softmax(scores, x.dtype)
             weights = Dropout(config.dropout_rate)(weights, deterministic)
             mixed = (weights @ value).swapaxes(1, 2)
         mixed = _gather(mixed.reshape(*mixed.shape[:2], config.hidden_size), rows.output)
@@ -117,6 +118,26 @@ def _scores_backward(factors: tuple[Array, Array], of_scores: Array) -> tuple[Ar
 
 
 _scores.defvjp(lambda query, key: (_scores(query, key), (query, key)), _scores_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _softmax(scores: Array, dtype: jnp.dtype) -> Array:
+    """Softmax of float32 scores in another dtype. Gradients need nothing but the result."""
+    return jax.nn.softmax(scores).astype(dtype)
+
+
+def _softmax_forward(scores: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+    weights = _softmax(scores, dtype)
+    return weights, weights
+
+
+def _softmax_backward(dtype: jnp.dtype, weights: Array, of_weights: Array) -> tuple[Array]:
+    weights, of_weights = weights.astype(jnp.float32), of_weights.astype(jnp.float32)
+    product = weights * of_weights
+    return (product - weights * product.sum(axis=-1, keepdims=True),)
+
+
+_softmax.defvjp(_softmax_forward, _softmax_backward)
 
 
 def _fused_attention(query: Array, key: Array, value: Array, mask: Array) -> Array:
