@@ -210,23 +210,31 @@ class Runs:
 
 
 def print_table(table: str, lines: list[dict[str, Any]]) -> None:
-    """Medians over seeds and, in parentheses, every seed's figure."""
+    """Medians over seeds with every seed's figure, and then every seed's interval."""
     names, figures = TABLES[table]
-    print(f"\n| {table} | " + " | ".join(f"{row}: {column}" for row, column in figures) + " |")
+    print(f"\n{table}\n\n| | " + " | ".join(f"{row}: {column}" for row, column in figures) + " |")
     print("|---|" + "---:|" * len(figures))
-    of_table = [line for line in lines if line["table"] == table]
-    baselines = [name for name in dict.fromkeys(line["name"] for line in of_table)]
-    for name in [*(name for name in baselines if name not in names), *names]:
-        runs = [line["metrics"] for line in of_table if line["name"] == name]
-        if runs:
-            cells = [cell(column, [run[row][column] for run in runs]) for row, column in figures]
-            print(f"| {name} | " + " | ".join(cells) + " |")
+    of_name = {
+        name: [line for line in lines if (line["table"], line["name"]) == (table, name)]
+        for name in ("ridge", *names)
+    }
+    for cell in (figures_of, intervals_of):
+        for name, runs in of_name.items():
+            if runs:
+                cells = [cell(runs, row, column) for row, column in figures]
+                print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def cell(column: str, values: list[float]) -> str:
-    median = number(column, statistics.median(values))
+def figures_of(runs: list[dict[str, Any]], row: str, column: str) -> str:
+    values = [run["metrics"][row][column] for run in runs]
     each = ", ".join(number(column, value) for value in values)
-    return f"**{median}** ({each})" if len(values) > 1 else median
+    return f"**{number(column, statistics.median(values))}** ({each})"
+
+
+def intervals_of(runs: list[dict[str, Any]], row: str, column: str) -> str:
+    """The 95 % bootstrap interval of every seed; METEOR has none."""
+    found = [run["intervals"][row].get(column) for run in runs]
+    return ", ".join(f"{number(column, i[0])} to {number(column, i[1])}" for i in found if i)
 
 
 if __name__ == "__main__":
