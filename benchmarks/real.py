@@ -4,10 +4,10 @@
     python benchmarks/real.py --reference-dir=DIR --weights=bert --out=runs/real
 
 DIR has msrvtt/MSRVTT_data.json, and msrvtt_mini/ with features and lists (benchmarks/real.md).
-Each seed: pre-training, as in the paper and with parts of it left out, on the clips and sentences
-that are trained on; then retrieval from scratch, from MiniLM and from the pre-trained models, the
-same models on multiple-choice questions, and captioning. Every finished run adds a line to
-OUT/figures.jsonl and is not run again. Prints tables of medians and of each seed.
+With each seed: pre-training, as in the paper and with parts of it left out, on the clips and
+sentences that are trained on; then retrieval from scratch, from MiniLM and from the pre-trained
+models; the same models on multiple-choice questions; and captioning. Every finished run adds a line
+to OUT/figures.jsonl and is not run again. Prints medians, and figures and intervals of each seed.
 """
 
 import argparse
@@ -46,6 +46,7 @@ PRETRAINING: dict[str, dict[str, Any]] = {
     "MFM+MLM": {"objective": "mfm_mlm"},
 }
 ZERO_SHOT, VIDEOCLIP = "VideoCLIP, zero-shot", "VideoCLIP, fine-tuned"
+FINE_TUNED = (MINILM, "pre-trained", VIDEOCLIP, "without MMM", "MFM+MLM", SCRATCH, TWO_RATES)
 RETRIEVAL = (SCRATCH, MINILM, TWO_RATES, *PRETRAINING, ZERO_SHOT, VIDEOCLIP)
 CAPTIONING = (MINILM, "pre-trained")
 # Rows and figures of each table.
@@ -73,18 +74,11 @@ def main() -> None:
     real_data.build(clips, options.weights, options.out / "data")
     runs = Runs(options.out, str(options.weights))
     runs.once("retrieval", "ridge", 0, partial(real_ridge.figures, clips, options.weights))
-    for seed in range(options.seeds):
-        for name in (
-            TWO_RATES,
-            MINILM,
-            "pre-trained",
-            VIDEOCLIP,
-            SCRATCH,
-            "without MMM",
-            "MFM+MLM",
-        ):
+    for name in FINE_TUNED:
+        for seed in range(options.seeds):
             runs.retrieval(name, seed)
-        for name in CAPTIONING:
+    for name in CAPTIONING:
+        for seed in range(options.seeds):
             runs.captioning(name, seed)
     for table in TABLES:
         print_table(table, runs.lines())
