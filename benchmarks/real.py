@@ -4,10 +4,10 @@
     python benchmarks/real.py --reference-dir=DIR --weights=bert --out=runs/real
 
 DIR has msrvtt/MSRVTT_data.json, and msrvtt_mini/ with features and lists (benchmarks/real.md).
-Each seed: pre-training, as in the paper and with parts of it left out, on the clips and sentences
-that are trained on; then retrieval from scratch, from MiniLM and from the pre-trained models, the
-same models on multiple-choice questions, and captioning. Every finished run adds a line to
-OUT/figures.jsonl and is not run again. Prints tables of medians and of each seed.
+With each seed: pre-training, as in the paper and with parts of it left out, on the clips and
+sentences that are trained on; then retrieval from scratch, from MiniLM and from the pre-trained
+models; the same models on multiple-choice questions; and captioning. Every finished run adds a line
+to OUT/figures.jsonl and is not run again. Prints medians, and figures and intervals of each seed.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,15 @@ LEARNING_RATE = 3e-4
 TEXT_LENGTH = 15  # with [SEP]; 90 % of the sentences are shorter
 
 SCRATCH, MINILM = "from scratch", "from MiniLM"
+TWO_RATES = "from MiniLM, two rates, twice as long"
 PRETRAINING: dict[str, dict[str, Any]] = {
     "pre-trained": {},
     "without MMM": {"masking": {"mm_prob": 0.0}},
     "MFM+MLM": {"objective": "mfm_mlm"},
 }
 ZERO_SHOT, VIDEOCLIP = "VideoCLIP, zero-shot", "VideoCLIP, fine-tuned"
-RETRIEVAL = (SCRATCH, MINILM, *PRETRAINING, ZERO_SHOT, VIDEOCLIP)
+FINE_TUNED = (MINILM, "pre-trained", VIDEOCLIP, "without MMM", "MFM+MLM", SCRATCH, TWO_RATES)
+RETRIEVAL = (SCRATCH, MINILM, TWO_RATES, *PRETRAINING, ZERO_SHOT, VIDEOCLIP)
 CAPTIONING = (MINILM, "pre-trained")
 # Rows and figures of each table.
 TABLES = {
@@ -70,11 +73,12 @@ def main() -> None:
     clips = real_data.read(options.reference_dir)
     real_data.build(clips, options.weights, options.out / "data")
     runs = Runs(options.out, str(options.weights))
-    runs.once("retrieval", "ridge", 0, lambda: real_ridge.figures(clips, options.weights))
-    for seed in range(options.seeds):
-        for name in (MINILM, "pre-trained", VIDEOCLIP, SCRATCH, "without MMM", "MFM+MLM"):
+    runs.once("retrieval", "ridge", 0, partial(real_ridge.figures, clips, options.weights))
+    for name in FINE_TUNED:
+        for seed in range(options.seeds):
             runs.retrieval(name, seed)
-        for name in CAPTIONING:
+    for name in CAPTIONING:
+        for seed in range(options.seeds):
             runs.captioning(name, seed)
     for table in TABLES:
         print_table(table, runs.lines())
@@ -114,6 +118,9 @@ class Runs:
         config.checkpoint.best = "validation/text_to_video/R@1"
         if name == SCRATCH:
             config.model.initializer_range = 0.05
+        if name == TWO_RATES:
+            config.optim.lr, config.optim.factors = 1e-4, (("video_mlp", 20.0),)
+            config.num_steps *= 2
         self._train(config, workdir / "retrieval")
         self._evaluate(name, seed, str(workdir / "retrieval/export"), videoclip_arm)
 
@@ -124,7 +131,7 @@ class Runs:
         workdir = self._out / f"seed-{seed}" / name / "captioning"
         self._train(config, workdir)
         config.eval.batch_size = 101
-        self.once("captioning", name, seed, lambda: self._figures(config, workdir / "export"))
+        self.once("captioning", name, seed, partial(self._figures, config, workdir / "export"))
 
     def pretrained(self, name: str, seed: int) -> str:
         """Pre-trains on clips and their sentences; returns the export's folder."""
@@ -158,7 +165,7 @@ class Runs:
     def _start(self, name: str, seed: int) -> str:
         if name == SCRATCH:
             return ""
-        return self._weights if name == MINILM else self.pretrained(name, seed)
+        return self.pretrained(name, seed) if name in PRETRAINING else self._weights
 
     def _config(
         self, config: ConfigDict, dataset: str, seed: int, videoclip_arm: bool = False
@@ -194,7 +201,7 @@ class Runs:
             config.eval.batch_size = 101
             if table == "retrieval":
                 config.task.direction = "both"
-            self.once(table, name, seed, lambda config=config: self._figures(config, Path(model)))
+            self.once(table, name, seed, partial(self._figures, config, Path(model)))
 
     def _figures(self, config: ConfigDict, model: Path) -> dict[str, Any]:
         folder = model.parent / config.data.name
@@ -204,23 +211,31 @@ class Runs:
 
 
 def print_table(table: str, lines: list[dict[str, Any]]) -> None:
-    """Medians over seeds and, in parentheses, every seed's figure."""
+    """Medians over seeds with every seed's figure, and then every seed's interval."""
     names, figures = TABLES[table]
-    print(f"\n| {table} | " + " | ".join(f"{row}: {column}" for row, column in figures) + " |")
+    print(f"\n{table}\n\n| | " + " | ".join(f"{row}: {column}" for row, column in figures) + " |")
     print("|---|" + "---:|" * len(figures))
-    of_table = [line for line in lines if line["table"] == table]
-    baselines = [name for name in dict.fromkeys(line["name"] for line in of_table)]
-    for name in [*(name for name in baselines if name not in names), *names]:
-        runs = [line["metrics"] for line in of_table if line["name"] == name]
-        if runs:
-            cells = [cell(column, [run[row][column] for run in runs]) for row, column in figures]
-            print(f"| {name} | " + " | ".join(cells) + " |")
+    of_name = {
+        name: [line for line in lines if (line["table"], line["name"]) == (table, name)]
+        for name in ("ridge", *names)
+    }
+    for cell in (figures_of, intervals_of):
+        for name, runs in of_name.items():
+            if runs:
+                cells = [cell(runs, row, column) for row, column in figures]
+                print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def cell(column: str, values: list[float]) -> str:
-    median = number(column, statistics.median(values))
+def figures_of(runs: list[dict[str, Any]], row: str, column: str) -> str:
+    values = [run["metrics"][row][column] for run in runs]
     each = ", ".join(number(column, value) for value in values)
-    return f"**{median}** ({each})" if len(values) > 1 else median
+    return f"**{number(column, statistics.median(values))}** ({each})"
+
+
+def intervals_of(runs: list[dict[str, Any]], row: str, column: str) -> str:
+    """The 95 % bootstrap interval of every seed; METEOR has none."""
+    found = [run["intervals"][row].get(column) for run in runs]
+    return ", ".join(f"{number(column, i[0])} to {number(column, i[1])}" for i in found if i)
 
 
 if __name__ == "__main__":

@@ -48,13 +48,12 @@ def figures(clips: Clips, weights: Path) -> dict[str, Any]:
     return {
         "weight": weight,
         "metrics": {row: metrics.retrieval_of_ranks(values) for row, values in ranks.items()},
-        "intervals": {
-            row: metrics.bootstrap(
-                lambda drawn, values=values: metrics.retrieval_of_ranks(values[drawn]), len(values)
-            )
-            for row, values in ranks.items()
-        },
+        "intervals": {row: _interval(values) for row, values in ranks.items()},
     }
+
+
+def _interval(ranks: np.ndarray) -> dict[str, tuple[float, float]]:
+    return metrics.bootstrap(lambda drawn: metrics.retrieval_of_ranks(ranks[drawn]), len(ranks))
 
 
 def _inputs(clips: Clips, ids: Sequence[str]) -> np.ndarray:

@@ -57,6 +57,8 @@ def get_config() -> ConfigDict:
     config.optim.b2 = 0.98
     config.optim.eps = 1e-8
     config.optim.weight_decay = 0.0
+    # Multiples of lr for parts of the model: (("video_mlp", 20.0),) for one that BERT lacks.
+    config.optim.factors = ()
 
     config.sharding = ConfigDict()
     config.sharding.model = 1  # devices that share a layer; the others share the batch

@@ -28,6 +28,12 @@ from vtmask.errors import UserError
         ("optim.lr", math.nan, "is nan, expected more than 0"),
         ("optim.lr", math.inf, "is inf, expected more than 0"),
         ("optim.lr", -1e-3, "is -0.001, expected more than 0"),
+        ("optim.factors", (("video_mlp", 0.0),), "expected pairs of a part of the model and a"),
+        (
+            "optim.factors",
+            ("video_mlp", 20.0),
+            "expected pairs of a part of the model and a number",
+        ),
         ("optim.b2", 1.0, "is 1.0, expected 0 or more and less than 1"),
         ("optim.clip_norm", 0.0, "is 0.0, expected more than 0"),
         ("optim.warmup_steps", -5, "is -5, expected 0 or more"),

@@ -63,6 +63,18 @@ def _weights(count: int) -> Rule:
     return f"() or {count} positive numbers, one for each data set", accepts
 
 
+def _are_factors(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(
+        isinstance(pair, Sequence)
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and _is_number(pair[1])
+        and pair[1] > 0
+        for pair in value
+    )
+
+
+_FACTORS: Rule = ("pairs of a part of the model and a number above 0", _are_factors)
 _MORE_THAN_ZERO: Rule = ("more than 0", lambda value: _is_number(value) and value > 0)
 _ZERO_OR_MORE: Rule = ("0 or more", lambda value: _is_number(value) and value >= 0)
 _PROBABILITY: Rule = ("0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
@@ -93,6 +105,7 @@ _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_or_none(_MORE_THAN_ZERO), ("num_epochs",)),
     (_MORE_THAN_ZERO, ("optim.lr", "optim.clip_norm", "optim.eps", "model.initializer_range")),
     (_ZERO_OR_MORE, ("optim.power", "optim.weight_decay")),
+    (_FACTORS, ("optim.factors",)),
     (_PROBABILITY, ("task.masking.mm_prob", "task.masking.mask_prob")),
     (_BELOW_ONE, ("model.dropout_rate", "optim.b1", "optim.b2")),
 )

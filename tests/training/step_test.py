@@ -12,12 +12,14 @@ import numpy as np
 import optax
 import pytest
 import synthetic
+from ml_collections import ConfigDict
 
 from vtmask import masking
 from vtmask.errors import UserError
 from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks import Pretrain, Retrieval
 from vtmask.training import make_train_step, sharding
+from vtmask.training.optimizer import make_optimizer
 from vtmask.training.step import initial_state
 
 BATCH = synthetic.SyntheticBatches().batch(0)
@@ -156,3 +158,26 @@ def test_microbatches_average_their_gradients() -> None:
 def test_budgets_are_shares() -> None:
     with pytest.raises(UserError, match=r"config.task.budgets has \(0.5, 1.5, 1\)"):
         Pretrain(budgets=((0.5, 1.5, 1),))
+
+
+OPTIM = {"clip_norm": 1.0, "b1": 0.9, "b2": 0.98, "eps": 1e-8, "weight_decay": 0.1}
+PARAMS = {"video": {"video_mlp": {"in": {"kernel": jnp.ones((2, 2))}}}, "words": jnp.ones((2, 2))}
+
+
+def update(factors: tuple[tuple[str, float], ...]) -> Any:
+    optimizer = make_optimizer(ConfigDict({**OPTIM, "factors": factors}), lambda _: 1e-2)
+    return optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)[0]
+
+
+def test_parts_of_a_model_have_learning_rates_of_their_own() -> None:
+    plain, scaled = update(()), update((("video_mlp", 20.0),))
+    np.testing.assert_array_equal(scaled["words"], plain["words"])
+    kernels = [found["video"]["video_mlp"]["in"]["kernel"] for found in (scaled, plain)]
+    np.testing.assert_allclose(kernels[0], 20 * kernels[1], rtol=1e-6)
+    assert (kernels[1] != 0).all()
+
+
+def test_a_part_that_the_model_lacks_is_named() -> None:
+    message = r"config\.optim\.factors: a part of the model is 'mlp', expected .*'video_mlp'"
+    with pytest.raises(UserError, match=message):
+        update((("mlp", 20.0),))

@@ -103,14 +103,15 @@ def _references(model: Model, dataset: Dataset, field: str) -> Iterator[dict[str
         lines = [model.tokenizer.decode(ids.tolist()) for ids in examples.tokens(texts)]
         if "start" in texts:
             starts, ends = texts["start"].tolist(), texts["end"].tolist()
-            clips = [*zip(starts, ends, ([line] for line in lines), strict=True)]
+            references = [[line] for line in lines]
         else:
-            seconds = len(record["features"]) * dataset.seconds_per_feature
-            clips = [(0.0, seconds, lines)] if lines else []
-        for start, end, references in clips:
-            yield {
-                "video_id": record["video_id"],
-                "start": start,
-                "end": end,
-                "references": references,
-            }
+            starts, ends = [0.0], [len(record["features"]) * dataset.seconds_per_feature]
+            references = [lines]
+        for start, end, right in zip(starts, ends, references, strict=True):
+            if right:
+                yield {
+                    "video_id": record["video_id"],
+                    "start": start,
+                    "end": end,
+                    "references": right,
+                }
