@@ -195,7 +195,7 @@ def test_kills_leave_no_video_twice_and_none_missing(
     write_video(made_copy.videos / "new.mp4", 3, 5)
     write_video(made_copy.videos / "cake.mp4", 4, 6)
     (made_copy.videos / "old.avi").unlink()
-    monkeypatch.setattr(indexing, "_AT_ONCE", 1)  # a video a time
+    monkeypatch.setattr(indexing, "AT_ONCE", 1)  # a video a time
     left = 0
 
     def dying(write: Callable[..., Any]) -> Callable[..., Any]:

@@ -87,7 +87,7 @@ def index(
     """
     videos = listing.find(arguments)
     model = api.load(model_folder, s3d_weights)
-    store.create(out, _card(Path(model_folder), model, s3d_weights))
+    store.create(out, card_of(Path(model_folder), model, s3d_weights))
     summary = Summary()
     with store.alone(out), store.readable(out):
         tables = Tables(out, model.exported.module.config.hidden_size)
@@ -104,7 +104,8 @@ def index(
     return summary
 
 
-def _card(folder: Path, model: VideoTextModel, s3d_weights: str | Path | None) -> Card:
+def card_of(folder: Path, model: VideoTextModel, s3d_weights: str | Path | None) -> Card:
+    """Returns the card of an index that this model makes."""
     return Card(
         model=absolute(folder),
         model_sha256=fingerprint(folder),
