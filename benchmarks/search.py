@@ -25,10 +25,10 @@ import numpy as np
 import pyarrow as pa
 
 from vtmask.search import store
+from vtmask.search.indexing import AT_ONCE
 from vtmask.search.store import Tables
 
 BLOCK = 50_000  # seconds made up, and read by NumPy, at a time
-ADDED = 5_000  # seconds added to a table at a time, as `vtmask index` does
 TOPICS, SCENE = 2000, 20  # topics; seconds of a scene
 K = 10
 SHIPPED = "shipped"
@@ -177,7 +177,7 @@ def peak() -> float:
 def build_lance(job: Job) -> None:
     shutil.rmtree(job.out, ignore_errors=True)
     tables = Tables(job.out, np.load(job.file, mmap_mode="r").shape[1])
-    for number, block in enumerate(read(job.file, ADDED)):
+    for number, block in enumerate(read(job.file, AT_ONCE)):
         columns: dict[str, Any] = {
             "video": np.full(len(block), number),
             "place": np.arange(len(block), dtype=np.int32),
@@ -197,7 +197,7 @@ def ask_lance(job: Job) -> Callable[[np.ndarray], list[int]]:
     def ask(query: np.ndarray) -> list[int]:
         rows = store.nearest(tables.seconds, query, K)
         pairs = zip(rows["video"].to_pylist(), rows["place"].to_pylist(), strict=True)
-        return [number * ADDED + place for number, place in pairs]
+        return [number * AT_ONCE + place for number, place in pairs]
 
     return ask
 
@@ -207,7 +207,7 @@ def build_faiss(job: Job) -> None:
     import faiss
 
     rows, size = np.load(job.file, mmap_mode="r").shape
-    lists = max(int(rows**0.5), 1)
+    lists = min(int(rows**0.5), 1024)  # more take long to train
     index = faiss.index_factory(size, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
     rng, part = np.random.default_rng(2), min(50 * lists / rows, 1)
     sample = [block[rng.random(len(block)) < part] for block in read(job.file, BLOCK)]

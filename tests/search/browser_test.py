@@ -33,17 +33,17 @@ def serve() -> Iterator[Callable[[Index], str]]:
 
     def start(index: Index) -> str:
         config = uvicorn.Config(server.create_app(index), port=0, lifespan="off", log_level="error")
-        found = uvicorn.Server(config)
-        thread = threading.Thread(target=found.run)
+        uvicorn_server = uvicorn.Server(config)
+        thread = threading.Thread(target=uvicorn_server.run)
         thread.start()
-        running.append((found, thread))
-        while not found.started:
+        running.append((uvicorn_server, thread))
+        while not uvicorn_server.started:
             time.sleep(0.01)
-        return f"http://127.0.0.1:{found.servers[0].sockets[0].getsockname()[1]}/"
+        return f"http://127.0.0.1:{uvicorn_server.servers[0].sockets[0].getsockname()[1]}/"
 
     yield start
-    for found, thread in running:
-        found.should_exit = found.force_exit = True
+    for uvicorn_server, thread in running:
+        uvicorn_server.should_exit = uvicorn_server.force_exit = True
         thread.join()
 
 
@@ -98,16 +98,16 @@ def card(page: Any, name: str, later: bool = True) -> Any:
     return page.locator(f".moment[data-name='{name}']{start}").first
 
 
-def open_card(page: Any, found: Any) -> tuple[float, float]:
-    found.click()
-    return float(found.get_attribute("data-start")), float(found.get_attribute("data-end"))
+def open_card(page: Any, card: Any) -> tuple[float, float]:
+    card.click()
+    return float(card.get_attribute("data-start")), float(card.get_attribute("data-end"))
 
 
 def test_a_text_leads_to_the_second(page: Any, serve: Any, index: Index) -> None:
     search(page, serve(index))
-    wanted = index.search(TEXT, 24)
-    assert page.locator(".moment").count() == len(wanted)
-    assert page.locator(".moment").first.get_attribute("data-name") == wanted[0].name
+    moments = index.search(TEXT, 24)
+    assert page.locator(".moment").count() == len(moments)
+    assert page.locator(".moment").first.get_attribute("data-name") == moments[0].name
     start, _ = open_card(page, card(page, "cake"))
     page.evaluate("document.querySelector('video').pause()")
     assert abs(shown(page) - start) < 1
@@ -134,9 +134,9 @@ def test_what_browsers_do_not_play_is_converted(page: Any, serve: Any, index: In
     assert abs(shown(page) - 10) < 1
 
 
-def test_a_deleted_video_is_said(page: Any, serve: Any, own: Made) -> None:
-    address = serve(Index(own.index))
-    (own.videos / "cake.mp4").unlink()
+def test_a_deleted_video_is_said(page: Any, serve: Any, made_copy: Made) -> None:
+    address = serve(Index(made_copy.index))
+    (made_copy.videos / "cake.mp4").unlink()
     search(page, address)
     open_card(page, card(page, "cake"))
     page.wait_for_selector(".notice:not([hidden])")
@@ -197,7 +197,7 @@ def test_nothing_found(page: Any, serve: Any, index: Index) -> None:
 def test_a_clip_is_saved(page: Any, serve: Any, index: Index, tmp_path: Path) -> None:
     search(page, serve(index))
     open_card(page, card(page, "cake"))
-    with page.expect_download() as found:
+    with page.expect_download() as download:
         page.get_by_role("link", name="Save as a clip").click()
-    assert found.value.suggested_filename.startswith("cake ")
-    assert Path(found.value.path()).stat().st_size > 1000
+    assert download.value.suggested_filename.startswith("cake ")
+    assert Path(download.value.path()).stat().st_size > 1000

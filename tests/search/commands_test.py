@@ -25,27 +25,36 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int | str | None:
 
 
 def test_two_commands_make_videos_searchable(
-    own: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    made_copy: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    (own.videos / "broken.mp4").write_bytes(b"no video")
-    made = ("index", own.videos, "--model", own.model, "--out", own.index, "--num_decoders", 1)
+    (made_copy.videos / "broken.mp4").write_bytes(b"no video")
+    made = (
+        "index",
+        made_copy.videos,
+        "--model",
+        made_copy.model,
+        "--out",
+        made_copy.index,
+        "--num_decoders",
+        1,
+    )
     assert run(monkeypatch, *made) == 3
-    said = capsys.readouterr().out
-    assert "4 videos (0 added, 0 updated, 4 unchanged), 0 removed" in said
-    assert "broken.mp4" in said
-    assert run(monkeypatch, "search", own.index, TEXT, "-k", 2) == 0
+    printed = capsys.readouterr().out
+    assert "4 videos (0 added, 0 updated, 4 unchanged), 0 removed" in printed
+    assert "broken.mp4" in printed
+    assert run(monkeypatch, "search", made_copy.index, TEXT, "-k", 2) == 0
     first, second = capsys.readouterr().out.splitlines()
-    wanted = Index(own.index).search(TEXT, 2)
-    assert wanted[0].path in first
-    assert f"{wanted[0].score:.2f}" in first
-    assert wanted[1].path in second
+    moments = Index(made_copy.index).search(TEXT, 2)
+    assert moments[0].path in first
+    assert f"{moments[0].score:.2f}" in first
+    assert moments[1].path in second
 
 
 def test_results_as_json(made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     options = ("--json", "--path", "cake", "--by", "captions")
     assert run(monkeypatch, "search", made_once.index, TEXT, *options) == 0
-    (found,) = json.loads(capsys.readouterr().out)
-    assert (found["name"], found["caption"]) == ("cake", "bake the apple cake")
+    (moment,) = json.loads(capsys.readouterr().out)
+    assert (moment["name"], moment["caption"]) == ("cake", "bake the apple cake")
 
 
 @pytest.mark.parametrize(
@@ -69,8 +78,8 @@ def test_filters(
 
 def test_nothing_found(made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert run(monkeypatch, "search", made_once.index, TEXT, "--path", "nowhere") == 0
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "No moments found\n")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "No moments found\n")
 
 
 def test_serving(made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -84,9 +93,9 @@ def test_no_index(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, *rest = command
-    said = run(monkeypatch, name, tmp_path, *rest)
-    assert isinstance(said, str)
-    assert said.startswith(f"error: {tmp_path}: is no index")
+    error = run(monkeypatch, name, tmp_path, *rest)
+    assert isinstance(error, str)
+    assert error.startswith(f"error: {tmp_path}: is not an index")
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +109,7 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for module in [name for name in sys.modules if name.startswith(("lancedb", "vtmask.search."))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(builtins, "__import__", without)
-    said = run(monkeypatch, "search", tmp_path, TEXT)
-    assert said == (
+    error = run(monkeypatch, "search", tmp_path, TEXT)
+    assert error == (
         "error: search needs lancedb, which is not installed; pip install -e '.[search]'"
     )

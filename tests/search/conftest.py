@@ -17,21 +17,21 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("search")
     write_videos(folder / "videos")
     write_model(folder / "model")
-    found = Made(folder / "videos", folder / "model", folder / "index")
-    summary = indexing.index([str(found.videos)], found.model, found.index)
+    made = Made(folder / "videos", folder / "model", folder / "index")
+    summary = indexing.index([str(made.videos)], made.model, made.index)
     assert (summary.added, summary.problems) == (4, [])
-    return found
+    return made
 
 
 @pytest.fixture
-def own(made_once: Made, tmp_path: Path) -> Made:
+def made_copy(made_once: Made, tmp_path: Path) -> Made:
     """A copy that tests may change; its index is of the copied videos."""
     shutil.copytree(made_once.videos, tmp_path / "videos")
-    found = Made(tmp_path / "videos", made_once.model, tmp_path / "index")
-    shutil.copytree(made_once.index / "features", found.index / "features")
-    shutil.copy(made_once.index / "index.json", found.index)
-    indexing.index([str(found.videos)], found.model, found.index)
-    return found
+    made = Made(tmp_path / "videos", made_once.model, tmp_path / "index")
+    shutil.copytree(made_once.index / "features", made.index / "features")
+    shutil.copy(made_once.index / "index.json", made.index)
+    indexing.index([str(made.videos)], made.model, made.index)
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +40,6 @@ def index(made_once: Made) -> Index:
 
 
 @pytest.fixture
-def update(own: Made) -> Callable[[], indexing.Summary]:
-    """Runs the command again on `own`."""
-    return lambda: indexing.index([str(own.videos)], own.model, own.index)
+def update(made_copy: Made) -> Callable[[], indexing.Summary]:
+    """Runs the command again on `made_copy`."""
+    return lambda: indexing.index([str(made_copy.videos)], made_copy.model, made_copy.index)

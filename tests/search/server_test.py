@@ -29,8 +29,8 @@ def client(index: Index) -> TestClient:
 
 
 def number(index: Index, name: str) -> int:
-    (found,) = (n for n, video in index.videos.items() if video.name == name)
-    return found
+    (number,) = (n for n, video in index.videos.items() if video.name == name)
+    return number
 
 
 def pictures(data: bytes) -> Iterator[tuple[float, float]]:
@@ -42,15 +42,15 @@ def pictures(data: bytes) -> Iterator[tuple[float, float]]:
 
 
 def test_json_and_csv_are_the_search(client: TestClient, index: Index) -> None:
-    wanted = index.search(TEXT, 5)
-    (found,) = client.get("/results.json", params={"q": TEXT, "k": 5}).json()
-    assert found["query"] == TEXT
-    assert [Moment(**moment) for moment in found["moments"]] == wanted
+    moments = index.search(TEXT, 5)
+    (result,) = client.get("/results.json", params={"q": TEXT, "k": 5}).json()
+    assert result["query"] == TEXT
+    assert [Moment(**moment) for moment in result["moments"]] == moments
     answer = client.get("/results.csv", params={"q": [TEXT, "lift"], "k": 5})
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [row["query"] for row in rows] == [TEXT] * 5 + ["lift"] * 5
     assert [(row["name"], float(row["start"])) for row in rows[:5]] == [
-        (moment.name, moment.start) for moment in wanted
+        (moment.name, moment.start) for moment in moments
     ]
 
 
@@ -87,17 +87,17 @@ def test_nothing_found_is_said(client: TestClient) -> None:
     assert "No moments found" in page.text
 
 
-def test_an_empty_index_has_a_page(own: Made) -> None:
-    index = Index(own.index)
+def test_an_empty_index_has_a_page(made_copy: Made) -> None:
+    index = Index(made_copy.index)
     for video in list(index.videos):
         index._tables.videos.delete(f"video = {video}")
     client = TestClient(server.create_app(index), base_url=LOCAL)
-    assert "No videos yet" in client.get("/").text
+    assert "The index has no videos yet" in client.get("/").text
     assert "No moments found" in client.get("/", params={"q": TEXT}).text
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ({"by": "sound"}, "by is &#39;sound&#39;"),
         ({"k": "many"}, "k is &#39;many&#39;, expected a number"),
@@ -107,25 +107,25 @@ def test_an_empty_index_has_a_page(own: Made) -> None:
         ({"like": "1:0:2"}, "has no video 1"),
     ],
 )
-def test_a_wrong_field_is_told(client: TestClient, query: dict[str, str], said: str) -> None:
+def test_a_wrong_field_is_told(client: TestClient, query: dict[str, str], message: str) -> None:
     page = client.get("/", params={"q": TEXT} | query)
     assert page.status_code == 400
-    assert said in page.text
+    assert message in page.text
     assert client.get("/results.json", params={"q": TEXT} | query).status_code == 400
 
 
 def test_a_curve_has_a_score_for_every_second(client: TestClient, index: Index) -> None:
     video = number(index, "old")
-    found = client.get(f"/curve/{video}", params={"q": [TEXT, "lift"]}).json()
-    assert found["seconds_per_score"] == 1
-    assert list(found["curves"]) == [TEXT, "lift"]
-    np.testing.assert_allclose(found["curves"]["lift"], index.scores("lift", video), atol=1e-4)
+    scores = client.get(f"/curve/{video}", params={"q": [TEXT, "lift"]}).json()
+    assert scores["seconds_per_score"] == 1
+    assert list(scores["curves"]) == [TEXT, "lift"]
+    np.testing.assert_allclose(scores["curves"]["lift"], index.scores("lift", video), atol=1e-4)
 
 
 def test_more_like_a_moment(client: TestClient, index: Index) -> None:
     like = f"{number(index, 'old')}:3.0:5.0"
-    (found,) = client.get("/results.json", params={"like": like}).json()
-    assert found["moments"]
+    (result,) = client.get("/results.json", params={"like": like}).json()
+    assert result["moments"]
     assert client.get("/", params={"like": like}).status_code == 200
 
 
@@ -161,9 +161,9 @@ def test_clips_are_the_seconds_they_say(
     assert answer.headers["content-disposition"] == (
         f"attachment; filename*=utf-8''{name}%203-6%20s.mp4"
     )
-    found = list(pictures(answer.content))
-    assert len(found) == 3 * 8
-    for time, level in found:
+    frames = list(pictures(answer.content))
+    assert len(frames) == 3 * 8
+    for time, level in frames:
         assert level == pytest.approx(levels[3 + int(time + 0.01)], abs=6)
 
 
@@ -210,15 +210,15 @@ def test_only_indexed_files_are_served(client: TestClient, path: str) -> None:
         assert "root:" not in answer.text
 
 
-def test_a_file_that_is_no_longer_the_indexed_one_is_not_served(own: Made) -> None:
-    index = Index(own.index)
+def test_a_file_that_is_no_longer_the_indexed_one_is_not_served(made_copy: Made) -> None:
+    index = Index(made_copy.index)
     client = TestClient(server.create_app(index), base_url=LOCAL)
     cake, old = number(index, "cake"), number(index, "old")
-    secret = own.videos.parent / "secret"
+    secret = made_copy.videos.parent / "secret"
     secret.write_text("secret")
-    (own.videos / "cake.mp4").unlink()
-    (own.videos / "cake.mp4").symlink_to(secret)
-    (own.videos / "old.avi").unlink()
+    (made_copy.videos / "cake.mp4").unlink()
+    (made_copy.videos / "cake.mp4").symlink_to(secret)
+    (made_copy.videos / "old.avi").unlink()
     for what in ("video", "stream", "clip"):
         answer = client.get(f"/{what}/{cake}", params={"start": 0, "end": 2})
         assert answer.status_code == 410
@@ -228,11 +228,11 @@ def test_a_file_that_is_no_longer_the_indexed_one_is_not_served(own: Made) -> No
         assert "no longer exists" in answer.text
 
 
-def test_a_video_that_is_also_a_page_is_no_page(own: Made) -> None:
-    page = own.videos / "cake.html"
-    (own.videos / "cake.mp4").rename(page)
-    indexing.index([str(page)], own.model, own.index)
-    index = Index(own.index)
+def test_a_video_that_is_also_a_page_is_no_page(made_copy: Made) -> None:
+    page = made_copy.videos / "cake.html"
+    (made_copy.videos / "cake.mp4").rename(page)
+    indexing.index([str(page)], made_copy.model, made_copy.index)
+    index = Index(made_copy.index)
     client = TestClient(server.create_app(index), base_url=LOCAL)
     (video,) = (n for n, v in index.videos.items() if v.path.endswith(".html"))
     answer = client.get(f"/video/{video}")
@@ -280,24 +280,24 @@ def test_any_text_is_a_query(client: TestClient, text: str) -> None:
 
 
 def test_clients_at_once(client: TestClient, index: Index) -> None:
-    wanted = client.get("/results.json", params={"q": TEXT}).json()
-    found: list[Any] = []
+    results = client.get("/results.json", params={"q": TEXT}).json()
+    answers: list[Any] = []
 
     def ask() -> None:
         for _ in range(5):
-            found.append(client.get("/results.json", params={"q": TEXT}).json())
+            answers.append(client.get("/results.json", params={"q": TEXT}).json())
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [wanted] * 40
+    assert answers == [results] * 40
 
 
-def test_a_broken_index_is_one_line(own: Made) -> None:
-    client = TestClient(server.create_app(Index(own.index)), base_url=LOCAL)
-    for file in (own.index / "seconds.lance" / "data").iterdir():
+def test_a_broken_index_is_one_line(made_copy: Made) -> None:
+    client = TestClient(server.create_app(Index(made_copy.index)), base_url=LOCAL)
+    for file in (made_copy.index / "seconds.lance" / "data").iterdir():
         file.write_bytes(b"broken")
     page = client.get("/", params={"q": TEXT})
     assert page.status_code == 400

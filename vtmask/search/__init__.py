@@ -1,1 +1,1 @@
-"""An index of one's own videos, and its page: which second shows it?"""
+"""An index of a user's videos, and its page: which second shows it?"""

@@ -21,8 +21,8 @@ def add(commands: Any) -> None:
     index = commands.add_parser(
         "index",
         help="make a folder of videos searchable",
-        description="Adds videos to the index OUT, updates those that changed and removes those "
-        "whose file is gone. The same command goes on after a stop. Exit code: 0, or 3 if "
+        description="Adds videos to INDEX, updates those that changed and removes those whose file "
+        "no longer exists. After a stop, the same command continues. Exit code: 0, or 3 if "
         "something was skipped.",
         allow_abbrev=False,
     )
@@ -46,24 +46,24 @@ def add(commands: Any) -> None:
     search = commands.add_parser(
         "search",
         help="find moments in an index",
-        description="Prints the moments of the indexed videos that the text is about, best first.",
+        description="Prints the moments of the indexed videos that match the text, best first.",
         allow_abbrev=False,
     )
     search.add_argument("index", type=Path, metavar="INDEX")
     search.add_argument("text", metavar="TEXT")
     search.add_argument("-k", type=int, default=20, help="moments at most (%(default)s)")
     search.add_argument(
-        "--path", default="", help="only videos with this in their path, or that match this pattern"
+        "--path", default="", help="only videos whose path contains this, or matches this pattern"
     )
     for name, when in (("--after", "first"), ("--before", "last")):
         search.add_argument(
             name,
             type=datetime.date.fromisoformat,
             metavar="DAY",
-            help=f"{when} day of a file's last change: 2026-01-31",
+            help=f"{when} day of a file's last change, such as 2026-01-31",
         )
-    for name, what in (("--shortest", "least"), ("--longest", "most")):
-        search.add_argument(name, type=float, metavar="SECONDS", help=f"length at {what}")
+    for name, what in (("--shortest", "shortest"), ("--longest", "longest")):
+        search.add_argument(name, type=float, metavar="SECONDS", help=f"{what} length of a video")
     search.add_argument(
         "--by", default="both", choices=("both", "pictures", "captions"), help="what to search"
     )
@@ -74,8 +74,8 @@ def add(commands: Any) -> None:
     serve = commands.add_parser(
         "serve",
         help="search an index in the browser",
-        description="Serves the page of an index. It is for this machine only, unless --host is "
-        "given; others then need the token that is printed.",
+        description="Serves the page of an index, to this machine only unless --host is given. "
+        "Other machines then need the token that is printed.",
         allow_abbrev=False,
     )
     serve.add_argument("index", type=Path, metavar="INDEX")
@@ -86,7 +86,7 @@ def add(commands: Any) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, help="the index's model, if it has moved")
+    parser.add_argument("--model", type=Path, help="folder of the index's model, if it has moved")
     _add_weights(parser)
 
 
@@ -98,7 +98,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def _extra() -> Iterator[None]:
-    """Says how to install what only search needs."""
+    """Names the extra to install if a package that only search needs is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -131,9 +131,9 @@ def _search(options: argparse.Namespace) -> int:
         print(to_json(moments))
         return 0
     for moment in moments:
-        said = f"  “{moment.caption}”" if moment.caption else ""
+        caption = f"  “{moment.caption}”" if moment.caption else ""
         place = f"{clock(moment.start)}–{clock(moment.end)}"
-        print(printable(f"{moment.score:8.2f}  {place:>13}  {moment.path}{said}"))
+        print(printable(f"{moment.score:8.2f}  {place:>13}  {moment.path}{caption}"))
     if not moments:
         print("No moments found", file=sys.stderr)
     return 0

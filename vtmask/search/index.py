@@ -37,7 +37,7 @@ class _Stretch(NamedTuple):
 class Index:
     """An index of videos; `vtmask index` makes it.
 
-    Several threads may search at once. What is indexed meanwhile is found, too.
+    Several threads may search at once. A search includes what was indexed in the meantime.
 
     Attributes:
       card: what made it.
@@ -49,14 +49,14 @@ class Index:
         model: str | Path | None = None,
         s3d_weights: str | Path | None = None,
     ):
-        """Opens an index; the model is read when the first query needs it.
+        """Opens an index; the first query that needs the model reads it.
 
         Args:
-          model: folder of the export, if it is no longer where it was.
-          s3d_weights: the same for S3D's weights, which only queries by video need.
+          model: folder of the export, if it has moved.
+          s3d_weights: S3D's weights, if they have moved; only queries by video need them.
 
         Raises:
-          UserError: the folder holds no index, or a damaged one.
+          UserError: the folder has no index, or a damaged one.
         """
         self.folder = Path(folder)
         self.card = store.read_card(self.folder)
@@ -72,13 +72,13 @@ class Index:
         """The model that made it.
 
         Raises:
-          UserError: it is gone, or another is in its place.
+          UserError: the model is missing, or its folder now has another one.
         """
         model = api.load(self._model_folder, self._s3d_weights)
         if sources.fingerprint(self._model_folder) != self.card.model_sha256:
             raise UserError(
-                f"{self.folder}: was made with another model than {self._model_folder} now holds; "
-                "give the model with --model, or index the videos again to another --out"
+                f"{self.folder}: was not made with the model that is now in {self._model_folder}; "
+                "pass its model as --model, or index the videos again with another --out"
             )
         return model
 
@@ -133,9 +133,9 @@ class Index:
             if not words:
                 return self._by_pictures(vector, k, chosen, where)
             depth = max(k, _FUSED)
-            said = self._by_captions(one, vector, depth, chosen, where)
-            seen = self._by_pictures(vector, depth, chosen, where) if by == "both" else []
-        return fuse(seen, said)[:k]
+            of_captions = self._by_captions(one, vector, depth, chosen, where)
+            of_pictures = self._by_pictures(vector, depth, chosen, where) if by == "both" else []
+        return fuse(of_pictures, of_captions)[:k]
 
     def embed(self, query: Query) -> np.ndarray:
         """The vector of a query, float32 [H]."""
@@ -144,12 +144,12 @@ class Index:
         if isinstance(query, Seconds):
             first, stop = _places(query.start, query.end, self.card.seconds_per_feature)
             with store.readable(self.folder):
-                found = self._stretches([(query.video, first, stop)])
-            if not found or query.video not in self.videos:
+                stretches = self._stretches([(query.video, first, stop)])
+            if not stretches or query.video not in self.videos:
                 raise UserError(
                     f"{self.folder}: has no video {query.video} at {query.start:g}–{query.end:g} s"
                 )
-            return found[0].vectors.mean(axis=0)
+            return stretches[0].vectors.mean(axis=0)
         return self.model.embed_video(query)
 
     def scores(self, query: Query, video: int) -> np.ndarray:
@@ -166,8 +166,10 @@ class Index:
         return stretch.vectors @ vector
 
     def thumbnail(self, video: int, second: float) -> bytes | None:
-        """The JPEG nearest to the middle of a second of a video, or the one before, as at its end;
-        None where there is none."""
+        """The thumbnail of a second of a video, as JPEG; None if the video has none near it.
+
+        It is the one nearest to the middle of the second, or at the video's end the one before.
+        """
         step = store.THUMBNAIL_SECONDS
         place = round((second + 0.5) / step) * step
         where = f"video = {video} AND second IN ({place}, {place - step})"
@@ -196,13 +198,13 @@ class Index:
         self, vector: np.ndarray, k: int, videos: Mapping[int, IndexedVideo], where: str
     ) -> list[Moment]:
         """The best moments; more seconds are asked for until they make enough."""
-        asked = _HITS_PER_MOMENT * k
+        count = _HITS_PER_MOMENT * k
         while True:
-            places, lowest, all_seen = self._nearest(vector, asked, videos, where)
-            found = self._moments(vector, places, lowest, k, videos)
-            if len(found) == k or all_seen:
-                return found
-            asked *= _MORE
+            places, lowest, complete = self._nearest(vector, count, videos, where)
+            moments = self._moments(vector, places, lowest, k, videos)
+            if len(moments) == k or complete:
+                return moments
+            count *= _MORE
 
     def _nearest(
         self, vector: np.ndarray, count: int, videos: Mapping[int, IndexedVideo], where: str
@@ -210,8 +212,8 @@ class Index:
         """Video and place of the best seconds, the score of the last, and whether these are all."""
         rows = store.nearest(self._tables.seconds, vector, count, where)
         pairs = zip(rows["video"].to_pylist(), rows["place"].to_pylist(), strict=True)
-        found = [pair for pair in pairs if pair[0] in videos]
-        return found, min(rows["score"].to_pylist(), default=np.inf), len(rows) < count
+        places = [pair for pair in pairs if pair[0] in videos]
+        return places, min(rows["score"].to_pylist(), default=np.inf), len(rows) < count
 
     def _moments(
         self,
@@ -231,7 +233,7 @@ class Index:
         bases = np.array([videos[stretch.video].mean @ vector for stretch in stretches])
         joined = np.concatenate(scores)
         unit = self.card.seconds_per_feature
-        found = []
+        moments = []
         for peak, start, stop in zip(*peaks.find(joined, bounds, bases, k), strict=True):
             if joined[peak] < lowest - 1e-4 * abs(lowest):  # sums in another order differ
                 break
@@ -239,8 +241,8 @@ class Index:
             stretch = stretches[place]
             offset = stretch.first - bounds[place]
             span = (start + offset) * unit, (stop + offset) * unit
-            found.append(self._moment(videos[stretch.video], span, peak + offset, joined[peak]))
-        return found
+            moments.append(self._moment(videos[stretch.video], span, peak + offset, joined[peak]))
+        return moments
 
     def _moment(
         self,
@@ -278,23 +280,23 @@ class Index:
             for stretch in self._stretches(stretches)
             for place, score in enumerate(stretch.vectors @ vector, stretch.first)
         }
-        found = []
+        moments = []
         for row, (video, first, stop) in zip(rows, stretches, strict=True):
-            there = [place for place in range(first, stop) if (video, place) in scores]
-            if there:
-                peak = max(there, key=lambda place: scores[video, place])
+            places = [place for place in range(first, stop) if (video, place) in scores]
+            if places:
+                peak = max(places, key=lambda place: scores[video, place])
                 span, score = (row["start"], row["end"]), scores[video, peak]
-                found.append(self._moment(videos[video], span, peak, score, row["text"]))
-        return found
+                moments.append(self._moment(videos[video], span, peak, score, row["text"]))
+        return moments
 
-    def _stretches(self, wanted: Sequence[tuple[int, int, int | None]]) -> list[_Stretch]:
+    def _stretches(self, spans: Sequence[tuple[int, int, int | None]]) -> list[_Stretch]:
         """The vectors of (video, first place, place after the last or None), in one read."""
-        if not wanted:
+        if not spans:
             return []
         conditions = (
             f"(video = {video} AND place >= {first}"
             + (f" AND place < {stop})" if stop is not None else ")")
-            for video, first, stop in wanted
+            for video, first, stop in spans
         )
         rows = self._tables.seconds.search().where(" OR ".join(conditions)).to_arrow()
         if not len(rows):
@@ -319,11 +321,11 @@ def _places(start: float, end: float, unit: float) -> tuple[int, int]:
 
 def _around(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
     """Stretches with all that a moment at one of the places may reach; they do not overlap."""
-    found: list[tuple[int, int, int]] = []
+    stretches: list[tuple[int, int, int]] = []
     for video, place in sorted(places):
         first, stop = max(place - peaks.REACH, 0), place + peaks.REACH + 1
-        if found and found[-1][0] == video and first <= found[-1][2]:
-            found[-1] = (video, found[-1][1], stop)
+        if stretches and stretches[-1][0] == video and first <= stretches[-1][2]:
+            stretches[-1] = (video, stretches[-1][1], stop)
         else:
-            found.append((video, first, stop))
-    return found
+            stretches.append((video, first, stop))
+    return stretches

@@ -38,14 +38,14 @@ from vtmask.search.store import Card, Tables
 # What a thumbnail is of: the central square, as extractors see it.
 _THUMBNAIL = Window(frames=1, frame_rate=1, image_size=192, interpolation="area")
 _JPEG_QUALITY = 80
-_AT_ONCE = 5000  # features that are embedded before they are written
-_SHOWN = 20  # problems told
+AT_ONCE = 20_000  # features that are embedded before they are written
+_SHOWN = 20  # problems listed
 _AHEAD = 64  # thumbnails that wait
 
 
 @dataclass
 class Summary:
-    """What became of the videos."""
+    """How many videos were indexed, and which problems they had."""
 
     added: int = 0
     updated: int = 0
@@ -54,7 +54,7 @@ class Summary:
     problems: list[str] = field(default_factory=list)
 
     def lines(self, out: Path) -> Iterator[str]:
-        """For people."""
+        """Yields the lines that the command prints."""
         total = self.added + self.updated + self.unchanged
         yield (
             f"{out}: {total} videos ({self.added} added, {self.updated} updated, "
@@ -75,7 +75,7 @@ def index(
 ) -> Summary:
     """Adds videos to an index, updates those that changed, removes those whose file is gone.
 
-    The same call goes on after a kill. A video is searchable once all of it is written.
+    After a kill, the same call continues. A video is searchable once all of it is written.
 
     Args:
       arguments: as in `listing.find`. A video whose file is gone is removed if it was in one of the
@@ -83,11 +83,11 @@ def index(
       num_decoders: processes.
 
     Raises:
-      UserError: the index was made with another model or other features, or is no index.
+      UserError: the index was made with another model or other features, or `out` is not an index.
     """
     videos = listing.find(arguments)
     model = api.load(model_folder, s3d_weights)
-    store.create(out, _card(Path(model_folder), model, s3d_weights))
+    store.create(out, card_of(Path(model_folder), model, s3d_weights))
     summary = Summary()
     with store.alone(out), store.readable(out):
         tables = Tables(out, model.exported.module.config.hidden_size)
@@ -95,8 +95,8 @@ def index(
         known = _known(tables)
         changed = list(_changed(videos, known, tables, summary))
         _remove_gone(tables, arguments, known, summary)
-        ready = _extract(changed, model, out / "features", num_decoders, summary)
-        for sources in _chunks(ready, out / "features"):
+        extracted = _extract(changed, model, out / "features", num_decoders, summary)
+        for sources in _chunks(extracted, out / "features"):
             _add(tables, sources, model, out / "features", num_decoders, known, summary)
         tables.remove_orphans()
         tables.tidy()
@@ -104,7 +104,8 @@ def index(
     return summary
 
 
-def _card(folder: Path, model: VideoTextModel, s3d_weights: str | Path | None) -> Card:
+def card_of(folder: Path, model: VideoTextModel, s3d_weights: str | Path | None) -> Card:
+    """Returns the card of an index that this model makes."""
     return Card(
         model=absolute(folder),
         model_sha256=fingerprint(folder),
@@ -138,7 +139,7 @@ def _known(tables: Tables) -> dict[str, _Row]:
 def _changed(
     videos: Iterable[Listed], known: dict[str, _Row], tables: Tables, summary: Summary
 ) -> Iterator[Source]:
-    """The videos to index. A file of the known size and time is taken for the known file."""
+    """Yields the videos to index. A file whose size and time have not changed is unchanged."""
     seen: set[str] = set()
     in_folder = functools.cache(captions_in)
     for listed in tqdm(list(videos), desc="look at files", unit="video", leave=False):
@@ -152,21 +153,21 @@ def _changed(
             state, row = state_of(path), known.get(path)
             same_file = row is not None and row.state == state
             sha256 = row.sha256 if row and same_file else sha256_of(Path(path))
-            beside = in_folder(Path(path).parent).get(Path(path).stem)
-            told = f"{beside} {state_of(beside)}" if beside else ""
+            captions_file = in_folder(Path(path).parent).get(Path(path).stem)
+            captions_state = f"{captions_file} {state_of(captions_file)}" if captions_file else ""
         except OSError as error:
             summary.problems.append(f"skipped: {path}: {reason(error)}")
             continue
         except UserError as error:
             summary.problems.append(f"skipped: {error}")
             continue
-        if row and (row.sha256, row.captions) == (sha256, told):
+        if row and (row.sha256, row.captions) == (sha256, captions_state):
             summary.unchanged += 1
             if not same_file:
                 values = {"bytes": state.bytes, "modified_ns": state.modified_ns}
                 tables.videos.update(where=f"video = {row.video}", values=values)
         else:
-            yield Source(listed, state, sha256, beside, told)
+            yield Source(listed, state, sha256, captions_file, captions_state)
 
 
 def _remove_gone(
@@ -194,7 +195,7 @@ def _extract(
     num_decoders: int,
     summary: Summary,
 ) -> list[Source]:
-    """Makes the features that are missing; the sources that have some."""
+    """Extracts missing features; returns the sources that have features."""
     missing = {
         source.sha256: Listed(source.sha256, source.listed.path)
         for source in sources
@@ -213,14 +214,14 @@ def _extract(
 
 
 def _chunks(sources: Sequence[Source], folder: Path) -> Iterator[list[Source]]:
-    """Videos that are written together: some `_AT_ONCE` features of them."""
+    """Videos that are written together: some `AT_ONCE` features of them."""
     chunk: list[Source] = []
     size = 0
     for source in tqdm(sources, desc="index", unit="video", leave=False):
         chunk.append(source)
         file = feature_folder.features_file(folder, source.sha256)
         size += len(np.load(file, mmap_mode="r"))
-        if size >= _AT_ONCE:
+        if size >= AT_ONCE:
             yield chunk
             chunk, size = [], 0
     if chunk:
@@ -276,19 +277,19 @@ def _add(
 
 
 def _add_rows(tables: Tables, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    found = pa.Table.from_pylist(list(rows), schema=tables.schemas[name])
-    if len(found):
-        getattr(tables, name).add(found)
+    columns = pa.Table.from_pylist(list(rows), schema=tables.schemas[name])
+    if len(columns):
+        getattr(tables, name).add(columns)
 
 
 def _as_they_were(sources: Iterable[Source], summary: Summary) -> Iterator[Source]:
-    """Those whose file did not change while features were extracted."""
+    """Yields the sources whose file did not change during extraction."""
     for source in sources:
         try:
             if state_of(source.path) == source.state:
                 yield source
                 continue
-            problem = "changed while it was indexed; run the command again"
+            problem = "changed during indexing; run the command again"
         except OSError as error:
             problem = reason(error)
         summary.problems.append(f"skipped: {source.path}: {problem}")
@@ -315,7 +316,7 @@ def _thumbnails_of(sources: Sequence[Source], num_decoders: int) -> Iterator[dic
     with closing(extraction.decoded(videos, _THUMBNAIL, num_decoders, _AHEAD)) as events:
         for video, pixels in events:
             if not isinstance(pixels, np.ndarray):
-                continue  # its end; what can't be decoded has been told of by the extraction
+                continue  # its end; the extraction has reported what can't be decoded
             second = seconds[video.name]
             seconds[video.name] += 1
             if second % store.THUMBNAIL_SECONDS == 0:

@@ -38,7 +38,7 @@ class IndexedVideo:
         return datetime.date.fromtimestamp(self.modified_ns / 1e9)
 
     def changed(self) -> str:
-        """Why its file is not the one that was indexed, "" if it is."""
+        """Says how its file differs from the one that was indexed; "" if it does not."""
         try:
             now = sources.state_of(self.path)
         except OSError:
@@ -54,7 +54,7 @@ class Moment:
       video: number of the video; name, path: as of `IndexedVideo`.
       start, end, peak: in seconds; the best second begins at `peak`.
       score: dot product of the best second and the query, as `VideoTextModel.localize` gives it.
-      caption: what is said there, if the query's words are in it; else "".
+      caption: the caption that has the query's words, or "".
     """
 
     video: int
@@ -103,17 +103,17 @@ class Filter:
         )
 
 
-def fuse(seen: Sequence[Moment], said: Sequence[Moment]) -> list[Moment]:
+def fuse(of_pictures: Sequence[Moment], of_captions: Sequence[Moment]) -> list[Moment]:
     """Two lists of moments, both best first, as one, by reciprocal rank.
 
     A caption belongs to the first moment of its video that it overlaps with; else it is a moment.
     """
     ranks: list[tuple[float, Moment]] = [
-        (1 / (_RRF + rank), moment) for rank, moment in enumerate(seen, 1)
+        (1 / (_RRF + rank), moment) for rank, moment in enumerate(of_pictures, 1)
     ]
-    for rank, caption in enumerate(said, 1):
+    for rank, caption in enumerate(of_captions, 1):
         value = 1 / (_RRF + rank)
-        for place, (known, moment) in enumerate(ranks):
+        for place, (score, moment) in enumerate(ranks):
             if (
                 moment.video == caption.video
                 and moment.start < caption.end
@@ -121,7 +121,7 @@ def fuse(seen: Sequence[Moment], said: Sequence[Moment]) -> list[Moment]:
             ):
                 if not moment.caption:
                     moment = dataclasses.replace(moment, caption=caption.caption)
-                    ranks[place] = known + value, moment
+                    ranks[place] = score + value, moment
                 break
         else:
             ranks.append((value, caption))

@@ -67,12 +67,12 @@ async function convert() {
   const answer = await fetch(`/video/${id}`, { headers: { Range: "bytes=0-0" } }).catch(() => null);
   if (answer && answer.ok && !streamed) {
     streamed = true;
-    say("This browser can't play the file; it is converted while you watch.");
+    say("This browser can't play the file, so it is converted while you watch.");
     load(Number(cards[shown].dataset.start));
     return;
   }
   video.hidden = true;
-  say(!answer ? "The server does not answer. Is `vtmask serve` still running?"
+  say(!answer ? "The server does not respond. Is `vtmask serve` still running?"
     : answer.ok ? "The video can't be decoded." : await answer.text());
 }
 

@@ -79,19 +79,19 @@ class Search:
             "by": "" if self.by == BY[0] else self.by,
             **dataclasses.asdict(self.filter),
         }
-        told = [(name, str(value)) for name, value in values.items() if value not in ("", None)]
-        return [*(("q", text) for text in self.texts), *told]
+        others = [(name, str(value)) for name, value in values.items() if value not in ("", None)]
+        return [*(("q", text) for text in self.texts), *others]
 
 
 def serve(index: Index, host: str, port: int) -> None:
-    """Serves the page until it is stopped; beyond this machine only to who has the token."""
-    index.model.embed_text("warm up")  # the first query is not to wait for it
+    """Serves the page until it is stopped; clients on other machines need the token."""
+    index.model.embed_text("warm up")  # so that the first query does not wait for the model
     local = _is_loopback(host)
     token = None if local else secrets.token_urlsafe(16)
     name = socket.gethostname() if host in ("0.0.0.0", "::") else host
     shown = f"[{name}]" if ":" in name else name
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
-    print(f"{len(index.videos)} videos at {address}  (Ctrl-C stops)", flush=True)
+    print(f"{len(index.videos)} videos at {address}  (Ctrl-C stops it)", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.run(create_app(index, token), host=host, port=port, log_level="warning")
 
@@ -150,8 +150,8 @@ class _Token:
             return await response(scope, receive, send)
         if self._is_right(request.cookies.get(_COOKIE, "")):
             return await self.app(scope, receive, send)
-        told = "Open the address with the token that `vtmask serve` printed."
-        await PlainTextResponse(told, 403)(scope, receive, send)
+        message = "Open the address with the token that `vtmask serve` printed."
+        await PlainTextResponse(message, 403)(scope, receive, send)
 
     def _is_right(self, given: str) -> bool:
         return secrets.compare_digest(given.encode(), self.token.encode())
@@ -173,11 +173,11 @@ class _Site:
         return self._html(200, problem="", search=search, results=results)
 
     def json(self, request: Request) -> Response:
-        found = [
+        results = [
             {"query": query, "moments": [dataclasses.asdict(moment) for moment in moments]}
             for query, moments in self._results(parse(request)).items()
         ]
-        return JSONResponse(found, headers=_HEADERS)
+        return JSONResponse(results, headers=_HEADERS)
 
     def csv(self, request: Request) -> Response:
         out = io.StringIO()
@@ -202,7 +202,7 @@ class _Site:
     def thumbnail(self, request: Request) -> Response:
         jpeg = self.index.thumbnail(request.path_params["video"], request.path_params["second"])
         if jpeg is None:
-            raise HTTPException(404, "no picture of this second")
+            raise HTTPException(404, "the index has no picture of this second")
         headers = {"Cache-Control": "private, max-age=86400", **_HEADERS}
         return Response(jpeg, media_type="image/jpeg", headers=headers)
 
@@ -226,7 +226,7 @@ class _Site:
         path, query = self._file(request), request.query_params
         start, end = _number(query.get("start"), "start"), _number(query.get("end"), "end")
         if start is None or end is None or end <= start:
-            raise UserError("a clip needs start and end, in seconds, and an end after its start")
+            raise UserError("a clip needs a start and an end in seconds, and the end must be later")
         name = f"{Path(path).stem} {start:g}-{end:g} s.mp4"
         return StreamingResponse(
             clips.stream(path, start, end),
@@ -240,8 +240,8 @@ class _Site:
 
     def error(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 400
-        told = error.detail if isinstance(error, HTTPException) else str(error)
-        return PlainTextResponse(told, status, headers=_HEADERS)
+        message = error.detail if isinstance(error, HTTPException) else str(error)
+        return PlainTextResponse(message, status, headers=_HEADERS)
 
     def _results(self, search: Search) -> dict[str, list[Moment]]:
         return {

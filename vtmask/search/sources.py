@@ -54,10 +54,10 @@ class Source:
 
 def fingerprint(folder: Path) -> str:
     """SHA-256 of an exported model's files, wherever the folder is."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
-    return found.hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def sha256_of(path: Path) -> str:
@@ -70,16 +70,16 @@ def absolute(path: Path) -> str:
 
 
 def state_of(path: str | Path) -> State:
-    """OSError where the file is not there."""
-    found = os.stat(path)
-    return State(found.st_size, found.st_mtime_ns)
+    """Returns a file's size and time; OSError if it does not exist."""
+    stat = os.stat(path)
+    return State(stat.st_size, stat.st_mtime_ns)
 
 
 def captions_in(folder: Path) -> dict[str, Path]:
     """Files of captions by the name of their video: NAME.vtt before NAME.en.vtt."""
-    beside = sorted(folder.iterdir(), reverse=True)
-    videos = {path.stem for path in beside if path.suffix.lower() in listing.VIDEO_SUFFIXES}
-    paths = [path for path in beside if path.suffix.lower() in _CAPTIONS]
+    files = sorted(folder.iterdir(), reverse=True)
+    videos = {path.stem for path in files if path.suffix.lower() in listing.VIDEO_SUFFIXES}
+    paths = [path for path in files if path.suffix.lower() in _CAPTIONS]
     paths.sort(key=lambda path: _CAPTIONS.index(path.suffix.lower()), reverse=True)
     tagged = {
         tag[1]: path

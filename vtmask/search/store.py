@@ -29,8 +29,8 @@ from vtmask.errors import UserError, reason
 
 THUMBNAIL_SECONDS = 2
 EXACT_UP_TO = 200_000  # seconds; beyond, a vector index is made
-_FRAGMENTS = 50  # of a table, before they are joined
-_UNINDEXED = 0.2  # of the seconds that an index may not know
+_FRAGMENTS = 100  # of a table, beyond which they are joined
+_UNINDEXED = 0.2  # fraction of a table's rows that its indices may lack
 _PROBES = 40  # partitions of the vector index that a query looks into
 _REFINE = 5  # times as many candidates are scored exactly
 _CARD = "index.json"
@@ -58,20 +58,22 @@ class Card:
 
 
 def read_card(folder: Path) -> Card:
-    """That of an index; a UserError where the folder holds none."""
+    """Reads the card of an index; a UserError if the folder has no index."""
     path = folder / _CARD
     if not path.exists():
-        raise UserError(f"{folder}: is no index; `vtmask index VIDEOS --out INDEX` makes one")
-    found = files.read_json(path)
+        raise UserError(
+            f"{folder}: is not an index; `vtmask index VIDEOS --model EXPORT --out INDEX` makes one"
+        )
+    fields = files.read_json(path)
     try:
-        return Card(**found)
+        return Card(**fields)
     except TypeError:
-        raise _damaged(folder, f"{_CARD} is not as expected") from None
+        raise _damaged(folder, f"{_CARD} has other fields than expected") from None
 
 
 @contextlib.contextmanager
 def readable(folder: Path) -> Iterator[None]:
-    """One line for whatever LanceDB finds wrong with the files of an index."""
+    """Turns LanceDB's errors about an index's files into a UserError of one line."""
     try:
         yield
     except UserError:
@@ -82,52 +84,49 @@ def readable(folder: Path) -> Iterator[None]:
 
 def _damaged(folder: Path, why: str) -> UserError:
     return UserError(
-        f"{folder}: index is damaged ({why}); delete the folder and make it again with "
-        "`vtmask index`"
+        f"{folder}: index is damaged ({why}); delete the folder and run `vtmask index` again"
     )
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """UserError while another command adds to the index."""
+    """Locks the index; a UserError if another command is adding to it."""
     with (folder / _LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{folder}: another command is at work on this index; wait for it"
+                f"{folder}: another command is adding to this index; wait until it ends"
             ) from None
         yield
 
 
 def create(folder: Path, card: Card) -> None:
-    """Makes an empty index where there is none.
+    """Makes an empty index unless the folder has one.
 
     Raises:
-      UserError: there is one, made by something else; or a folder of other things.
+      UserError: the folder has an index that something else made, or other files.
     """
     if (folder / _CARD).exists():
-        theirs = read_card(folder)
+        existing = read_card(folder)
         for field in ("feature_extractor", "seconds_per_feature", "size", "model_sha256"):
-            found, wanted = getattr(theirs, field), getattr(card, field)
-            if found != wanted:
-                made = theirs.model if field == "model_sha256" else repr(found)
+            if getattr(existing, field) != getattr(card, field):
+                name = field.removesuffix("_sha256")
                 raise UserError(
-                    f"{folder}: was made with {field.removesuffix('_sha256')} {made}, not "
-                    f"{card.model if field == 'model_sha256' else repr(wanted)}; give that model, "
-                    "or another --out"
+                    f"{folder}: was made with {name} {getattr(existing, name)!r}, not "
+                    f"{getattr(card, name)!r}; pass that model, or another --out"
                 )
-        if theirs != card:  # the model or its weights were moved
+        if existing != card:  # the model or its weights were moved
             write_whole(folder / _CARD, json.dumps(dataclasses.asdict(card), indent=2) + "\n")
         return
     if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise UserError(f"{folder}: holds other files, but no index; give another --out")
+        raise UserError(f"{folder}: has files, but no index; pass another --out")
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / _CARD, json.dumps(dataclasses.asdict(card), indent=2) + "\n")
 
 
 def schemas(size: int) -> dict[str, pa.Schema]:
-    """Of the tables, with vectors of so many numbers."""
+    """Returns the schema of each table, with vectors of `size` numbers."""
     video = pa.field("video", pa.int64())
     return {
         "videos": pa.schema(
@@ -154,11 +153,11 @@ def schemas(size: int) -> dict[str, pa.Schema]:
 
 
 class Tables:
-    """The tables of an index; they are made where they are missing."""
+    """The tables of an index; missing ones are made."""
 
     def __init__(self, folder: Path, size: int):
         self.schemas = schemas(size)
-        # Whoever searches sees what was committed before.
+        # A search sees everything that was committed before it.
         database = lancedb.connect(str(folder), read_consistency_interval=datetime.timedelta(0))
         self.videos, self.seconds, self.captions, self.thumbnails = (
             database.create_table(name, schema=schema, exist_ok=True)
@@ -209,7 +208,7 @@ class Tables:
 def nearest(seconds: Table, vector: np.ndarray, count: int, where: str = "") -> pa.Table:
     """The seconds with the highest dot products, best first: columns video, place and score.
 
-    They are exact where there is no vector index; with one, its best candidates are scored exactly.
+    Without a vector index, the search is exact. With one, its best candidates are scored exactly.
     """
     query: Any = seconds.search(vector, vector_column_name="vector")
     query = query.distance_type("dot").nprobes(_PROBES).refine_factor(_REFINE)
