@@ -125,12 +125,12 @@ def by_numpy(file: Path, queries: np.ndarray) -> tuple[np.ndarray, dict[str, flo
 
 def best(file: Path, queries: np.ndarray) -> np.ndarray:
     """Returns the places of the K highest products, [queries, K]."""
-    scores = np.full((len(queries), 0), 0, np.float32)
-    places = np.zeros((len(queries), 0), np.int64)
+    scores: np.ndarray = np.zeros((len(queries), 0), np.float32)
+    places: np.ndarray = np.zeros((len(queries), 0), np.int64)
     for number, block in enumerate(read(file, BLOCK)):
-        here = np.broadcast_to(np.arange(len(block)) + number * BLOCK, (len(queries), len(block)))
+        numbers = np.arange(len(block)) + number * BLOCK
         scores = np.concatenate([scores, queries @ block.T], axis=1)
-        places = np.concatenate([places, here], axis=1)
+        places = np.concatenate([places, np.tile(numbers, (len(queries), 1))], axis=1)
         kept = np.argpartition(-scores, K, axis=1)[:, :K]
         scores, places = (np.take_along_axis(x, kept, axis=1) for x in (scores, places))
     return places
