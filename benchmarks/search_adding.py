@@ -25,7 +25,7 @@ from vtmask.features import feature_folder
 from vtmask.search import indexing, sources, store
 from vtmask.search.store import Tables
 
-SECONDS, RATE, SIZE = 30, 4, 64  # of a video: its length, frames a second, pixels
+SECONDS, RATE, SIZE = 30, 1, 64  # of a video: its length, frames a second, pixels
 ADDED, REPEATS = 100, 3
 
 

@@ -29,7 +29,7 @@ from vtmask.errors import UserError, reason
 
 THUMBNAIL_SECONDS = 2
 EXACT_UP_TO = 200_000  # seconds; beyond, a vector index is made
-_FRAGMENTS = 100  # of a table, beyond which they are joined
+_FRAGMENTS = 100  # small ones of a table, beyond which they are joined
 _UNINDEXED = 0.2  # fraction of a table's rows that its indices may lack
 _PROBES = 40  # partitions of the vector index that a query looks into
 _REFINE = 5  # times as many candidates are scored exactly
@@ -189,7 +189,7 @@ class Tables:
             )
             size: Any = table.stats()  # a dict, whatever its annotation says
             if (
-                size["fragment_stats"]["num_fragments"] > _FRAGMENTS
+                size["fragment_stats"]["num_small_fragments"] > _FRAGMENTS
                 or unindexed > _UNINDEXED * table.count_rows()
             ):
                 table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
