@@ -101,7 +101,7 @@ def test_ranks_of_wrong_shape(shape: tuple[int, ...]) -> None:
 def test_accuracy() -> None:
     assert metrics.accuracy(np.array([0, 1, 2, 2]), np.array([0, 2, 2, 2])) == 0.75
     for predicted, right in (([0], [0, 0]), ([], [])):
-        with pytest.raises(ValueError, match="as many right as predicted"):
+        with pytest.raises(ValueError, match="right and predicted of equal shape"):
             metrics.accuracy(np.array(predicted), np.array(right))
 
 

@@ -499,8 +499,10 @@ NO_FIELD = InMemory([{"video_id": "v", "video": "", "features": np.ones((3, 4), 
 def test_a_data_set_that_does_not_fit(
     evaluate: Callable[..., Evaluation], task: Any, dataset: InMemory, problem: str
 ) -> None:
+    settings = SETTINGS.copy_and_resolve_references()
+    settings.field = "choices" if isinstance(task, QuestionAnswering) else "descriptions"
     with pytest.raises(UserError) as error:
-        evaluate(MODEL, task, dataset, SETTINGS)
+        evaluate(MODEL, task, dataset, settings)
     assert str(error.value).startswith(problem) and "\n" not in str(error.value)
 
 

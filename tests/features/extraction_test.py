@@ -121,7 +121,10 @@ def test_lines_of_a_log_that_are_broken_are_left_out(videos: list[Listed], tmp_p
 
 def test_a_second_command_at_one_log_is_refused(videos: list[Listed], tmp_path: Path) -> None:
     log = tmp_path / "extracted.jsonl"
-    with feature_folder.alone(log), pytest.raises(UserError, match="another command is at work"):
+    with (
+        feature_folder.alone(log),
+        pytest.raises(UserError, match="another command is writing to it"),
+    ):
         run(videos, tmp_path)
 
 
@@ -136,7 +139,7 @@ def test_features_of_another_video_of_that_name_do_not_count(
     other = Listed(videos[0].name, videos[1].path)
     outcome = run([other], tmp_path)[other.name]
     assert not outcome.features
-    assert outcome.problem.startswith(f"{other.path}: has the name of {videos[0].path};")
+    assert outcome.problem.startswith(f"{other.path}: has the same name as {videos[0].path};")
 
 
 def test_a_name_that_can_not_be_written_is_skipped(videos: list[Listed], tmp_path: Path) -> None:
@@ -239,7 +242,9 @@ def test_two_videos_of_one_name(videos: list[Listed], tmp_path: Path) -> None:
         [*videos, twin], Brightness(), tmp_path, tmp_path / "extracted.jsonl", 2
     )
     (skipped,) = (outcome for outcome in outcomes if not outcome.features)
-    assert skipped.problem == f"{twin.path}: has the name of {videos[0].path}; rename one of them"
+    assert (
+        skipped.problem == f"{twin.path}: has the same name as {videos[0].path}; rename one of them"
+    )
     assert len(np.load(tmp_path / f"{twin.name}.npy")) == 1
 
 
