@@ -1,8 +1,13 @@
 """The settings that may change when a run resumes, fine-tunes a model or evaluates it."""
 
+from typing import Any
+
 # Fields of a config that may change when a run resumes. They have no effect on the parameters
 # beyond rounding.
 WHEN_RESUMED = ("log_every", "checkpoint.", "eval.", "eval_", "data.dir", "sharding.")
+
+# Fields of a config that recipes gained later, and the value with which earlier runs were trained.
+BEFORE_ADDED: dict[str, Any] = {"optim.factors": []}
 
 # Fields of a model's configuration that fine-tuning may change. No pre-trained parameter depends on
 # them.

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 import synthetic
+from etils import epath
 from ml_collections import ConfigDict
 
 from vtmask import tasks
@@ -21,6 +22,7 @@ from vtmask.errors import UserError
 from vtmask.models import VLM
 from vtmask.training import train
 from vtmask.training.curves import read_metrics
+from vtmask.training.workdir import claim_workdir
 
 ROOT = Path(__file__).parents[2]
 
@@ -249,6 +251,18 @@ def test_a_workdir_of_another_config_is_refused(tmp_path: Path) -> None:
         run(tmp_path, optim=changed.optim)
     assert (tmp_path / "config.json").read_text() == before
     run(tmp_path, log_every=3)  # has no effect on parameters
+
+
+def test_a_workdir_from_before_a_field_was_added_resumes(tmp_path: Path) -> None:
+    config = synthetic.config()
+    before = json.loads(config.to_json())
+    del before["optim"]["factors"]
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    (tmp_path / "checkpoints" / "1.damaged").mkdir(parents=True)  # of a step that was finished
+    claim_workdir(epath.Path(tmp_path), json.loads(config.to_json()))
+    config.optim.factors = (("mlp_in", 2.0),)
+    with pytest.raises(UserError, match=r"optim.factors=\[\], but the config has \[\['mlp_in', 2"):
+        claim_workdir(epath.Path(tmp_path), json.loads(config.to_json()))
 
 
 def test_a_workdir_of_other_features_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import jax
 from etils import epath
 
 from vtmask import disk
-from vtmask.compatibility import WHEN_RESUMED
+from vtmask.compatibility import BEFORE_ADDED, WHEN_RESUMED
 from vtmask.errors import UserError, reason
 from vtmask.training import distributed
 from vtmask.training.checkpoints import DAMAGED, finished_steps
@@ -43,12 +43,12 @@ def claim_workdir(workdir: epath.Path, run: Mapping[str, Any]) -> None:
             "expected a --workdir that all processes share"
         )
     try:
-        theirs = _flatten(json.loads(theirs_text))
+        theirs = BEFORE_ADDED | _flatten(json.loads(theirs_text))
     except ValueError:
         raise UserError(
             f"{path}: is damaged; delete it if the workdir belongs to this run"
         ) from None
-    mine = _flatten(json.loads(ours))
+    mine = BEFORE_ADDED | _flatten(json.loads(ours))
     others = [
         name
         for name in sorted(
