@@ -13,7 +13,6 @@ to OUT/figures.jsonl and is not run again. Prints medians, and figures and inter
 import argparse
 import json
 import shutil
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where train.py, configs an
 
 import evaluate
 import train
-from benchmarks import real_data, real_ridge
+from benchmarks import real_data, real_ridge, tasks
+from benchmarks.tasks import PRETRAINING, SCRATCH
 from configs import msrvtt, msrvtt_captioning, msrvtt_qa, videoclip, vlm
 
 STEPS = {"pretraining": 50, "retrieval": 72, "captioning": 40}
@@ -38,13 +38,8 @@ BATCH_SIZE = 64
 LEARNING_RATE = 3e-4
 TEXT_LENGTH = 15  # with [SEP]; 90 % of the sentences are shorter
 
-SCRATCH, MINILM = "from scratch", "from MiniLM"
+MINILM = "from MiniLM"
 TWO_RATES = "from MiniLM, two rates, twice as long"
-PRETRAINING: dict[str, dict[str, Any]] = {
-    "pre-trained": {},
-    "without MMM": {"masking": {"mm_prob": 0.0}},
-    "MFM+MLM": {"objective": "mfm_mlm"},
-}
 ZERO_SHOT, VIDEOCLIP = "VideoCLIP, zero-shot", "VideoCLIP, fine-tuned"
 FINE_TUNED = (MINILM, "pre-trained", VIDEOCLIP, "without MMM", "MFM+MLM", SCRATCH, TWO_RATES)
 RETRIEVAL = (SCRATCH, MINILM, TWO_RATES, *PRETRAINING, ZERO_SHOT, VIDEOCLIP)
@@ -206,8 +201,8 @@ class Runs:
     def _figures(self, config: ConfigDict, model: Path) -> dict[str, Any]:
         folder = model.parent / config.data.name
         evaluate.main(config, str(model), folder)
-        found = json.loads((folder / "metrics.json").read_text())
-        return {key: found[key] for key in ("metrics", "intervals", "baselines")}
+        evaluation = json.loads((folder / "metrics.json").read_text())
+        return {key: evaluation[key] for key in ("metrics", "intervals", "baselines")}
 
 
 def print_table(table: str, lines: list[dict[str, Any]]) -> None:
@@ -219,23 +214,17 @@ def print_table(table: str, lines: list[dict[str, Any]]) -> None:
         name: [line for line in lines if (line["table"], line["name"]) == (table, name)]
         for name in ("ridge", *names)
     }
-    for cell in (figures_of, intervals_of):
+    for cell in (tasks.median, intervals_of):
         for name, runs in of_name.items():
             if runs:
                 cells = [cell(runs, row, column) for row, column in figures]
                 print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def figures_of(runs: list[dict[str, Any]], row: str, column: str) -> str:
-    values = [run["metrics"][row][column] for run in runs]
-    each = ", ".join(number(column, value) for value in values)
-    return f"**{number(column, statistics.median(values))}** ({each})"
-
-
 def intervals_of(runs: list[dict[str, Any]], row: str, column: str) -> str:
     """The 95 % bootstrap interval of every seed; METEOR has none."""
-    found = [run["intervals"][row].get(column) for run in runs]
-    return ", ".join(f"{number(column, i[0])} to {number(column, i[1])}" for i in found if i)
+    bounds = [run["intervals"][row].get(column) for run in runs]
+    return ", ".join(f"{number(column, i[0])} to {number(column, i[1])}" for i in bounds if i)
 
 
 if __name__ == "__main__":

@@ -59,16 +59,14 @@ def main() -> None:
                 if name != SCRATCH:
                     config.init_from = str(folder / name / "pretrain/export")
                 train_once(config, folder / name / task)
-                evaluate_once(config, folder / name / task)
-                if task == "qa":
-                    config.eval.field = "hard_choices"
-                    evaluate_once(config, folder / name / task, "hard")
+                for out, changes in evaluations(task).items():
+                    config.eval.update(changes)
+                    evaluate_once(config, folder / name / task, out)
     for task, (row, columns) in TASKS.items():
         runs = [folder / name / task for name in starts(task) for folder in seeds]
         compare(runs, options.out / f"{task}.html")
-        print_table(task, row, columns, seeds)
-        if task == "qa":
-            print_table(task, row, columns, seeds, "hard")
+        for out in evaluations(task):
+            print_table(task, row, columns, seeds, out)
 
 
 def parse(description: str | None) -> argparse.Namespace:
@@ -85,11 +83,14 @@ def starts(task: str) -> Iterator[str]:
     yield from PRETRAINING if task in ABLATED else list(PRETRAINING)[:1]
 
 
-def print_table(
-    task: str, row: str, columns: tuple[str, ...], seeds: list[Path], out: str = "test"
-) -> None:
+def evaluations(task: str) -> dict[str, dict[str, str]]:
+    """Folders of a task's evaluations, and what each changes in the recipe's `eval`."""
+    return {"test": {}, "hard": {"field": "hard_choices"}} if task == "qa" else {"test": {}}
+
+
+def print_table(task: str, row: str, columns: tuple[str, ...], seeds: list[Path], out: str) -> None:
     """Medians over seeds and, in parentheses, every seed's figure."""
-    evaluations = {
+    of_starts = {
         name: [
             json.loads((folder / name / task / out / "metrics.json").read_text())
             for folder in seeds
@@ -97,10 +98,10 @@ def print_table(
         for name in starts(task)
     }
     print(f"\n| {task}, {out} | " + " | ".join(columns) + " |\n|---|" + "---:|" * len(columns))
-    for name, values in next(iter(evaluations.values()))[0]["baselines"].items():
+    for name, values in next(iter(of_starts.values()))[0]["baselines"].items():
         cells = (number(column, values[column]) if column in values else "" for column in columns)
         print(f"| {name} | " + " | ".join(cells) + " |")
-    for name, runs in evaluations.items():
+    for name, runs in of_starts.items():
         medians = (median(runs, row, column) for column in columns)
         print(f"| {name} | " + " | ".join(medians) + " |")
 

@@ -16,7 +16,11 @@ import tasks
 from vtmask.evaluation.report import number
 
 BEST = "validation/text_to_video/R@1"
-RUNS = {"last checkpoint": {}, "best checkpoint": {"best": BEST}, "both directions": {}}
+RUNS: dict[str, dict[str, dict[str, str]]] = {
+    "last checkpoint": {},
+    "best checkpoint": {"checkpoint": {"best": BEST}},
+    "both directions": {"task": {"direction": "both"}},
+}
 FIGURES = ("R@1", "R@5", "R@10", "MedR")
 
 
@@ -27,11 +31,9 @@ def main() -> None:
         pretrained = folder / "pre-trained/pretrain"
         tasks.train_once(tasks.recipe("demo", options, seed), pretrained)
         for start in (tasks.SCRATCH, "pre-trained"):
-            for name, checkpoint in RUNS.items():
+            for name, changes in RUNS.items():
                 config = tasks.recipe("demo_retrieval", options, seed)
-                config.checkpoint.update(checkpoint)
-                if name == "both directions":
-                    config.task.direction = "both"
+                config.update(changes)
                 if start != tasks.SCRATCH:
                     config.init_from = str(pretrained / "export")
                 workdir = folder / "validation" / start / name

@@ -184,8 +184,9 @@ def questions(stories: Sequence[Story], descriptions: Sequence[str]) -> list[Cho
     asked = []
     for index, (story, description) in enumerate(zip(stories, descriptions, strict=True)):
         rng = np.random.default_rng((*story.key, 4))
-        others = [*descriptions[:index], *descriptions[index + 1 :]]
-        asked.append(_ask(rng, description, rng.choice(others, 4, replace=False).tolist()))
+        drawn = rng.choice(len(descriptions) - 1, 4, replace=False)
+        others = [descriptions[other + (other >= index)] for other in drawn.tolist()]
+        asked.append(_ask(rng, description, others))
     return asked
 
 
