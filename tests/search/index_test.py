@@ -5,10 +5,13 @@ import datetime
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import numpy as np
+import pyarrow as pa
 import pytest
 from search.made import Made, write_model, write_video
 
@@ -208,6 +211,22 @@ def test_a_broken_index_is_told_in_one_line(made_copy: Made, tmp_path: Path) -> 
     (made_copy.index / "index.json").write_text(json.dumps({"model": "x"}))
     with pytest.raises(UserError, match="index is damaged"):
         Index(made_copy.index)
+
+
+def test_an_index_of_an_earlier_version_is_made_again_from_its_features(made_copy: Made) -> None:
+    size = Index(made_copy.index).card.size
+    place = ("video", pa.int64()), ("place", pa.int32())
+    earlier = pa.schema([*place, ("vector", pa.list_(pa.float16(), size))])
+    lancedb.connect(str(made_copy.index)).create_table("seconds", schema=earlier, mode="overwrite")
+    with pytest.raises(UserError, match=r"by an earlier version of vtmask; delete the folders \*"):
+        Index(made_copy.index)
+    features = sorted((made_copy.index / "features").glob("*.npy"))
+    before = [path.stat().st_mtime_ns for path in features]
+    for table in made_copy.index.glob("*.lance"):
+        shutil.rmtree(table)
+    indexing.index([str(made_copy.videos)], made_copy.model, made_copy.index)
+    assert features and [path.stat().st_mtime_ns for path in features] == before
+    assert Index(made_copy.index).search(TEXT)
 
 
 def test_another_model_in_the_place_of_the_indexs_is_told(made_copy: Made, tmp_path: Path) -> None:

@@ -153,15 +153,18 @@ def schemas(size: int) -> dict[str, pa.Schema]:
 
 
 class Tables:
-    """The tables of an index; missing ones are made."""
+    """The tables of an index; missing ones are made.
+
+    Raises:
+      UserError: an earlier version of vtmask made a table, with other columns.
+    """
 
     def __init__(self, folder: Path, size: int):
         self.schemas = schemas(size)
         # A search sees everything that was committed before it.
         database = lancedb.connect(str(folder), read_consistency_interval=datetime.timedelta(0))
         self.videos, self.seconds, self.captions, self.thumbnails = (
-            database.create_table(name, schema=schema, exist_ok=True)
-            for name, schema in self.schemas.items()
+            _open(database, folder, name, schema) for name, schema in self.schemas.items()
         )
         if not self.captions.list_indices():
             # ICU knows where words begin in any script.
@@ -203,6 +206,18 @@ class Tables:
         self.seconds.create_index("vector", config=IvfRq(distance_type="dot", num_bits=4))
         for table in (self.seconds, self.thumbnails):
             table.create_index("video", config=BTree())
+
+
+def _open(database: Any, folder: Path, name: str, schema: pa.Schema) -> Table:
+    try:
+        return database.create_table(name, schema=schema, exist_ok=True)
+    except ValueError as error:
+        if database.open_table(name).schema == schema:
+            raise
+        raise UserError(
+            f"{folder}: was made by an earlier version of vtmask; delete the folders *.lance in it "
+            "and run `vtmask index` again, which keeps the extracted features"
+        ) from error
 
 
 def nearest(seconds: Table, vector: np.ndarray, count: int, where: str = "") -> pa.Table:
