@@ -16,6 +16,8 @@ SHARDS := $(DATA)/demo/default/2.0.0/dataset_info.json
 COMPARED := $(DEMO)/from-scratch/test/metrics.json $(DEMO)/pre-trained/test/metrics.json
 
 export JAX_PLATFORMS ?= cpu
+# Without bytecode, every process would compile TensorFlow's sources again, for seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo search test lint types pytest docs clean
 .DELETE_ON_ERROR:

@@ -119,15 +119,16 @@ def loss_by_parts(parts: int) -> float:
     batch = {name: jnp.asarray(x) for name, x in BATCH.items()}
     masked = masking.mask(key, batch, task.scheme, CALM)
     params = initial_params(model, 0)
+
+    @jax.jit
+    def masked_loss(batch: dict[str, jax.Array], masked: masking.Masked) -> jax.Array:
+        return model.apply({"params": params}, batch, masked, True, method=task.masked_loss)[0]
+
     total = number = 0.0
     for part in range(parts):
         rows = slice(part * 32 // parts, (part + 1) * 32 // parts)
         of_part = jax.tree.map(lambda x, rows=rows: x[rows], (batch, masked))
-        loss, _ = jax.jit(
-            lambda params, batch, masked: model.apply(
-                {"params": params}, batch, masked, True, method=task.masked_loss
-            )
-        )(params, *of_part)
+        loss = masked_loss(*of_part)
         count = float(of_part[1].text_masked.sum() + of_part[1].video_masked.sum())
         total, number = total + float(loss) * count, number + count
     return total / number
