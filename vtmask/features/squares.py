@@ -16,7 +16,7 @@ _UNSPECIFIED = 2  # a frame's colour space
 
 _SCALING = {
     "bicubic": "flags=bicubic",
-    # MPEG and H.264 place chroma on the left; ffmpeg's scale filter assumes so only if told.
+    # MPEG and H.264 place chroma on the left; ffmpeg's scale filter must be told so.
     "area": "flags=area:in_chroma_loc=left",
 }
 

@@ -40,7 +40,7 @@ _BATCH = 1000  # ids per condition
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What made an index.
+    """The model and the features of an index.
 
     Attributes:
       model: folder of the export.
