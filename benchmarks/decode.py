@@ -41,7 +41,7 @@ def measure(video: Path, rounds: int) -> None:
     cores = os.cpu_count() or 1
     runs: dict[str, Callable[[], int]] = {
         "this process": partial(in_this_process, video),
-        **{f"decoders: {n}": partial(in_processes, video, n) for n in sorted({1, cores})},
+        **{f"{n} decoder(s)": partial(in_processes, video, n) for n in sorted({1, cores})},
     }
     print(f"{video.name}")
     for name, run in runs.items():
