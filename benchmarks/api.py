@@ -1,11 +1,11 @@
 """Latency of the Python API: one video of 32 seconds (features) against one text.
 
     python benchmarks/api.py
-    taskset -c 0 python benchmarks/api.py        # one core, where others use the machine
+    taskset -c 0 python benchmarks/api.py        # one core, if others use the machine
 
 VLM and VideoCLIP have BERT-base's sizes (VideoCLIP's video encoder has 6 layers, as published) and
-random float32 weights; the text has 8 tokens, `[SEP]` included. `score` embeds both. Prints p50
-and p95 of calls that come one after the other, compiled before, and how long compilation took.
+random float32 weights; the text has 8 tokens, `[SEP]` included. `score` embeds both. Prints p50 and
+p95 of consecutive calls after compilation, and the time of compilation.
 """
 
 import argparse

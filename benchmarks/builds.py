@@ -32,7 +32,7 @@ VOCABULARY = "bert-base-uncased-vocab.txt"
 
 
 class Published(NamedTuple):
-    """A data set here, its folder of published files, and the field that has its texts."""
+    """A builder, its folder of published files, and the field that has its texts."""
 
     name: str
     folder: str
@@ -54,11 +54,11 @@ BUILDS = {
 
 
 class Built(NamedTuple):
-    """What a build came to.
+    """The result of a build.
 
     Attributes:
       counts: videos and texts of each split.
-      skipped: videos, and why.
+      skipped: id of a video → reason.
       seconds: of processor time that the build took, without making the features.
     """
 
@@ -69,7 +69,7 @@ class Built(NamedTuple):
 
 
 def build(published: Published, reference: Path, out: Path) -> Built:
-    """Makes features in `out` for what the annotations name, and builds the data set there."""
+    """Makes features in `out` for the annotated videos, and builds the data set there."""
     module = importlib.import_module(f"data.{published.name}.{published.name}_dataset_builder")
     features = out / published.folder / "features"
     features.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def _make_features(builder: VideoTextBuilder, manual: Path) -> None:
 
 
 def _ends(video: Video) -> Iterator[float]:
-    """When each annotated part of the video ends."""
+    """Yields the end of each annotated part of the video."""
     for annotation in (video.captions, *video.annotations.values()):
         if isinstance(annotation, TimedTexts):
             yield from (line.end for line in annotation.lines)
@@ -132,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     print("| data set | videos / texts | skipped | seconds |\n|---|---|---:|---:|")
     for name, published in BUILDS.items():
-        with contextlib.redirect_stdout(sys.stderr):  # TFDS tells of its folders
+        with contextlib.redirect_stdout(sys.stderr):  # TFDS prints its folders
             built = build(published, options.reference_dir, options.out / name)
         counts = ", ".join(f"{s} {v:,} / {t:,}" for s, (v, t) in built.counts.items())
         print(f"| {name} | {counts} | {len(built.skipped)} | {built.seconds:.0f} |", flush=True)

@@ -1,13 +1,13 @@
-"""Captions a second by beam search, against Hugging Face's `generate` in PyTorch where installed.
+"""Captions a second by beam search, against Hugging Face's `generate` if PyTorch is installed.
 
     pip install -e '.[benchmark]'
     python benchmarks/captioning.py
-    taskset -c 0 python benchmarks/captioning.py        # one core, where others use the machine
+    taskset -c 0 python benchmarks/captioning.py        # one core, if others use the machine
     python benchmarks/captioning.py --batch_size 32 128 512        # on a GPU
 
 Both have BERT-base's sizes, random float32 weights and 5 beams. They read 34 positions (`[CLS]`, 32
 frames, `[SEP]`; token ids in PyTorch, whose model takes no frames) and a start token, and write 24
-tokens, none of which ends a caption. They take turns; medians and ratios of each turn are printed.
+tokens, none of which ends a caption. They take turns. Prints medians, and ratios of each turn.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     print(jax.devices()[0].device_kind)
-    print("| clips a call | | captions/s, median (least to most) | JAX is faster by |")
+    print("| clips a call | | captions/s, median (min to max) | JAX's speedup |")
     print("|---:|---|---:|---:|")
     for clips in options.batch_size:
         measure(clips, options.rounds)
@@ -61,7 +61,7 @@ def measure(clips: int, rounds: int) -> None:
 
 
 def jax_run(clips: int) -> Callable[[], Any]:
-    """Captions the clips, which are on the device."""
+    """Returns a function that captions the clips, which are on the device."""
     model = VLM(CONFIGS)
     task = Captioning(num_beams=BEAMS, max_decode_length=TOKENS + PROMPT_LENGTH)
     frames, words = (clips, CONFIGS.max_video_len), (clips, CONFIGS.max_text_len)
@@ -78,7 +78,7 @@ def jax_run(clips: int) -> Callable[[], Any]:
 
 
 def torch_runs(clips: int) -> dict[str, Callable[[], Any]]:
-    """The same in PyTorch; nothing where it or transformers is missing."""
+    """The same in PyTorch; empty if it or transformers is missing."""
     try:
         import torch
         from transformers import BertConfig, BertLMHeadModel

@@ -1,15 +1,15 @@
-"""Compiles a recipe's training step for TPUs that need not exist, and says where its time goes.
+"""Compiles a recipe's training step for absent TPUs, and estimates where its time goes.
 
     pip install 'jax[tpu]'
     python benchmarks/compiled.py --out=runs/compiled --topology=v5e:2x2 --clips=64
     python benchmarks/compiled.py --out=runs/compiled --layers=3 \
         --set='task.budgets=((.7, .25, .65),)'
 
-All times but the compiler's own are the compiler's estimates; nothing runs. Only the shapes of a
-batch are known: the budget that it needs is `--budget`. The compiler estimates no collectives; the
-links' rate gives their time, and what of it hides behind the rest is not known. The share of the
-peak counts the FLOPs of what is no padding, in clips as long as pre-training draws them, as
-`benchmarks/training.py` does. Writes a table, a plot and the program to the folder.
+Nothing runs: all times but the compile time are the compiler's estimates. Only a batch's shapes are
+known, so `--budget` chooses the budget that holds it. The compiler does not estimate collectives;
+the links' rate gives their time, and how much of it overlaps with computation is not known. The
+share of the peak counts FLOPs without padding, of clips with the lengths that pre-training draws,
+as in `benchmarks/training.py`. Writes a table, a plot and the program to the folder.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # asks no machine which TPU it has
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server to ask
 
 import hlo
 import jax
@@ -40,7 +40,7 @@ Cycles = Counter[tuple[str, str]]  # by part and operation
 
 
 class Chip(NamedTuple):
-    """A chip's bfloat16 FLOPs and cycles a second, and bytes a second into it from other chips."""
+    """A chip's bfloat16 FLOPs and cycles a second, and the bytes a second that others send it."""
 
     flops: float
     clock: float
@@ -56,8 +56,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", default="vlm")
     parser.add_argument("--topology", default="v5e:2x2")
-    parser.add_argument("--clips", type=int, default=64, help="a device")
-    parser.add_argument("--layers", type=int, help="compiled; one of them stands for the others")
+    parser.add_argument("--clips", type=int, default=64, help="per device")
+    parser.add_argument("--layers", type=int, help="number compiled; one stands for the rest")
     parser.add_argument("--budget", type=int, default=0, help="index of the one that holds a batch")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
@@ -99,9 +99,9 @@ def main() -> None:
 
 
 def extrapolated(cycles: Cycles, config: ConfigDict, layers: int) -> Cycles:
-    """Cycles of a step with `layers` layers, from those of a step with the config's.
+    """Extrapolates the cycles of a step from the config's number of layers to `layers`.
 
-    The layer before the last counts for those that are missing, and the optimizer grows with the
+    The layer before the last stands for the missing ones, and the optimizer grows with the
     parameters.
     """
     few = config.model.num_layers
@@ -130,7 +130,7 @@ def by_part(cycles: Cycles) -> Counter[str]:
 
 
 def work(config: ConfigDict) -> float:
-    """FLOPs of a step on what is no padding."""
+    """FLOPs of a step, padding not counted."""
     model = model_config(config)
     return training.flops(model, training.make_batch(model, config.batch_size, 0))
 
@@ -143,7 +143,7 @@ def rows(parts: dict[str, float], flops: float, chip: Chip) -> list[str]:
         *(f"| {part} | {ms:,.2f} | {ms / whole:.0%} |" for part, ms in parts.items()),
         f"| **step** | **{whole:,.2f}** | |",
         "",
-        f"{flops / 1e12:,.2f} TFLOP on what is no padding: {flops / chip.flops / whole * 1e3:.0%} "
+        f"{flops / 1e12:,.2f} TFLOP without padding: {flops / chip.flops / whole * 1e3:.0%} "
         f"of the chip's {chip.flops / 1e12:,.0f} TFLOP/s, collectives left out.",
     ]
 

@@ -2,8 +2,8 @@
 
     python benchmarks/corpus_moments.py --data_dir=demo-run/data --out=runs/tasks
 
-Each seed: a VLM that is only pre-trained, the same VLM fine-tuned for step localisation, and
-VideoCLIP without fine-tuning. What is finished is not run again; runs/tasks may have runs of
+Each seed has a VLM that is only pre-trained, the same VLM fine-tuned for step localisation, and
+VideoCLIP without fine-tuning. Finished runs are not repeated; runs/tasks may have runs of
 benchmarks/tasks.py. Prints a table of medians and of each seed, and another of intervals.
 """
 
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where configs and benchmar
 from benchmarks import tasks
 from configs import demo_corpus_moments, zeroshot
 
-MODELS = {  # folder of a seed's run, and whether it is evaluated as a zero-shot recipe does
+MODELS = {  # folder of a seed's run, and whether the zero-shot recipe evaluates it
     "VLM, pre-trained": ("pre-trained/pretrain", True),
     "VLM, fine-tuned": ("pre-trained/localization", False),
     "VideoCLIP": ("videoclip", True),

@@ -2,9 +2,9 @@
 
     python benchmarks/decode.py [VIDEO …]
 
-Without a video it makes one: 60 s of 1280 x 720 at 25 frames/s in H.264. Each is decoded as S3D
-wants it, 30 frames/s of 224 x 224: in this process; by one process of its own, and by as many as
-the machine has cores, as `vtmask extract` does it.
+Without a video it makes one: 60 s of 1280 x 720 at 25 frames/s in H.264. Each is decoded for S3D,
+to 30 frames/s of 224 x 224: in this process, in one decoder process, and in one per core, as
+`vtmask extract` does.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def measure(video: Path, rounds: int) -> None:
     cores = os.cpu_count() or 1
     runs: dict[str, Callable[[], int]] = {
         "this process": partial(in_this_process, video),
-        **{f"{n} of its own": partial(in_processes, video, n) for n in sorted({1, cores})},
+        **{f"{n} decoder(s)": partial(in_processes, video, n) for n in sorted({1, cores})},
     }
     print(f"{video.name}")
     for name, run in runs.items():
@@ -61,14 +61,14 @@ def in_this_process(video: Path) -> int:
 
 
 def in_processes(video: Path, number: int) -> int:
-    """All decode the same video; how long they take to start is counted in."""
+    """All decode the same video; the time that they take to start counts."""
     videos = [Listed(str(i), video) for i in range(2 * number)]
     events = extraction.decoded(videos, WINDOW, number, ahead=16)
     return sum(len(item) for _, item in events if isinstance(item, np.ndarray))
 
 
 def render(path: Path) -> Path:
-    """Noise that drifts and stripes that wander, so that there is something to decode."""
+    """Renders drifting noise and moving stripes, so that there is something to decode."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (90, 160, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     with av.open(str(path), "w") as container:

@@ -75,10 +75,10 @@ class Program:
                 instructions.append(instruction)
 
     def walk(self, branch: int) -> Iterator[tuple[Instruction, int]]:
-        """Yields what a step runs, and how many times.
+        """Yields each instruction that a step runs, and how many times.
 
         Args:
-          branch: the one that runs of each conditional; a budget of the recipe.
+          branch: index of the branch that each conditional takes, which is that of a budget.
         """
         return self._walk(self.entry, 1, branch)
 
@@ -92,7 +92,7 @@ class Program:
             elif instruction.opcode == "conditional":
                 calls = calls[min(branch, len(calls) - 1) :][:1]
             elif instruction.cycles:
-                # Its cycles include what it calls. Only collectives within are of interest.
+                # Its cycles include those of what it calls, so only collectives count there.
                 inner = (pair for name in calls for pair in self._walk(name, times, branch))
                 yield from ((i._replace(cycles=0), n) for i, n in inner if _is_collective(i))
                 continue
@@ -100,7 +100,7 @@ class Program:
                 yield from self._walk(name, times * repeats, branch)
 
     def trips(self, condition: str) -> int:
-        """Times that a loop runs whose counter starts at 0: the constant it is compared with."""
+        """The trip count of a loop from 0: the constant that its counter is compared with."""
         numbers = [
             int(number)
             for instruction in self.computations[condition]
@@ -109,7 +109,7 @@ class Program:
         return max(numbers, default=1)
 
     def branches(self) -> int:
-        """Programs that the step has for its budgets, one of which runs."""
+        """The number of branches that the step has for its budgets; one of them runs."""
         everything = (i for computation in self.computations.values() for i in computation)
         return max((len(i.calls) for i in everything if i.opcode == "conditional"), default=1)
 
@@ -135,7 +135,7 @@ class Program:
         )
 
     def collectives(self, branch: int = 0) -> list[Collective]:
-        """Exchanges of a step. One that is spread over several fusions counts once."""
+        """The exchanges of a step; one that is spread over several fusions counts once."""
         by_channel: dict[tuple[str, int], Collective] = {}
         for instruction, times in self.walk(branch):
             kind = re.match(COLLECTIVE, instruction.opcode)

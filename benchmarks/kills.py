@@ -1,13 +1,13 @@
-"""Does a training that is killed again and again end with the bits of one left alone?
+"""Does a run that is killed again and again end with the same bits as an undisturbed one?
 
     python benchmarks/kills.py --out=runs/kills --kills=100
 
-Builds demo/tiny and trains a small model on it by train.py, once left alone and once killed by
-SIGKILL at random moments and started again each time: most kills come while it trains (and saves in
-the background), some while it starts. Ends with status 1 where the final parameters differ.
+Builds demo/tiny and trains a small model on it with train.py: once undisturbed, and once killed by
+SIGKILL at random moments and restarted each time. Most kills come while it trains (and saves in the
+background), some while it starts. Exits with status 1 if the final parameters differ.
 
-A start of Python with all imports takes seconds. So one process imports, and forks those that train
-before it uses JAX or TensorFlow.
+Starting Python with all imports takes seconds. So one process imports everything and, before it
+uses JAX or TensorFlow, forks those that train.
 """
 
 import argparse
@@ -50,16 +50,16 @@ def main() -> None:
     for run in (alone, killed, options.out / "probe"):
         shutil.rmtree(run, ignore_errors=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    # Made once, as every start would compile again.
+    # Otherwise every start would compile again.
     jax.config.update("jax_compilation_cache_dir", str(options.out / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    # tqdm's own lock is one for all processes, and stays locked when its holder is killed.
+    # tqdm's default lock is shared by all processes, and stays locked if its holder is killed.
     tqdm.set_lock(threading.RLock())
     tqdm.monitor_interval = 0
     data = options.out / "data"
     build = ["-m", "data.build", "demo", "--config=tiny", f"--data_dir={data}"]
     subprocess.run([sys.executable, *build], check=True, cwd=ROOT)
-    # More than lives make on average, so that there is something left to disturb.
+    # More steps than the killed runs make on average, so that a run is left to kill.
     config = recipe(data, num_steps=max(3 * options.kills // 2, 2) * EVERY)
 
     first_step = time_of_first_step(config, alone)
@@ -74,11 +74,11 @@ def main() -> None:
 |---|---:|
 | steps | {config.num_steps:,}, a checkpoint every {EVERY} |
 | kills | {len(lives)} |
-| … while it started | {len(lives) - len(begun)} |
-| … while it trained, at steps | {describe([life.step for life in begun])} |
-| … of these while a checkpoint was being written | {sum(life.saving for life in begun)} |
-| restarts that went on from the step of the life before | {sum(life.idle for life in lives)} |
-| steps made twice | {sum(life.lost for life in lives):,} |
+| … while starting | {len(lives) - len(begun)} |
+| … while training, at steps | {describe([life.step for life in begun])} |
+| … of these, while writing a checkpoint | {sum(life.saving for life in begun)} |
+| restarts from the same checkpoint as the run before | {sum(life.idle for life in lives)} |
+| steps repeated | {sum(life.lost for life in lives):,} |
 | final parameters | {"the same bits" if same else "DIFFER"} |""")
     sys.exit(not same)
 
@@ -90,7 +90,7 @@ class Life:
       start, step: where it began, and the last step of its curves.
       saving: whether a checkpoint was being written.
       idle: whether it left no newer checkpoint.
-      lost: steps made that the next life makes again.
+      lost: steps that the next life repeats.
     """
 
     def __init__(self, workdir: Path, start: int):
@@ -113,7 +113,7 @@ def recipe(data: Path, num_steps: int) -> ConfigDict:
 
 
 def fork(config: ConfigDict, workdir: Path) -> int:
-    """Starts a training; gives its process number."""
+    """Starts a training; returns its process id."""
     child = os.fork()
     if child:
         return child
@@ -145,7 +145,7 @@ def time_of_first_step(config: ConfigDict, workdir: Path) -> float:
 def disturb(
     config: ConfigDict, workdir: Path, kills: int, rng: random.Random, first_step: float
 ) -> list[Life]:
-    """Trains with that many kills, then to its end."""
+    """Trains with this many kills, then to the end."""
     lives: list[Life] = []
     for _ in tqdm(range(kills), "kills"):
         start = newest(workdir)
@@ -166,13 +166,13 @@ def disturb(
 
 
 def wait_until(done: Callable[[], bool], child: int) -> None:
-    """Until that is so, or the child has ended."""
+    """Waits until `done`, or until the child has ended."""
     while not done() and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         time.sleep(0.005)
 
 
 def kill(child: int, workdir: Path) -> bool:
-    """Whether it was alive until then; it may have ended well, not failed."""
+    """Kills the child; returns whether it was still alive. It may have finished, but not failed."""
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     if not os.WIFSIGNALED(status):
@@ -186,7 +186,7 @@ def require_success(status: int, workdir: Path) -> None:
 
 
 def newest(workdir: Path) -> int:
-    """The step of the newest checkpoint, 0 where there is none."""
+    """Returns the step of the newest checkpoint, 0 if there is none."""
     return max((int(p.name) for p in workdir.glob("checkpoints/*") if p.name.isdigit()), default=0)
 
 
@@ -197,7 +197,7 @@ def last_step(workdir: Path) -> int:
 
 
 def drop_lines_after(workdir: Path, step: int) -> None:
-    """Forgets curves of steps that are made again, so that the next life's can be told apart."""
+    """Drops the curves of steps that are repeated, to distinguish those of the next life."""
     path = workdir / "metrics.jsonl"
     if path.exists():
         lines = path.read_text().splitlines(keepends=True)

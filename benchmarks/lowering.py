@@ -1,4 +1,4 @@
-"""A recipe's training step, lowered from shapes alone for devices that need not exist."""
+"""Lowers a recipe's training step from shapes alone, for devices that may be absent."""
 
 import sys
 from collections.abc import Sequence

@@ -1,10 +1,9 @@
-"""How fast, and in how much memory, is a manifest of many rows built?
+"""Speed and memory of building a manifest of many rows.
 
     python benchmarks/manifest.py --out=DIR [--rows=1000000] [--rows_per_video=50]
 
 Makes Parquet tables of made-up rows in random order, and features that the rows of a video share;
-builds the data set in a process of its own, and prints rows a second, the processor's time and the
-process's peak memory.
+builds the data set in a separate process, and prints rows a second, processor time and peak memory.
 """
 
 import argparse
@@ -54,7 +53,7 @@ def make(folder: Path, rows: int, rows_per_video: int) -> None:
 
 
 def build(folder: Path) -> None:
-    """Prints seconds of a build, those of the processor and its peak memory, as JSON."""
+    """Builds the data set; prints seconds, processor seconds and peak memory as JSON."""
     import tensorflow_datasets as tfds
 
     from data.manifest.manifest_dataset_builder import Builder, ManifestConfig

@@ -7,8 +7,8 @@
 in a batch. `recipes` compiles the steps of recipes for 1 to 256 simulated devices that share a
 batch of 256. Both write a table and a plot.
 
-The plan of `loss` is that of the backend's compiler, that of `recipes` the CPU's, which may keep
-bfloat16 numbers as float32.
+The backend's compiler plans `loss`; the CPU's plans `recipes`, and may keep bfloat16 numbers as
+float32.
 """
 
 import argparse
@@ -32,17 +32,17 @@ from vtmask.models import VLMConfig
 
 RECIPES = ("vlm", "vlm_large", "vlm_1b")
 DEVICES = (1, 8, 64, 256)
-# Memory is planned before LLVM makes code of a program, which takes the most time.
+# Memory is planned before LLVM generates code, which takes the most time.
 QUICK: dict[str, str | bool] = {
     "xla_backend_optimization_level": "0",
     "xla_llvm_disable_expensive_passes": True,
 }
-# A GPU's compiler would time kernels, in memory that is not there where a plan exceeds it.
+# Autotuning would run kernels, for which a GPU has no memory if a plan exceeds it.
 PLANNED: dict[str, str | bool] = {"xla_gpu_autotune_level": "0"}
 SAMPLES = (16, 64, 256, 1024, 8192)
 MASKED, FRAMES = 19, 18  # of a sample, on average, in pre-training
 
-Rows = dict[str, dict[int, float]]  # of each thing, by what the columns are: GiB
+Rows = dict[str, dict[int, float]]  # GiB, by row and column
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def of_loss(function: Callable[..., Any], samples: int, dtype: str) -> float:
 
 
 def with_all_scores(queries: Queries, candidates: Candidates) -> tuple[Array, Array]:
-    """What `losses.cross_entropy` finds, by way of the matrix of scores."""
+    """Computes `losses.cross_entropy` from the complete matrix of scores."""
     embeddings = candidates.embeddings.astype(queries.hidden.dtype)
     scores = jnp.einsum(
         "gmh,gch->gmc", queries.hidden, embeddings, preferred_element_type=jnp.float32
@@ -106,16 +106,16 @@ def with_all_scores(queries: Queries, candidates: Candidates) -> tuple[Array, Ar
 
 
 def of_recipe(name: str, devices: int) -> float:
-    """GiB a device that the step of configs/`name`.py takes at most, its state included.
+    """The most GiB per device that the step of configs/`name`.py takes, its state included.
 
-    That is a batch computed with its padding."""
+    This is the step on a padded batch."""
     config = importlib.import_module(f"configs.{name}").get_config()
     config.task.budgets = ()
     return gib(lower_step(config, jax.devices()[:devices]).compile(QUICK))
 
 
 def gib(compiled: Compiled) -> float:
-    """GiB a device of a program's arguments, results and all in between."""
+    """GiB per device of a program's arguments, results and temporaries."""
     plan = compiled.memory_analysis()
     assert plan  # every backend that plans memory has one
     taken = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes

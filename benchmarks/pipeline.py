@@ -1,10 +1,10 @@
 """How fast clips reach JAX: `python benchmarks/pipeline.py --folder=FOLDER`.
 
-Makes a data set of 2,000 records in the folder, once, as `vtmask` pre-trains on: 200 to 400 seconds
-of 512 numbers and a caption every four seconds. Then it prints, each measured in a process of its
-own:
+Makes a data set of 2,000 records in the folder, once, like those of pre-training: 200 to 400
+seconds of 512 numbers and a caption every four seconds. Then it prints, each measured in a separate
+process:
 
-- the floor: bytes that must be read and written for a batch, at the speed of this machine's memory;
+- the floor: the bytes that a batch must read and write, at the speed of this machine's memory;
 - clips a second delivered to JAX, in batches of 256 of 16 clips a record, and the peak of memory;
 - the time from opening the data set to the first batch at a late step, with the shards repeated
   until they are a million records;
@@ -90,7 +90,7 @@ def _record(rng: np.random.Generator, video_id: str) -> dict[str, Any]:
 
 
 def make(folder: Path) -> None:
-    """Builds the data set, and one that repeats its shards by links until it has a million."""
+    """Builds the data set, and one that links its shards repeatedly, up to a million records."""
     Synthetic(data_dir=folder / "data").download_and_prepare(
         download_config=tfds.download.DownloadConfig(num_shards=2)
     )

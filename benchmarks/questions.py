@@ -1,10 +1,10 @@
-"""Why do models answer the demo's hard questions below chance? With the video, and with another.
+"""Why do models answer the demo's hard questions below chance? With their video, and with another.
 
     python benchmarks/questions.py --data_dir=demo-run/data EXPORT...
 
-For each kind of questions: the accuracy, the accuracy if each question is asked about another
-video, and how often the right answer has rank 1 to 5. The same for scores that ignore the video and
-add up a random number for each word at its place.
+Prints for each kind of questions the accuracy, the accuracy if each question is asked about another
+video, and how often the right answer has rank 1 to 5; and the same for scores that ignore the video
+and add up a random number for each word at its place.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Seconds and memory that it takes to rank many candidates for many queries.
+"""Time and memory of ranking many candidates for many queries.
 
     python benchmarks/ranking.py
     python benchmarks/ranking.py --queries=1000 --candidates=100000
 
-Embeddings are random, and the candidates' a memory-mapped file. The rate counts each product of a
-query and a candidate once, and is compared with that of a large matrix product in float32.
+Embeddings are random, and the candidates' a memory-mapped file. The rate counts each dot product of
+a query and a candidate once, and is compared with that of a large float32 matmul.
 """
 
 import argparse
@@ -58,8 +58,8 @@ def main() -> None:
         f"{jax.devices()[0].device_kind}: {options.queries:,} queries x {options.candidates:,} "
         f"candidates x {options.size}, compilation included"
     )
-    print(f"{passed:.1f} s, {rate / 1e9:,.0f} GFLOP/s, {rate / peak:.0%} of a matrix product's")
-    print(f"matrix product: {peak / 1e9:,.0f} GFLOP/s")
+    print(f"{passed:.1f} s, {rate / 1e9:,.0f} GFLOP/s, {rate / peak:.0%} of a matmul's")
+    print(f"matmul: {peak / 1e9:,.0f} GFLOP/s")
     print(f"peak memory, MiB: {peak_memory():,}, before ranking {before:,}")
     print("found:", metrics.retrieval_of_ranks(found.ranks))
 
@@ -77,7 +77,7 @@ def embeddings(path: Path, number: int, size: int) -> np.ndarray:
 
 
 def product_rate(rounds: int = 9) -> float:
-    """FLOPs a second of a product of square matrices in float32, the median of all rounds."""
+    """FLOPs a second of a matmul of square matrices in float32, the median of all rounds."""
     side = 2048 if jax.default_backend() == "cpu" else 8192
     matrix = jnp.ones((side, side), jnp.float32)
     multiply = jax.jit(lambda a: jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST))
@@ -90,7 +90,7 @@ def product_rate(rounds: int = 9) -> float:
 
 
 def peak_memory() -> int:
-    """Of this process, in MiB; pages of mapped files that are in memory are counted."""
+    """Of this process, in MiB; resident pages of mapped files count."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20
 

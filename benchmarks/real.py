@@ -4,7 +4,7 @@
     python benchmarks/real.py --reference-dir=DIR --weights=bert --out=runs/real
 
 DIR has msrvtt/MSRVTT_data.json, and msrvtt_mini/ with features and lists (benchmarks/real.md).
-With each seed: pre-training, as in the paper and with parts of it left out, on the clips and
+For each seed: pre-training, as in the paper and with parts of it left out, on the clips and
 sentences that are trained on; then retrieval from scratch, from MiniLM and from the pre-trained
 models; the same models on multiple-choice questions; and captioning. Every finished run adds a line
 to OUT/figures.jsonl and is not run again. Prints medians, and figures and intervals of each seed.

@@ -1,11 +1,11 @@
-"""Frames a second of S3D, against the same network in PyTorch where that is installed.
+"""Frames a second of S3D, against the same network in PyTorch if that is installed.
 
     pip install -e '.[benchmark]'
     python benchmarks/s3d.py
     python benchmarks/s3d.py --dtype=bfloat16 --batch_size=32        # on a GPU
 
-All have the same weights and are checked to give the same embeddings. They take turns, and medians
-and ratios of each turn are printed, with the rate of a large matrix product: no network is faster.
+All have the same weights and are checked to give the same embeddings. They take turns. Prints
+medians, ratios of each turn, and the rate of a large matmul, which no network exceeds.
 """
 
 import argparse
@@ -44,19 +44,19 @@ def main() -> None:
         assert error < tolerance, f"{name} differs by {error}"
 
     product, product_flops = matmul(options.dtype)
-    runs["matrix product"] = product
+    runs["matmul"] = product
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds):
         for name, run in runs.items():
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)
-    peak = product_flops / statistics.median(times.pop("matrix product"))
+    peak = product_flops / statistics.median(times.pop("matmul"))
 
     print(f"{jax.devices()[0].device_kind}, {options.dtype}, {options.batch_size} windows a call")
     per_frame = flops / (options.batch_size * FRAMES)
-    print(f"matrix product: {peak / 1e9:,.0f} GFLOP/s; S3D: {per_frame / 1e9:.2f} GFLOP a frame")
-    print("| | frames/s, median (least to most) | of the product's rate | JAX is faster by |")
+    print(f"matmul: {peak / 1e9:,.0f} GFLOP/s; S3D: {per_frame / 1e9:.2f} GFLOP a frame")
+    print("| | frames/s, median (min to max) | of the matmul rate | JAX's speedup |")
     print("|---|---:|---:|---:|")
     for name, taken in times.items():
         rates = sorted(options.batch_size * FRAMES / t for t in taken)
@@ -71,7 +71,7 @@ def main() -> None:
 def jax_run(
     frames: np.ndarray, dtype: str, weights: dict[str, np.ndarray] | None
 ) -> tuple[Callable[[], np.ndarray], float]:
-    """Embeds the frames, which are on the device; and how many FLOPs that takes."""
+    """Returns a function that embeds the frames, which are on the device, and its FLOPs."""
     model = S3D(dtype=dtype)
     if weights is None:
         words = jnp.zeros((1, MAX_WORDS), jnp.int32)
@@ -93,7 +93,7 @@ def jax_run(
 def torch_runs(
     frames: np.ndarray, dtype: str
 ) -> tuple[dict[str, Callable[[], np.ndarray]], dict[str, np.ndarray] | None]:
-    """The same in PyTorch, in each memory layout, and the weights; nothing where it is missing."""
+    """The same in PyTorch, in each memory layout, and the weights; empty if it is missing."""
     try:
         import torch
         from torch_s3d import S3D as TorchS3D

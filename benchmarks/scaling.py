@@ -1,10 +1,10 @@
-"""What splitting a step over devices costs: weak scaling over simulated ones.
+"""The cost of splitting a step over devices: weak scaling over simulated ones.
 
     python benchmarks/scaling.py --out=runs/scaling
 
-Simulated devices share this machine's cores, so that more of them are not faster. Each number of
-devices trains on as many times 16 samples, in turns with a single device on the same batch: where
-nothing is lost by splitting, both take the same time. Writes a table and a plot.
+Simulated devices share this machine's cores, so more of them are not faster. N devices train on N
+times 16 samples, in turn with a single device on the same batch. If splitting costs nothing, both
+take the same time. Writes a table and a plot.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def costs(layout: dict[str, Any], devices: int, rounds: int) -> list[float]:
-    """Times of a step by that of a single device, on the same batches."""
+    """Times of a step relative to those of a single device, on the same batches."""
     size = 16 * devices
     alone = training.jax_step(CONFIGS, BUDGETS, jax.devices()[:1])
     split = training.jax_step(CONFIGS, BUDGETS, jax.devices()[:devices], **layout)

@@ -5,8 +5,8 @@
     python benchmarks/search.py --seconds=200000 --kinds=flat,IvfSq,IvfRq,IvfHnswSq,IvfPq
 
 Vectors are made up in blocks: seconds of a scene are alike, scenes are of topics, and a query is a
-topic. One process builds an index and another searches in it, so that each has a peak memory of its
-own. NumPy reads the same vectors from a file, in blocks; faiss holds them in memory.
+topic. One process builds an index and another searches it, so that each has its own peak memory.
+NumPy reads the same vectors from a file, in blocks; faiss holds them in memory.
 """
 
 import argparse
@@ -37,7 +37,7 @@ WARMING = 3  # queries before those that are timed
 
 
 class Job(NamedTuple):
-    """A kind of index of a file of vectors, in a folder or file of its own."""
+    """A kind of index, the file of its vectors, and the folder or file of the index."""
 
     kind: str
     file: Path
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function in a process of its own."""
+    """Calls a function in a separate process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
@@ -114,7 +114,7 @@ def read(file: Path, count: int) -> Iterator[np.ndarray]:
 
 
 def by_numpy(file: Path, queries: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
-    """Returns the places of each query's best seconds, and figures of queries asked alone."""
+    """Returns the places of each query's best seconds, and figures of single queries."""
     times = []
     for query in queries[:WARMING]:
         since = time.perf_counter()
@@ -208,7 +208,7 @@ def ask_lance(job: Job) -> Callable[[np.ndarray], list[int]]:
 
 
 def build_faiss(job: Job) -> None:
-    """Inverted lists of scalars, as those of lancedb.index.IvfSq."""
+    """Inverted lists of scalars, like those of lancedb.index.IvfSq."""
     import faiss
 
     rows, size = np.load(job.file, mmap_mode="r").shape

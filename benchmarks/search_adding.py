@@ -1,10 +1,10 @@
-"""Does adding 100 videos to a search index of 10,000 cost what 100 videos cost?
+"""The cost of adding 100 videos to an empty search index, and to one of 10,000 videos.
 
     python benchmarks/search_adding.py --model=demo-run/pretrain/export --out=runs/search_adding
 
 Makes small video files, and features for them at random, since extraction costs the same for every
-video. `vtmask index` then adds 100 videos a few times, to an index of none and to one of 10,000.
-Prints wall-clock and processor seconds, and those of LanceDB's own optimisation of all tables.
+video. `vtmask index` then adds 100 videos a few times to each index. Prints wall-clock and
+processor seconds, and those of LanceDB's own optimisation of all tables.
 """
 
 import argparse
@@ -32,7 +32,7 @@ ADDED, REPEATS = 100, 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of an exported model")
-    parser.add_argument("--out", type=Path, required=True, help="folder, made anew")
+    parser.add_argument("--out", type=Path, required=True, help="folder, which is replaced")
     parser.add_argument("--videos", type=int, default=10_000)
     options = parser.parse_args()
     shutil.rmtree(options.out, ignore_errors=True)
@@ -57,7 +57,7 @@ def make(videos: Path, features: Path, count: int, content: bytes, size: int) ->
     known = len(os.listdir(videos))
     for number in range(known, known + count):
         path = videos / f"{number:06}.mp4"
-        # A box that players skip makes every file another one.
+        # A box that players skip makes every file different.
         path.write_bytes(content + (16).to_bytes(4, "big") + b"free" + number.to_bytes(8, "big"))
         values = np.random.default_rng(number).standard_normal((SECONDS, size))
         file = feature_folder.features_file(features, sources.sha256_of(path))

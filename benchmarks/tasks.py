@@ -1,11 +1,11 @@
-"""Does pre-training help, and which parts of it? The demo's tasks over several seeds.
+"""Does pre-training help, and which of its parts? The demo's tasks over several seeds.
 
     python benchmarks/tasks.py --data_dir=demo-run/data --out=runs/tasks
 
-Each seed: pre-training, as in the paper and with parts of it left out; then every task from scratch
-and from the pre-trained models, in equal steps, evaluated on the test split. What is finished is
-not run again. Prints tables of medians and of each seed, and writes OUT/TASK.html, which compares
-all runs of a task.
+For each seed: pre-training, as in the paper and with parts of it left out; then every task from
+scratch and from the pre-trained models, in equal steps, evaluated on the test split. Finished runs
+are not repeated. Prints tables of medians and of each seed, and writes OUT/TASK.html, which
+compares all runs of a task.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PRETRAINING: dict[str, dict[str, Any]] = {
     "MFM+MLM": {"objective": "mfm_mlm"},
 }
 SCRATCH = "from scratch"
-# A task's recipe, and which of its figures are shown.
+# A task's recipe → the row and the columns to show.
 TASKS = {
     "retrieval": ("text to video", ("R@1", "R@5", "R@10", "MedR")),
     "captioning": ("captions", ("BLEU-4", "ROUGE-L", "CIDEr")),
@@ -78,7 +78,7 @@ def parse(description: str | None) -> argparse.Namespace:
 
 
 def starts(task: str) -> Iterator[str]:
-    """What a task's fine-tuning starts from."""
+    """Yields the starts of a task's fine-tuning."""
     yield SCRATCH
     yield from PRETRAINING if task in ABLATED else list(PRETRAINING)[:1]
 

@@ -73,7 +73,7 @@ class Mixed(nn.Module):
 
 
 class Pool(nn.Module):
-    """Padded after the end, as its input is not negative."""
+    """Max pooling, padded with zeros at the end, as its input is not negative."""
 
     def __init__(self, window: tuple[int, ...], stride: tuple[int, ...]):
         super().__init__()

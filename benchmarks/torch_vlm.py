@@ -1,6 +1,6 @@
 """VLM's pre-training step in PyTorch on Hugging Face's `BertModel`, for comparison.
 
-What a user would write today: the encoder of the library, the model's own video MLP and head,
+It is what a user would write today: the library's encoder, the model's own video MLP and head,
 masked positions chosen by boolean indexing, the joint softmax as a matrix, fused Adam. Batches and
 masks are those of `vtmask`.
 """
@@ -101,10 +101,11 @@ Step = Callable[[dict[str, np.ndarray]], Tensor]
 
 
 def make_step(model_config: VLMConfig, optim: ConfigDict, to_longest: bool, compiled: bool) -> Step:
-    """A training step: a batch and its masks to the loss, on the device.
+    """Makes a training step, from a batch and its masks to the loss on the device.
 
     Args:
-      to_longest: frames and text are cut to the longest of the batch; else all are padded alike.
+      to_longest: True cuts frames and text to the longest of the batch; otherwise all have the
+        model's lengths.
       compiled: by `torch.compile`.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -135,6 +136,6 @@ def make_step(model_config: VLMConfig, optim: ConfigDict, to_longest: bool, comp
 
 
 def cut(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Frames and text cut to the longest of the batch."""
+    """Cuts frames and text to the longest of the batch."""
     frames, words = (batch[name].any(0).sum() for name in ("video_mask", "text_mask"))
     return {name: x[:, : frames if "video" in name else words] for name, x in batch.items()}

@@ -1,4 +1,4 @@
-"""Samples a second of a pre-training step, against PyTorch where that is installed.
+"""Samples a second of a pre-training step, against PyTorch if that is installed.
 
     pip install -e '.[benchmark]'
     python benchmarks/training.py --out=runs/training
@@ -7,9 +7,9 @@
         --dtype=bfloat16 --batch_size=512 --steps=10 --fused_attention --compile        # on a GPU
 
 BERT-base's sizes, dropout 0.1, Adam. Clips have the lengths that pre-training draws
-(`clip_lengths.npy`, of `benchmarks/pipeline.py`), random features and tokens; all runs get the same
-batches, draw masks alike, and take turns of `--steps`, after each of which the loss is read. First
-comes the floor: the FLOPs of what is no padding at the rate of a large matrix product. Writes a
+(`clip_lengths.npy`, of `benchmarks/pipeline.py`), random features and tokens. All runs get the same
+batches, draw masks in the same way, and take turns of `--steps` steps, each of which ends with
+reading the loss. The floor is the FLOPs without padding at the rate of a large matmul. Writes a
 table and a plot to the folder; with `--profile` also a trace of three steps, for TensorBoard or
 Perfetto.
 """
@@ -43,7 +43,7 @@ Step = Callable[[Batch], Any]  # returns the loss, on the device
 
 LENGTHS = Path(__file__).with_name("clip_lengths.npy")
 # Shares of positions, masked positions and frames (see vtmask.tasks.pretrain.Budget) by batch size;
-# docs/scaling.md has what batches need.
+# docs/scaling.md gives what batches need.
 BUDGETS = {
     1: ((0.645, 0.25, 0.66), (0.72, 0.35, 0.78), (0.8, 0.4, 0.85)),
     64: ((0.71, 0.25, 0.65), (0.8, 0.3, 0.75)),
@@ -98,11 +98,11 @@ def main() -> None:
     tokens = [statistics.mean(positions(batch).sum() for batch in part) for part in turns]
     title = f"{jax.devices()[0].device_kind}, {options.dtype}, batches of {size}"
     table = [
-        f"{title}. A matrix product runs at {peak / 1e9:,.0f} GFLOP/s, and a batch without padding "
+        f"{title}. A matmul runs at {peak / 1e9:,.0f} GFLOP/s, and a batch without padding "
         f"takes {work / 1e9:,.0f} GFLOP: at most {floor:,.1f} samples a second.",
         "",
-        "| | samples/s, median (least to most) | tokens/s, no padding | of the product's rate "
-        "| vtmask is faster by |",
+        "| | samples/s, median (min to max) | tokens/s, no padding | of the matmul rate "
+        "| vtmask's speedup |",
         "|---|---:|---:|---:|---:|",
         *(row(name, times, size, tokens, size / floor) for name in times),
     ]
@@ -127,12 +127,12 @@ def row(
 
 
 def take(batches: Sequence[Batch], start: int, number: int) -> list[Batch]:
-    """Some from the one numbered `start` on; after the last comes the first."""
+    """Returns `number` batches from index `start` on; the first follows the last."""
     return [batches[i % len(batches)] for i in range(start, start + number)]
 
 
 def turn(step: Step, batches: Sequence[Batch]) -> float:
-    """Steps on these batches; the loss of the last, which waits for all."""
+    """Runs a step on each batch; returns the last loss, which waits for all."""
     for batch in batches:
         loss = step(batch)
     return float(loss)
@@ -165,7 +165,7 @@ def jax_step(
     model_axis: int = 1,
     fsdp: bool = False,
 ) -> Step:
-    """Steps on all devices, or these, laid out as `vtmask.training.sharding` has it."""
+    """Makes a step on all devices, or on these, sharded as in `vtmask.training.sharding`."""
     model, task = VLM(model_config), Pretrain(budgets=budgets)
     mesh = sharding.make_mesh(model_axis, devices)
     schedule = optax.constant_schedule(OPTIM.lr)
@@ -183,7 +183,7 @@ def jax_step(
 def torch_steps(
     model_config: VLMConfig, compiled: bool, batches: Sequence[Batch]
 ) -> dict[str, Step]:
-    """The same in PyTorch, with masks drawn beforehand; nothing where that is missing."""
+    """The same in PyTorch, with masks drawn beforehand; empty if it is missing."""
     try:
         import torch_vlm
     except ImportError:
@@ -215,7 +215,7 @@ def torch_steps(
 
 
 def flops(model_config: VLMConfig, batch: Batch) -> float:
-    """FLOPs of a step, forward and backward, on positions that are no padding."""
+    """FLOPs of a step, forward and backward, padding not counted."""
     width, layers = model_config.hidden_size, model_config.num_layers
     length = positions(batch).sum(axis=1, dtype=float)
     arrays = jax.tree.map(jnp.asarray, batch)
@@ -230,13 +230,13 @@ def flops(model_config: VLMConfig, batch: Batch) -> float:
 
 
 def positions(batch: Batch) -> np.ndarray:
-    """True for positions that are no padding, [CLS] and [SEP] included: [B, L]."""
+    """True for positions that are not padding, [CLS] and [SEP] included: [B, L]."""
     special = np.ones((len(batch["text"]), 2), bool)
     return np.concatenate([special, batch["video_mask"], batch["text_mask"]], axis=1)
 
 
 def matmul(dtype: str) -> tuple[Callable[[], object], float]:
-    """Products of random square matrices, one after the other, and their FLOPs."""
+    """Returns a function that multiplies random square matrices repeatedly, and its FLOPs."""
     side, times = (2048, 4) if jax.default_backend() == "cpu" else (8192, 20)
     a, b = jax.random.normal(jax.random.key(0), (2, side, side), dtype)
     multiply = jax.jit(jnp.matmul)
@@ -267,7 +267,7 @@ def plot(
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.set(xlabel="samples a second", xlim=(0, 1.1 * max(*rates, floor)))
-    axes.set_title(f"{title}\ndotted: no padding, at the rate of a matrix product", fontsize=10)
+    axes.set_title(f"{title}\ndotted: no padding, at the matmul rate", fontsize=10)
     figure.savefig(path, dpi=120)
 
 

@@ -1,4 +1,4 @@
-"""What the best checkpoint brings, and what validation costs: the demo's retrieval, three seeds.
+"""The gain of the best checkpoint and the cost of validation: the demo's retrieval, three seeds.
 
     python benchmarks/validation.py --data_dir=demo-run/data --out=runs/tasks
 

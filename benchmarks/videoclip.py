@@ -1,9 +1,9 @@
-"""VideoCLIP on the demo, zero-shot: batches of videos alike against batches of random videos.
+"""VideoCLIP on the demo, zero-shot: batches of similar videos against batches of random videos.
 
     python benchmarks/videoclip.py --data_dir=demo-run/data --out=runs/videoclip
 
-Each seed is pre-trained with either kind of batches, and evaluated on the test split without any
-fine-tuning. What is finished is not run again. Prints a table of medians and of each seed.
+Each seed is pre-trained with both kinds of batches, and evaluated on the test split without any
+fine-tuning. Finished runs are not repeated. Prints a table of medians and of each seed.
 """
 
 import json
@@ -18,7 +18,7 @@ from benchmarks import tasks
 from configs import demo_videoclip, zeroshot
 
 BATCHES = {"random": False, "retrieval-augmented": True}
-# A task's recipe, and which of its figures are shown.
+# A task's recipe → the rows and columns to show.
 FIGURES = {
     "demo_retrieval": [
         ("text to video", "R@1"),
@@ -39,7 +39,7 @@ def main() -> None:
         for name, augmented in BATCHES.items():
             run(folder / name, seed, augmented, options.data_dir)
 
-    print("| task | figure | knows nothing | " + " | ".join(BATCHES) + " |")
+    print("| task | figure | baseline | " + " | ".join(BATCHES) + " |")
     print("|---|---|---:|" + "---:|" * len(BATCHES))
     for recipe, figures in FIGURES.items():
         found = {
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def run(workdir: Path, seed: int, augmented: bool, data_dir: str) -> None:
-    """Pre-trains and evaluates what is not there yet."""
+    """Pre-trains and evaluates, unless that is done."""
     config = demo_videoclip.get_config()
     config.data.dir, config.seed = data_dir, seed
     config.retrieval_augmented.enabled = augmented

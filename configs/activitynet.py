@@ -1,4 +1,4 @@
-"""Paragraph-to-video retrieval on ActivityNet Captions: all sentences of a video find the video.
+"""Paragraph-to-video retrieval on ActivityNet Captions: a query is all sentences of a video.
 
     python train.py --config=configs/activitynet.py --config.init_from=… --workdir=…
 

@@ -1,4 +1,4 @@
-"""Moment retrieval on Charades-STA: which seconds of a video is a sentence about?
+"""Moment retrieval on Charades-STA: finds the part of a video that a sentence describes.
 
     python train.py --config=configs/charades_sta.py --config.init_from=… --workdir=…
 

@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
 
 
 def timed_annotations() -> ConfigDict:
-    """For tasks that learn from annotated times."""
+    """Returns the settings of tasks that learn from annotated times."""
     config = get_config()
     config.data.split = "train[:20]"
     config.batch_size = 20

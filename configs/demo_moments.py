@@ -1,4 +1,4 @@
-"""Moment retrieval on the demo data set: which 5-second segments does a text describe, like DiDeMo.
+"""Moment retrieval on the demo data set: finds the 5-second segments of a text, like DiDeMo.
 
 python train.py --config=configs/demo_moments.py --config.init_from=PRETRAINED/export --workdir=…
 """

@@ -1,7 +1,7 @@
-"""Multiple-choice questions on the demo data set: which of five descriptions is the video's?
+"""Multiple-choice questions on the demo data set: chooses a video's description among five.
 
 Training is that of retrieval, with videos as queries. The wrong answers describe other videos, as
-in MSR-VTT. Those of `configs/demo_qa.py:hard` consist of the words of the right one.
+in MSR-VTT. Those of `configs/demo_qa.py:hard` consist of the words of the right answer.
 
     python train.py --config=configs/demo_qa.py --config.init_from=PRETRAINED/export --workdir=…
 """

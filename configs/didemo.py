@@ -2,7 +2,7 @@
 
     python evaluate.py --config=configs/didemo.py --model=PRETRAINED/export --out=…
 
-Training is our addition. It pairs whole videos with one of their sentences each.
+Training is our addition. It pairs each complete video with one of its sentences.
 """
 
 from ml_collections import ConfigDict, config_dict

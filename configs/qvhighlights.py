@@ -1,4 +1,4 @@
-"""Moment retrieval on QVHighlights: which seconds of a video does a query ask for?
+"""Moment retrieval on QVHighlights: finds the windows of a video that a query asks for.
 
     python train.py --config=configs/qvhighlights.py --config.init_from=… --workdir=…
 

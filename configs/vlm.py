@@ -57,7 +57,7 @@ def get_config() -> ConfigDict:
     config.optim.b2 = 0.98
     config.optim.eps = 1e-8
     config.optim.weight_decay = 0.0
-    # Multiples of lr for parts of the model: (("video_mlp", 20.0),) for one that BERT lacks.
+    # Multiples of lr for parts of the model, such as (("video_mlp", 20.0),), which BERT lacks.
     config.optim.factors = ()
 
     config.sharding = ConfigDict()

@@ -1,6 +1,6 @@
 """Builds a data set: `python -m data.build msrvtt --manual_dir=… --data_dir=…`.
 
-Like `tfds build data/msrvtt`, whose flags it takes, but it needs Apache Beam only if it is used.
+It takes the flags of `tfds build data/msrvtt`, but needs Apache Beam only if the build uses it.
 """
 
 import argparse

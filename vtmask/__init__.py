@@ -13,20 +13,20 @@ def load(folder: str | Path, s3d_weights: str | Path | None = None) -> "VideoTex
 
     Args:
       folder: WORKDIR/export of a training run, a folder or a gs:// address.
-      s3d_weights: s3d_howto100m.pth, or a folder that `vtmask convert` made from it. A model of
-        S3D's features needs it for video files; it is read with the first video file.
+      s3d_weights: s3d_howto100m.pth, or a folder that `vtmask convert` made from it. A model
+        trained on S3D's features needs it to read video files; it is loaded with the first.
 
     Raises:
       UserError: the folder holds no export, or a damaged one.
     """
-    from vtmask import api  # only here, as it needs JAX
+    from vtmask import api  # imported here, as it needs JAX
 
     return api.load(folder, s3d_weights)
 
 
 def __getattr__(name: str) -> Any:
     if name == "Index":
-        from vtmask.search.index import Index  # only here, as it needs an extra
+        from vtmask.search.index import Index  # imported here, as it needs an extra
 
         return Index
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ from typing import Any
 # beyond rounding.
 WHEN_RESUMED = ("log_every", "checkpoint.", "eval.", "eval_", "data.dir", "sharding.")
 
-# Fields of a config that recipes gained later, and the value with which earlier runs were trained.
+# Fields that recipes gained later → the value that earlier runs were trained with.
 BEFORE_ADDED: dict[str, Any] = {"optim.factors": []}
 
 # Fields of a model's configuration that fine-tuning may change. No pre-trained parameter depends on

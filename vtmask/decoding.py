@@ -1,6 +1,6 @@
 """Sequences from a model that scores the next token: beam search and sampling.
 
-Neither depends on the model. They take the scores of the first token. For later tokens they call
+Neither depends on the model. Both take the scores of the first token. For later tokens they call
 `step`, a function of
 
 - `tokens`: int [B, K], the last token of each of K beams;
@@ -246,7 +246,7 @@ def _take(values: Array, index: Array) -> Array:
 
 
 def _likeliest(logits: Array, top_p: float) -> Array:
-    """Sets logits [B, vocab_size] to -inf but for the most likely, which together reach `top_p`."""
+    """Sets logits [B, vocab_size] to -inf except the most likely, which together reach `top_p`."""
     if top_p == 1.0:
         return logits
     ordered = jnp.sort(logits, axis=-1, descending=True)

@@ -46,7 +46,7 @@ def local(path: str) -> Path:
 
 
 def errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """Returns the exceptions of reading and writing files, and `more`."""
+    """Returns the exceptions that reading and writing files may raise, and `more`."""
     if "gcsfs" not in sys.modules:
         return (OSError, *more)
     from aiohttp import ClientError
@@ -61,11 +61,11 @@ def _require_bucket(name: str) -> None:
     """Configures gcsfs; raises a UserError unless the bucket can be read."""
     if not importlib.util.find_spec("gcsfs"):
         raise UserError(f"gs://{name}: buckets need gcsfs; pip install 'vtmask[gcs]'")
-    # Without support for kinds of buckets, gcsfs saves a call, and a permission, for every file.
+    # Support for other kinds of buckets would cost gcsfs a call, and a permission, for every file.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     import fsspec.config
 
-    # TensorStore and other processes write, too.
+    # TensorStore and other processes write too, so a cached listing may be stale.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
     try:
         exists = epath.Path(f"gs://{name}").exists()

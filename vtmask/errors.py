@@ -15,7 +15,7 @@ def check_choice(field: str, value: str, choices: Iterable[str]) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Returns the cause in a few words: the innermost one in the first line."""
+    """Returns the innermost cause that an error's first line names."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).splitlines() or [type(error).__name__]

@@ -95,7 +95,7 @@ def contrastive(queries: Array, candidates: Array, negatives: Negatives = "globa
 
 
 def candidates_of(embeddings: Array, negatives: Negatives) -> tuple[Array, Array]:
-    """Returns the candidates of each group's queries: embeddings of all groups or of its own.
+    """Returns the candidates of each group's queries: embeddings of all groups, or of that group.
 
     Args:
       embeddings: of each group, [groups, F, ...].

@@ -20,9 +20,10 @@ def num_parts(axis: str) -> int:
 
 
 def split(x: Array, *axes: str | None) -> Array:
-    """Splits the first axis of an array over "data" and the following ones as `axes` says.
+    """Splits the first axis of an array over "data" and the following ones over `axes`.
 
-    Compilers choose well from there on, but may gather activations if parameters are split.
+    From such arrays, compilers derive good shardings of others. Without them, they may gather
+    activations if parameters are split.
     """
     if not jax.sharding.get_abstract_mesh().shape:
         return x

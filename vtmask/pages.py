@@ -57,7 +57,7 @@ def render(template: str, **values: Any) -> str:
 
 def plot(figure: Figure) -> Plot:
     """Draws a figure, with axes in `INK`; equal figures give equal bytes."""
-    import matplotlib  # imported here, as only pages with plots need it
+    import matplotlib  # imported here, as only plots need it
 
     for axes in figure.axes:
         axes.tick_params(which="both", colors=INK)

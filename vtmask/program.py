@@ -137,7 +137,7 @@ def _require_field(fields: Mapping[str, Any], field: str, recipe: str) -> None:
     parent, _, name = field.rpartition(".")
     if parent in fields and not isinstance(fields[parent], ConfigDict):
         raise UserError(f"--config.{field}: {parent} is {fields[parent]!r}, which has no fields")
-    paths = {path.rpartition(".")[2]: path for path in fields}  # by a field's own name
+    paths = {path.rpartition(".")[2]: path for path in fields}  # by the last part of a path
     closest = difflib.get_close_matches(field, fields, n=1)
     closest = closest or [paths[match] for match in difflib.get_close_matches(name, paths, n=1)]
     top = ", ".join(path for path in fields if "." not in path)

@@ -98,7 +98,7 @@ def rank(
     candidate_block = min(candidate_block, math.ceil(len(candidates) / _CHUNK) * _CHUNK)
     starts = range(0, len(candidates), candidate_block)
 
-    # Queries sorted by their right candidates find them in few blocks.
+    # Sorted by right candidate, a block of queries has its right candidates in few blocks.
     order = np.argsort(right.max(axis=1), kind="stable")
     blocks = [
         jax.device_put(_padded(queries[order[start : start + query_block]], query_block))
@@ -208,7 +208,7 @@ def _empty_state(queries: int, top: int) -> _State:
 
 @jax.jit
 def _scores(queries: Array, candidates: Array) -> Array:
-    """[Q, H], [N, H] -> [Q, N]; apart from `_update`, so that XLA compiles it only one way."""
+    """[Q, H], [N, H] -> [Q, N]; separate from `_update`, so that XLA compiles it only one way."""
     return jnp.einsum("qh,nh->qn", queries, candidates, precision=lax.Precision.HIGHEST)
 
 

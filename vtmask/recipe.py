@@ -129,7 +129,7 @@ def make_validation(
 def resolve_num_steps(config: ConfigDict, batches: TrainingBatches) -> None:
     """Sets `config.num_steps`, if it is None, to the steps of `config.num_epochs`.
 
-    `TrainingBatches.epoch_size` defines an epoch. `num_epochs` is then None.
+    `TrainingBatches.epoch_size` defines an epoch. Afterwards, `num_epochs` is None.
     """
     if config.num_steps is None:
         config.num_steps = max(int(config.num_epochs * batches.epoch_size) // config.batch_size, 1)

@@ -1,4 +1,4 @@
-"""Settings of a recipe to dataclasses, with errors for people."""
+"""Turns a recipe's settings into dataclasses, with readable errors."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from vtmask.errors import UserError
 
 
 def create(kind: Any, settings: Mapping[str, Any], where: str, name: str, **given: Any) -> Any:
-    """Makes a dataclass of a recipe's settings.
+    """Makes a dataclass from a recipe's settings.
 
     Args:
       kind: the dataclass.
       settings: values by field.
       where: the settings' place in the config, such as "config.task".
-      name: of the dataclass in the config, for errors.
-      given: fields that are not the recipe's to set.
+      name: the dataclass's name in the config, for errors.
+      given: fields that a recipe cannot set.
 
     Raises:
       UserError: a field is unknown, or one without a default is missing.

@@ -1,4 +1,4 @@
-"""Unpadding: computing chosen positions of a batch only, such as those that are not padding.
+"""Unpadding: computes only chosen positions of a batch, such as those that are not padding.
 
 A batch of B rows of L positions falls into `mesh.num_groups()` groups of B / groups consecutive
 rows, one for each part of the mesh's "data" axis. Each group gathers its own positions, so nothing
@@ -32,7 +32,7 @@ class Selection(NamedTuple):
 
     @property
     def number(self) -> Array:
-        """The number among all B * L of the position that a slot holds: [groups, slots]."""
+        """The index, among all B * L positions, of the one that a slot holds: [groups, slots]."""
         groups = len(self.place)
         return self.place + self.chosen.size // groups * jnp.arange(groups)[:, None]
 
@@ -46,15 +46,15 @@ class Selection(NamedTuple):
 
 
 def select(chosen: Array, num_slots: int) -> Selection:
-    """Gives the chosen positions ([B, L]) of each group its first slots, in their order.
+    """Assigns the chosen positions ([B, L]) of each group to its first slots, in order.
 
     Args:
       num_slots: slots of a group, at least the largest number of positions chosen in a group; see
         `most_chosen`.
     """
-    # Slot i holds the first position that makes i + 1 chosen ones. A binary search finds it in
-    # log2(positions) gathers. TPU compilers take long over a sort, and by a scatter devices would
-    # exchange positions.
+    # Slot i holds the position at which the count of chosen ones reaches i + 1. A binary search
+    # finds it in log2(positions) gathers. TPU compilers take long to compile a sort, and a scatter
+    # would make devices exchange positions.
     count = jnp.cumsum(_grouped(chosen), axis=1)
     place = jax.vmap(jnp.searchsorted, (0, None))(count, 1 + jnp.arange(num_slots))
     filled = jnp.arange(num_slots) < count[:, -1:]
@@ -70,7 +70,7 @@ def most_chosen(chosen: Array) -> Array:
 def num_slots(share: float, size: int) -> int:
     """Slots of a group for this share of a batch's `size` positions.
 
-    They come in full tiles of 8, or of 128 if there are many, as matmuls are cut into tiles.
+    Rounded up to full tiles of 8, or of 128 if a group is large, as matmuls run in tiles.
     """
     groups = mesh.num_groups()
     tile = 8 if size // groups < 4096 else 128
@@ -82,8 +82,8 @@ def _grouped(x: Array) -> Array:
     return x.reshape(mesh.num_groups(), -1, *x.shape[2:])
 
 
-# A gather's transpose would be a scatter, which is slow. The transpose of `_gather` is `_scatter`,
-# and that gathers, too.
+# JAX would transpose a gather to a scatter, which is slow. Here, the transpose of `_gather` is
+# `_scatter`, which also gathers.
 @jax.custom_vjp
 def _gather(x: Array, selection: Selection) -> Array:
     return _take(_grouped(x), selection.place, selection.filled)

@@ -119,7 +119,7 @@ def mention(rng: np.random.Generator, what: Composition) -> Mention:
 
 @dataclass(frozen=True)
 class Choices:
-    """A multiple-choice question: which of the answers describes the video?"""
+    """A multiple-choice question: one of the answers describes the video."""
 
     answers: tuple[str, ...]
     correct: int

@@ -1,8 +1,8 @@
 """Maps published names of parameters to our paths, and back: VLM, VideoCLIP and BERT.
 
-A published name, such as `mmmodel.mm_encoder.bert.encoder.layer.0.output.dense.weight`, is one of
-three: it names one of our parameters, `encoder/layer_0/mlp_out/kernel`, whose axes have another
-order; a parameter that feeds no output; or tied parameters a second time.
+A published name, such as `mmmodel.mm_encoder.bert.encoder.layer.0.output.dense.weight`, names one
+of our parameters (`encoder/layer_0/mlp_out/kernel`, whose axes have another order), a parameter
+that feeds no output, or tied parameters a second time.
 """
 
 import re

@@ -14,8 +14,8 @@ class Options:
       max_video_len, max_len: see `vtmask.models.VLMConfig`.
       feature_extractor: name of the extractor of the features, one a second.
       class_names: file with the names of a classifier's classes, one per line.
-      isolated_layers: number with which a VLM was fine-tuned, 12 as published; None is as in
-        pre-training, see `vtmask.tasks.encoding`.
+      isolated_layers: number of isolated layers with which a VLM was fine-tuned, 12 as published;
+        None is as in pre-training, see `vtmask.tasks.encoding`.
     """
 
     vocab: Path | None = None

@@ -158,8 +158,8 @@ class Moments:
     """Texts about windows of a video, `vtmask.datasets.records.moments`, in file order.
 
     Windows stay as published, even beyond the video's end, since published metrics count all of
-    them. A window that is negative, empty or infinite is left out. So is a text without a word, and
-    a text that has windows, all of them left out.
+    them. A window that is negative, empty or infinite is left out. So is a text without a word, or
+    one that loses all its windows.
 
     Attributes:
       windows: (start, end) in seconds, of each line.

@@ -80,12 +80,12 @@ def evaluate(
             for iou in IOUS
         },
         headline=[(_row(0.5), "R@1"), (_row(0.5), "R@10")],
-        explanation="R@K: how many texts have a right moment among the first K of all videos. "
-        "Right is a moment of the right video whose intersection with the annotated one is at "
-        f"least the IoU's part of their union. {len(queries.texts)} texts are put to "
-        f"{len(lengths)} videos, {lengths.sum() * dataset.seconds_per_feature:.0f} s in all; a "
-        "text that describes several moments asks for any of them. Chance draws moments anywhere "
-        "in all videos, as long as the annotated ones are.",
+        explanation="R@K: the share of texts with a right moment among the first K of all videos. "
+        "A moment is right if it is in a right video and its intersection over union (IoU) with an "
+        f"annotated moment is at least the row's. {len(queries.texts)} texts are searched in "
+        f"{len(lengths)} videos, {lengths.sum() * dataset.seconds_per_feature:.0f} s in all; if a "
+        "text describes several moments, any of them is right. Chance draws moments anywhere in "
+        "all videos, with the lengths of the annotated ones.",
         figures=[],
         groups=moment_cards.corpus_moments(predictions, base.videos(dataset)),
         predictions=predictions,

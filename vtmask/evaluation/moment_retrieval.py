@@ -86,9 +86,9 @@ def evaluate(
         },
         baselines={"chance": _chance(ranked, times, num_segments)},
         headline=[("sentences", "rank@1"), ("sentences", "mIoU")],
-        explanation="rank@K: how many sentences have their moment among the first K, by the mean "
-        "of the three annotators who agree best. mIoU: mean intersection over union of the first "
-        f"moment with theirs. Chance is the mean of {_RANDOM_ORDERS} random orders.",
+        explanation="rank@K: the share of sentences with their moment among the first K, by the "
+        "mean of the three annotators who agree best. mIoU: mean intersection over union of the "
+        f"first moment with theirs. Chance is the mean of {_RANDOM_ORDERS} random orders.",
         figures=[],
         groups=moment_cards.moments(predictions, base.videos(dataset)),
         predictions=predictions,

@@ -91,8 +91,8 @@ def evaluate(
         },
         baselines={"chance": moment_metrics.windows(drawn_first, drawn_precision)},
         headline=[("sentences", "R@1, IoU 0.5"), ("sentences", "mAP")],
-        explanation="R@1, IoU 0.5: how many sentences have a first window whose intersection over "
-        "union with an annotated one is 0.5 or more. mAP: average precision of the first "
+        explanation="R@1, IoU 0.5: the share of sentences whose first window has an intersection "
+        "over union of 0.5 or more with an annotated one. mAP: average precision of the first "
         f"{_KEPT} windows, mean over IoU 0.5 to 0.95. mIoU: mean IoU of the first window. Chance "
         f"is the mean of {_RANDOM_ORDERS} random orders.",
         figures=[],

@@ -69,7 +69,7 @@ class Decoder:
             if answer is not None:
                 raise answer
         except (EOFError, OSError) as error:
-            # The video may be cut where the machine ran out of memory, so none of it is kept.
+            # The video may be cut, such as if memory ran out, so none of it is kept.
             after = f"after {decoded * self.window.seconds:g} s"
             raise UserError(f"{path}: the decoder {self.stop()} {after}") from error
         finally:

@@ -72,7 +72,7 @@ def plan(videos: Sequence[Listed], folder: Path, log: Path) -> list[Listed]:
         done = os.path.exists(feature_folder.features_file(folder, video.name))
         earlier = first.setdefault(video.name, video.path)
         if done and os.path.exists(source := sources.get(video.name, video.path)):
-            earlier = source  # which an earlier command saw
+            earlier = source  # the one that an earlier command extracted
         if earlier.absolute() != video.path.absolute():
             problem = f"{video.path}: has the same name as {earlier}; rename one of them"
             twins.append(_skipped(video, problem))
@@ -105,9 +105,8 @@ def extract(
                 features = extractors.checked(video.path, extractor, np.stack(rows))
                 problem = str(error) if error else ""
                 outcome = Outcome(video.name, feature_folder.path_of(video), len(features), problem)
-                feature_folder.add_to_log(
-                    log, outcome
-                )  # it counts as soon as the features are there
+                # Logged first, as an outcome counts only once its features exist.
+                feature_folder.add_to_log(log, outcome)
                 feature_folder.save(folder, video, features, log.stem)
             except Unwritable:
                 raise

@@ -16,7 +16,7 @@ _UNSPECIFIED = 2  # a frame's colour space
 
 _SCALING = {
     "bicubic": "flags=bicubic",
-    # MPEG and H.264 place chroma on the left; ffmpeg's scale filter assumes so only if told.
+    # MPEG and H.264 place chroma on the left; ffmpeg's scale filter must be told so.
     "area": "flags=area:in_chroma_loc=left",
 }
 
@@ -69,7 +69,7 @@ class Squares:
 
 
 def _middle(frame: av.VideoFrame) -> list[_Filter]:
-    """Crops a long strip to what its central square may need; resized, all of it would not fit."""
+    """Crops a long strip to what its central square may need; resized, it would be too large."""
     if max(frame.width, frame.height) <= _WIDEST * min(frame.width, frame.height):
         return []
     return [("crop", rf"min(iw\,{_WIDEST}*ih):min(ih\,{_WIDEST}*iw):exact=1")]

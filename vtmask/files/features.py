@@ -13,7 +13,7 @@ CARD = "features.json"  # in a folder of features; records what made them
 
 @dataclass(frozen=True)
 class FeatureCard:
-    """What `vtmask extract` records about features, and the file that records it."""
+    """The record of `vtmask extract` about features, and its file."""
 
     path: Path
     feature_extractor: str

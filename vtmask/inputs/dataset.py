@@ -209,7 +209,7 @@ def _open(path: str, num_records: int) -> ArrayRecordReader:
 
 
 def _allow_open_files(number: int) -> None:
-    """Raises the process's limit of open files to the hard limit if `number` more need it."""
+    """Raises the process's limit of open files to the hard limit if `number` more exceed it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < number + _OTHER_FILES:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -5,8 +5,8 @@ batch. Each epoch of a data set is a new permutation. With a single data set, an
 full batches, so that no batch has a video twice. Random numbers keyed by (seed, step) draw all
 clips of a step. Resuming is a seek; each host reads its own part of the R records.
 
-Several data sets mix in fixed proportions. Their slots in a cycle of `CYCLE` positions are spread
-as evenly as their weights allow.
+Several data sets mix in fixed proportions. Each has slots in a cycle of `CYCLE` positions, spread
+as evenly as the weights allow.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from jax.extend.random import threefry2x32_p
 
 from vtmask.unpadding import Selection
 
-_GOLDEN = 0x9E3779B9  # 2**32 / the golden ratio, which tells columns apart
+_GOLDEN = 0x9E3779B9  # 2**32 / the golden ratio; spreads columns over 32 bits
 
 
 class Dropout(nn.Module):
@@ -27,7 +27,7 @@ class Dropout(nn.Module):
         Args:
           x: rows in the order of the batch, or the selected ones, [groups, slots, N].
           deterministic: True returns `x` unchanged.
-          selection: the rows of the batch that `x` has; None is all.
+          selection: the rows of the batch in `x`; None means all.
         """
         if deterministic or not self.rate:
             return x
@@ -43,8 +43,8 @@ class Dropout(nn.Module):
 def _draw(key: Array, row: Array, size: int) -> Array:
     """Draws random numbers for each row: int [...] -> uint32 [..., size].
 
-    Threefry gives two words for each row. For each entry they are mixed with its column by a hash
-    (Wellons, hash-prospector: two rounds), which takes a tenth of Threefry's operations.
+    Threefry gives two words per row. A hash (Wellons, hash-prospector: two rounds) mixes them with
+    each entry's column, in a tenth of Threefry's operations.
     """
     row = row.astype(jnp.uint32)
     seeds = (jnp.full_like(row, seed) for seed in jax.random.key_data(key))

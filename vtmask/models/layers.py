@@ -28,9 +28,10 @@ class EncoderConfig:
         models learn sooner with about 1 / sqrt(hidden_size).
       dtype: of activations; parameters, softmax and normalisation stay float32.
       fused_attention: uses cuDNN on a GPU, which needs bfloat16 and even lengths, and
-        `jax.nn.dot_product_attention` elsewhere. Attention weights then have no dropout, and are
-        equal if all keys are closed.
-      scan_layers: runs the layers as one loop instead of separate code for each; compiles faster.
+        `jax.nn.dot_product_attention` elsewhere. Attention weights then have no dropout; if all
+        keys are closed, all weights are equal.
+      scan_layers: runs all layers but the last as one loop, which compiles faster than separate
+        code.
       remat: activations of a scanned layer that are recomputed for gradients, to save memory:
         "none"; "products", which recomputes all but the matmuls with weights; or "all".
     """
@@ -60,7 +61,7 @@ def dense(config: EncoderConfig, features: int, name: str) -> nn.Dense:
 class LayerNorm(nn.Module):
     """Layer normalisation (Ba et al., 2016), in float32: [..., H] -> [..., H].
 
-    Keeps only its input and two numbers a row for gradients.
+    For gradients, it keeps only its input and two numbers per row.
     """
 
     epsilon: float
@@ -113,5 +114,5 @@ _normalize.defvjp(_normalize_forward, _normalize_backward)
 
 @jax.checkpoint
 def gelu(x: Array) -> Array:
-    """GELU by the error function, as in BERT; keeps only its input for gradients."""
+    """GELU with the error function, as in BERT; keeps only its input for gradients."""
     return nn.gelu(x, approximate=False)

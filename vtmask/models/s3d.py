@@ -233,7 +233,7 @@ def max_pool(x: Array, size: tuple[int, int, int], strides: tuple[int, int, int]
     """Takes the maximum over windows of time, height and width, one axis after the other.
 
     As published, an axis is padded by max(size - stride, 0). If that is odd, the end gets one more
-    than the start. The end also gets as much more as the last window needs.
+    than the start. The end is padded further if the last window needs it.
     """
     for axis, (window, stride) in enumerate(zip(size, strides, strict=True)):
         length = x.shape[axis + 1]

@@ -122,7 +122,7 @@ _scores.defvjp(lambda query, key: (_scores(query, key), (query, key)), _scores_b
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _softmax(scores: Array, dtype: jnp.dtype) -> Array:
-    """Softmax of float32 scores in another dtype. Gradients need nothing but the result."""
+    """Computes the softmax in float32 and returns it in `dtype`; gradients need only the result."""
     return jax.nn.softmax(scores).astype(dtype)
 
 
@@ -141,7 +141,7 @@ _softmax.defvjp(_softmax_forward, _softmax_backward)
 
 
 def _fused_attention(query: Array, key: Array, value: Array, mask: Array) -> Array:
-    """Attends by a fused kernel: [B, L, heads, size] each; the mask broadcasts to [B, 1, L, L]."""
+    """Attends with a fused kernel: [B, L, heads, size] each; `mask` broadcasts to [B, 1, L, L]."""
     lengths = query.shape[1], key.shape[1]
     mask = jnp.broadcast_to(mask, (*mask.shape[:2], *lengths))
     on_gpu = jax.default_backend() == "gpu"

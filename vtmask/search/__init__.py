@@ -1,1 +1,1 @@
-"""An index of a user's videos, and its page: which second shows it?"""
+"""Searches a user's videos by text: an index, and its web page."""

@@ -1,9 +1,9 @@
-"""Parts of videos as MP4 that every browser plays: H.264 and AAC, as a stream.
+"""Streams parts of videos as MP4 that every browser plays: H.264 and AAC.
 
     python -m vtmask.search.clips VIDEO START [END] > clip.mp4
 
-It is a program, as a file that crashes a decoder must not end the server, and as whoever watches
-may go at any time.
+It runs as a program, because a file that crashes a decoder must not end the server, and a viewer
+may leave at any time.
 """
 
 import contextlib
@@ -23,19 +23,19 @@ from vtmask.features.squares import turns
 
 _CHUNK = 1 << 16
 _HIGHEST = 720  # pixels
-_DEFAULT_RATE = 25  # frames a second where nothing says how many
+_DEFAULT_RATE = 25  # frames a second if the file states none
 _CLOCK = Fraction(1, 90_000)
 _SOUND_RATE = 48_000
-# Fragments can be played as they come.
+# Fragments can be played as they arrive.
 _CONTAINER = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 _VIDEO = {"preset": "veryfast", "crf": "23", "bf": "0"}  # B-frames would shift times
 
 
 def stream(path: str | Path, start: float, end: float | None = None) -> Iterator[bytes]:
-    """The bytes of the MP4 file of a part of a video; nothing where none of it can be decoded.
+    """Yields the bytes of an MP4 of a part of a video; nothing if none of it can be decoded.
 
     Args:
-      start, end: in seconds from the video's begin; None is its end.
+      start, end: in seconds from the video's start; an `end` of None is the video's end.
     """
     times = [str(time) for time in (start, end) if time is not None]
     command = [sys.executable, "-m", __name__, str(path), *times]
@@ -49,7 +49,7 @@ def stream(path: str | Path, start: float, end: float | None = None) -> Iterator
 
 
 def write(path: str, start: float, end: float, out: Any) -> None:
-    """Writes the part of a video to a file object that need not be seekable."""
+    """Writes a part of a video to a file object that need not be seekable."""
     with (
         av.open(f"file:{path}", metadata_errors="replace") as source,
         av.open(out, "w", format="mp4", container_options=_CONTAINER) as target,
@@ -78,8 +78,10 @@ def write(path: str, start: float, end: float, out: Any) -> None:
 
 
 def _frames(source: Any, streams: Sequence[Any], begin: float) -> Iterator[tuple[int, Any]]:
-    """Streams' indices and frames, from a key frame before a time on, without what can't be
-    decoded."""
+    """Yields stream indices and frames from the key frame before `begin` on.
+
+    Skips what can't be decoded.
+    """
     source.seek(round(begin * av.time_base), backward=True)
     packets = source.demux(streams)
     while True:
@@ -98,7 +100,7 @@ def _frames(source: Any, streams: Sequence[Any], begin: float) -> Iterator[tuple
 
 
 def _size(source: Any, pictures: Any, begin: float) -> tuple[int, int]:
-    """Width and height of the clip: even, upright, no higher than `_HIGHEST`."""
+    """Returns the clip's width and height: even, upright, no higher than `_HIGHEST`."""
     _, frame = next(_frames(source, [pictures], begin))
     upright = _Filters([*turns(frame), ("format", "yuv420p")])(frame)
     shrunk = min(_HIGHEST / upright.height, 1)
@@ -107,7 +109,7 @@ def _size(source: Any, pictures: Any, begin: float) -> tuple[int, int]:
 
 
 class _Filters:
-    """FFmpeg's filters for frames of any size."""
+    """Applies FFmpeg's filters to frames of any size."""
 
     def __init__(self, filters: Sequence[tuple[str, str | None]]):
         self.filters = filters
@@ -137,7 +139,7 @@ class _Pictures:
         self.last = -1
 
     def encode(self, frame: av.VideoFrame, time: float) -> Any:
-        """Packets; none for a frame that is not after the one before."""
+        """Returns packets; none for a frame that is not later than the one before."""
         pts = round(time / _CLOCK)
         if pts <= self.last:
             return []
@@ -179,5 +181,5 @@ class _Sound:
 
 if __name__ == "__main__":
     _, video, *times = sys.argv
-    with contextlib.suppress(BrokenPipeError):  # whoever watched is gone
+    with contextlib.suppress(BrokenPipeError):  # the viewer has left
         write(video, float(times[0]), float(times[1]) if times[1:] else math.inf, sys.stdout.buffer)

@@ -13,11 +13,11 @@ from vtmask.errors import UserError
 from vtmask.features.feature_folder import printable
 
 _DEFAULT_PORT = 8000
-_SOME_SKIPPED = 3  # exit code, as of `vtmask extract`
+_SOME_SKIPPED = 3  # exit code, as for `vtmask extract`
 
 
 def add(commands: Any) -> None:
-    """Adds the three to the subparsers of `vtmask`."""
+    """Adds the three to the subcommands of `vtmask`."""
     index = commands.add_parser(
         "index",
         help="make a folder of videos searchable",
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         "videos",
         nargs="+",
         metavar="VIDEOS",
-        help="folder, file, pattern ('videos/**/*.mp4') or list (a .txt or .lst, a path a line)",
+        help="folder, file, pattern ('videos/**/*.mp4') or list (.txt or .lst, one path per line)",
     )
     index.add_argument("--model", required=True, type=Path, help="folder of an exported model")
     index.add_argument("--out", required=True, type=Path, metavar="INDEX", help="folder")
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
         "--num_decoders",
         type=int,
         default=os.cpu_count() or 1,
-        help="processes that decode, by default one a core (%(default)s)",
+        help="processes that decode, by default one per core (%(default)s)",
     )
     _add_weights(index)
     index.set_defaults(run=_index)
@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
     )
     search.add_argument("index", type=Path, metavar="INDEX")
     search.add_argument("text", metavar="TEXT")
-    search.add_argument("-k", type=int, default=20, help="moments at most (%(default)s)")
+    search.add_argument("-k", type=int, default=20, help="maximum number of moments (%(default)s)")
     search.add_argument(
         "--path", default="", help="only videos whose path contains this, or matches this pattern"
     )

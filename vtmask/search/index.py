@@ -1,4 +1,4 @@
-"""Search in an index: which second of which video shows it?"""
+"""Searches an index for the moments that match a query."""
 
 import functools
 import threading
@@ -18,16 +18,16 @@ from vtmask.search.moments import Filter, IndexedVideo, Moment, Seconds, fuse
 By = Literal["pictures", "captions", "both"]
 BY = ("both", "pictures", "captions")
 
-_HITS_PER_MOMENT = 4  # seconds that are asked for at first
-_MORE = 4  # times as many where they make too few moments
-_FUSED = 50  # moments of a list, at least, that are put together with another
+_HITS_PER_MOMENT = 4  # seconds requested at first
+_MORE = 4  # factor by which more are requested if they make too few moments
+_FUSED = 50  # minimum length of the lists that are fused
 
 
 Query = str | Seconds | Video
 
 
 class _Stretch(NamedTuple):
-    """Neighbouring vectors of a video: from a place on, [length, H]."""
+    """Consecutive vectors of a video, [length, H], from place `first` on."""
 
     video: int
     first: int
@@ -40,7 +40,7 @@ class Index:
     Several threads may search at once. A search includes what was indexed in the meantime.
 
     Attributes:
-      card: what made it.
+      card: what made the index.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Index:
         model: str | Path | None = None,
         s3d_weights: str | Path | None = None,
     ):
-        """Opens an index; the first query that needs the model reads it.
+        """Opens an index; the first query that needs the model loads it.
 
         Args:
           model: folder of the export, if it has moved.
@@ -69,7 +69,7 @@ class Index:
 
     @functools.cached_property
     def model(self) -> VideoTextModel:
-        """The model that made it.
+        """The model that made the index.
 
         Raises:
           UserError: the model is missing, or its folder now has another one.
@@ -98,20 +98,20 @@ class Index:
         filter: Filter | None = None,
         by: By = "both",
     ) -> Any:
-        """The moments of all videos that the query is about, best first.
+        """Finds the moments of all videos that match the query, best first.
 
-        Seconds are scored by the dot product with the query and joined to moments as
-        `vtmask.peaks` does. Texts also find captions by their words (BM25); the two lists are put
-        together by reciprocal rank.
+        Seconds are scored by their dot products with the query, and `vtmask.peaks` joins them to
+        moments. Texts also find captions by their words (BM25); reciprocal rank fusion merges the
+        two lists.
 
         Args:
-          query: a text (str); or a video, as `VideoTextModel.embed_video` takes it, but a file as a
-            Path; or `Seconds` of an indexed one; or a list of such.
-          k: moments at most.
-          by: what texts are searched in.
+          query: a text (str); a video, as `VideoTextModel.embed_video` takes it, but a file as a
+            Path; `Seconds` of an indexed video; or a list of these.
+          k: maximum number of moments.
+          by: what a text is compared with.
 
         Returns:
-          list of `Moment`; a list of such for a list of queries.
+          list of `Moment`; one such list per query for a list of queries.
 
         Raises:
           UserError: the query can't be read, or the index is damaged.
@@ -138,7 +138,7 @@ class Index:
         return fuse(of_pictures, of_captions)[:k]
 
     def embed(self, query: Query) -> np.ndarray:
-        """The vector of a query, float32 [H]."""
+        """Returns the vector of a query, float32 [H]."""
         if isinstance(query, str):
             return self.model.embed_text(query)
         if isinstance(query, Seconds):
@@ -153,7 +153,7 @@ class Index:
         return self.model.embed_video(query)
 
     def scores(self, query: Query, video: int) -> np.ndarray:
-        """Scores of all seconds of a video, float32 [seconds]; as `VideoTextModel.localize`.
+        """Scores all seconds of a video, as `VideoTextModel.localize` does: float32 [seconds].
 
         Raises:
           UserError: the index has no such video.
@@ -166,9 +166,9 @@ class Index:
         return stretch.vectors @ vector
 
     def thumbnail(self, video: int, second: float) -> bytes | None:
-        """The thumbnail of a second of a video, as JPEG; None if the video has none near it.
+        """Returns the thumbnail of a second of a video, as JPEG; None if there is none near it.
 
-        It is the one nearest to the middle of the second, or at the video's end the one before.
+        It is the one nearest to the middle of the second or, at the video's end, the one before it.
         """
         step = store.THUMBNAIL_SECONDS
         place = round((second + 0.5) / step) * step
@@ -197,7 +197,7 @@ class Index:
     def _by_pictures(
         self, vector: np.ndarray, k: int, videos: Mapping[int, IndexedVideo], where: str
     ) -> list[Moment]:
-        """The best moments; more seconds are asked for until they make enough."""
+        """Returns the best k moments; requests more seconds until they make enough."""
         count = _HITS_PER_MOMENT * k
         while True:
             places, lowest, complete = self._nearest(vector, count, videos, where)
@@ -209,7 +209,7 @@ class Index:
     def _nearest(
         self, vector: np.ndarray, count: int, videos: Mapping[int, IndexedVideo], where: str
     ) -> tuple[list[tuple[int, int]], float, bool]:
-        """Video and place of the best seconds, the score of the last, and whether these are all."""
+        """Returns the best seconds (video, place), their lowest score and whether these are all."""
         rows = store.nearest(self._tables.seconds, vector, count, where)
         pairs = zip(rows["video"].to_pylist(), rows["place"].to_pylist(), strict=True)
         places = [pair for pair in pairs if pair[0] in videos]
@@ -223,8 +223,10 @@ class Index:
         k: int,
         videos: Mapping[int, IndexedVideo],
     ) -> list[Moment]:
-        """The moments around places, the best k, those below `lowest` left out: others that were
-        not looked at may be better."""
+        """Returns the best k moments around places.
+
+        Leaves out those below `lowest`, since moments of other places may be better.
+        """
         stretches = self._stretches(_around(places))
         if not stretches:
             return []
@@ -266,7 +268,7 @@ class Index:
         videos: Mapping[int, IndexedVideo],
         where: str,
     ) -> list[Moment]:
-        """Captions with words of the text, the best first, each with its best second."""
+        """Returns captions that have words of the text, best first, each with its best second."""
         words = MatchQuery(text, "text")  # type: ignore[call-arg]
         query = self._tables.captions.search(words, query_type="fts")
         if where:
@@ -290,7 +292,7 @@ class Index:
         return moments
 
     def _stretches(self, spans: Sequence[tuple[int, int, int | None]]) -> list[_Stretch]:
-        """The vectors of (video, first place, place after the last or None), in one read."""
+        """Reads the vectors of spans (video, first place, place after the last or None) at once."""
         if not spans:
             return []
         conditions = (
@@ -314,13 +316,13 @@ class Index:
 
 
 def _places(start: float, end: float, unit: float) -> tuple[int, int]:
-    """The first place of a stretch of time and the one after its last; one at least."""
+    """Returns the first place of a time span and the one after its last; it has at least one."""
     first = int(start / unit)
     return first, max(int(np.ceil(end / unit)), first + 1)
 
 
 def _around(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """Stretches with all that a moment at one of the places may reach; they do not overlap."""
+    """Returns disjoint stretches that cover all that a moment at one of the places may reach."""
     stretches: list[tuple[int, int, int]] = []
     for video, place in sorted(places):
         first, stop = max(place - peaks.REACH, 0), place + peaks.REACH + 1

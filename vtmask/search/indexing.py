@@ -1,4 +1,4 @@
-"""Makes an index of videos, and brings it up to date."""
+"""Makes an index of videos, and updates it."""
 
 import functools
 import io
@@ -35,12 +35,12 @@ from vtmask.search.sources import (
 )
 from vtmask.search.store import Card, Tables
 
-# What a thumbnail is of: the central square, as extractors see it.
+# A thumbnail shows the central square, as extractors see it.
 _THUMBNAIL = Window(frames=1, frame_rate=1, image_size=192, interpolation="area")
 _JPEG_QUALITY = 80
-AT_ONCE = 20_000  # features that are embedded before they are written
+AT_ONCE = 20_000  # features embedded before they are written
 _SHOWN = 20  # problems listed
-_AHEAD = 64  # thumbnails that wait
+_AHEAD = 64  # decoded pictures that wait
 
 
 @dataclass
@@ -105,7 +105,7 @@ def index(
 
 
 def card_of(folder: Path, model: VideoTextModel, s3d_weights: str | Path | None) -> Card:
-    """Returns the card of an index that this model makes."""
+    """Returns the card of an index made with this model."""
     return Card(
         model=absolute(folder),
         model_sha256=fingerprint(folder),
@@ -117,7 +117,7 @@ def card_of(folder: Path, model: VideoTextModel, s3d_weights: str | Path | None)
 
 
 class _Row(NamedTuple):
-    """What the index knows of a video file."""
+    """A video file, as the index recorded it."""
 
     video: int
     state: State
@@ -126,7 +126,7 @@ class _Row(NamedTuple):
 
 
 def _known(tables: Tables) -> dict[str, _Row]:
-    """By path."""
+    """Returns the indexed files by path."""
     fields = ["path", "video", "bytes", "modified_ns", "sha256", "captions"]
     return {
         row["path"]: _Row(
@@ -139,7 +139,7 @@ def _known(tables: Tables) -> dict[str, _Row]:
 def _changed(
     videos: Iterable[Listed], known: dict[str, _Row], tables: Tables, summary: Summary
 ) -> Iterator[Source]:
-    """Yields the videos to index. A file whose size and time have not changed is unchanged."""
+    """Yields the videos to index. A file with the same size and time counts as unchanged."""
     seen: set[str] = set()
     in_folder = functools.cache(captions_in)
     for listed in tqdm(list(videos), desc="look at files", unit="video", leave=False):
@@ -184,7 +184,7 @@ def _remove_gone(
 
 
 def _folder(path: Path) -> Path:
-    """The path, or its nearest parent, that is a folder."""
+    """Returns the path if it is a folder, otherwise its nearest parent that is one."""
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
@@ -214,7 +214,7 @@ def _extract(
 
 
 def _chunks(sources: Sequence[Source], folder: Path) -> Iterator[list[Source]]:
-    """Videos that are written together: some `AT_ONCE` features of them."""
+    """Yields groups of videos to write together, with about `AT_ONCE` features each."""
     chunk: list[Source] = []
     size = 0
     for source in tqdm(sources, desc="index", unit="video", leave=False):
@@ -237,7 +237,7 @@ def _add(
     known: dict[str, _Row],
     summary: Summary,
 ) -> None:
-    """Writes all that belongs to the videos, and then the videos, in place of what was known."""
+    """Writes what belongs to the videos, then their rows, which replace earlier ones."""
     sources = list(_as_they_were(sources, summary))
     if not sources:
         return

@@ -11,7 +11,7 @@ import numpy as np
 
 from vtmask.search import sources
 
-_RRF = 60  # Cormack, Clarke and Büttcher, SIGIR 2009
+_RRF = 60  # as in Cormack, Clarke and Büttcher, SIGIR 2009
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,9 @@ class IndexedVideo:
     """A video of an index.
 
     Attributes:
-      video: its number; name: as `vtmask extract` calls it; path: of its file.
+      video: its number.
+      name: its name, as in `vtmask extract`.
+      path: of its file.
       seconds: its length.
       bytes, modified_ns: of its file when it was indexed.
       mean: of its vectors, [H].
@@ -38,7 +40,7 @@ class IndexedVideo:
         return datetime.date.fromtimestamp(self.modified_ns / 1e9)
 
     def changed(self) -> str:
-        """Says how its file differs from the one that was indexed; "" if it does not."""
+        """Describes how its file differs from the one that was indexed; "" if it does not."""
         try:
             now = sources.state_of(self.path)
         except OSError:
@@ -48,10 +50,10 @@ class IndexedVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """A stretch of a video that a query is about.
+    """A stretch of a video that matches a query.
 
     Attributes:
-      video: number of the video; name, path: as of `IndexedVideo`.
+      video, name, path: as in `IndexedVideo`.
       start, end, peak: in seconds; the best second begins at `peak`.
       score: dot product of the best second and the query, as `VideoTextModel.localize` gives it.
       caption: the caption that has the query's words, or "".
@@ -68,7 +70,7 @@ class Moment:
 
 
 class Seconds(NamedTuple):
-    """A stretch of an indexed video, as a query: more like this."""
+    """A stretch of an indexed video, as a query for similar moments."""
 
     video: int
     start: float
@@ -77,12 +79,12 @@ class Seconds(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Filter:
-    """Which videos to search.
+    """The videos to search.
 
     Attributes:
-      path: part of a path, or a pattern with `*`, `?` or `[…]` of a whole path or name.
+      path: part of a path, or a pattern with `*`, `?` or `[…]` for a whole path or name.
       after, before: first and last day of a file's last modification.
-      shortest, longest: seconds.
+      shortest, longest: length of a video in seconds.
     """
 
     path: str = ""
@@ -104,9 +106,9 @@ class Filter:
 
 
 def fuse(of_pictures: Sequence[Moment], of_captions: Sequence[Moment]) -> list[Moment]:
-    """Two lists of moments, both best first, as one, by reciprocal rank.
+    """Merges two lists of moments, both best first, by reciprocal rank fusion.
 
-    A caption belongs to the first moment of its video that it overlaps with; else it is a moment.
+    A caption joins the first moment of its video that it overlaps; otherwise it is a moment.
     """
     ranks: list[tuple[float, Moment]] = [
         (1 / (_RRF + rank), moment) for rank, moment in enumerate(of_pictures, 1)
@@ -133,7 +135,7 @@ def to_json(moments: Iterable[Moment]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """1:02:03, or 2:03 below an hour."""
+    """Formats a time as 1:02:03, or as 2:03 below an hour."""
     whole = int(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

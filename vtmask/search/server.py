@@ -1,7 +1,7 @@
-"""The page of an index: search, watch from the second, cut.
+"""Serves the page of an index: search, watch from a second on, cut clips.
 
-Nothing that a client sends becomes a path: files are named by the number of their video, and are
-served as long as they are what was indexed.
+Nothing that a client sends becomes a path: a request names a file by its video's number. The file
+is served only while it is unchanged since it was indexed.
 """
 
 import contextlib
@@ -43,9 +43,9 @@ from vtmask.search.index import BY, Index, Query
 from vtmask.search.moments import Filter, IndexedVideo, Moment, Seconds, clock
 
 _FOLDER = Path(__file__).parent
-_MOMENTS, _MOST = 24, 200  # of a text
-_TEXTS = 6  # at once; the page has as many colours
-_NEWEST = 12  # videos shown where nothing is asked
+_MOMENTS, _MOST = 24, 200  # moments per query: default and maximum
+_TEXTS = 6  # texts at once; the page has as many colours
+_NEWEST = 12  # videos shown if nothing is searched
 _COOKIE = "vtmask-token"
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HEADERS = {
@@ -57,10 +57,10 @@ _HEADERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What a client asks for.
+    """A client's request.
 
     Attributes:
-      queries: with what the page calls each.
+      queries: by the name that the page gives each.
     """
 
     queries: dict[str, Query]
@@ -72,7 +72,7 @@ class Search:
 
     @property
     def fields(self) -> list[tuple[str, str]]:
-        """As they are sent."""
+        """Returns the fields of an address that makes the same request."""
         values = {
             "like": self.like,
             "k": "" if self.k == _MOMENTS else self.k,
@@ -103,11 +103,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def create_app(index: Index, token: str | None = None) -> Starlette:
-    """The page as an ASGI application.
+    """Makes the page as an ASGI application.
 
     Args:
-      token: that clients have to show once, as `?token=…`; without one, requests must be for this
-        machine by name, so that no other site's name leads here.
+      token: clients have to send it once, as `?token=…`. Without a token, requests must name this
+        machine as the host, which prevents DNS rebinding.
     """
     site = _Site(index)
     routes = [
@@ -134,7 +134,7 @@ def create_app(index: Index, token: str | None = None) -> Starlette:
 
 
 class _Token:
-    """Lets requests through that have the token, as a cookie once it was in the address."""
+    """Lets a request pass only with the token: in the address once, then in a cookie."""
 
     def __init__(self, app: Callable[..., Awaitable[None]], token: str):
         self.app, self.token = app, token
@@ -158,7 +158,7 @@ class _Token:
 
 
 class _Site:
-    """The requests; Starlette calls these in threads."""
+    """The handlers of requests; Starlette calls them in threads."""
 
     def __init__(self, index: Index):
         self.index = index
@@ -190,7 +190,7 @@ class _Site:
         return Response(out.getvalue(), media_type="text/csv", headers=headers)
 
     def curve(self, request: Request) -> Response:
-        """Scores of every second of a video for each query."""
+        """Returns the scores of every second of a video for each query."""
         search, video = parse(request), self._video(request)
         curves = {
             name: [round(float(s), 4) for s in self.index.scores(query, video.video)]
@@ -207,22 +207,22 @@ class _Site:
         return Response(jpeg, media_type="image/jpeg", headers=headers)
 
     def video(self, request: Request) -> Response:
-        """The file, with HTTP ranges."""
+        """Sends the video's file; supports HTTP ranges."""
         path = self._file(request)
         guessed = mimetypes.guess_type(path)[0] or ""
-        # A file that is also a page must not run as one.
+        # A browser must not run a file that is also a page.
         kind = guessed if guessed.startswith("video/") else "application/octet-stream"
         return FileResponse(path, media_type=kind, headers=_HEADERS | {"Cache-Control": "no-cache"})
 
     def stream(self, request: Request) -> Response:
-        """The video from a second on, as every browser plays it."""
+        """Streams the video from a second on, in a format that every browser plays."""
         path, start = self._file(request), _number(request.query_params.get("start"), "start")
         return StreamingResponse(
             clips.stream(path, start or 0), media_type="video/mp4", headers=_HEADERS
         )
 
     def clip(self, request: Request) -> Response:
-        """A part of a video, to be saved."""
+        """Sends a part of a video as a file to save."""
         path, query = self._file(request), request.query_params
         start, end = _number(query.get("start"), "start"), _number(query.get("end"), "end")
         if start is None or end is None or end <= start:
@@ -280,10 +280,10 @@ class _Site:
 
 
 def parse(request: Request) -> Search:
-    """What the address asks for.
+    """Parses the address of a request.
 
     Raises:
-      UserError: a field is not as expected.
+      UserError: a field has a wrong value.
     """
     given = request.query_params
     texts = [text.strip() for text in given.getlist("q") if text.strip()][:_TEXTS]

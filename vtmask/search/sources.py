@@ -1,4 +1,4 @@
-"""What an index is made from: files of videos, of captions and of a model."""
+"""The files that an index is made from: videos, captions and the model."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ _LANGUAGE = re.compile(r"(.+)\.[a-z]{2,3}(?:-[a-z0-9]+)*", re.IGNORECASE | re.DO
 
 
 class State(NamedTuple):
-    """What tells whether a file has changed."""
+    """The size and modification time of a file, which reveal a change."""
 
     bytes: int
     modified_ns: int
@@ -26,9 +26,9 @@ class Source:
     """A video file as it is now.
 
     Attributes:
-      sha256: of the file; its features are called by it.
+      sha256: of the file; names its features.
       captions: file of its captions, or None.
-      captions_state: what it was when it was looked at, "" without captions.
+      captions_state: that file's path, size and time now; "" if there is none.
     """
 
     listed: Listed
@@ -43,9 +43,9 @@ class Source:
 
     @property
     def video(self) -> int:
-        """Its number: the same whenever the same file at the same place is indexed.
+        """The video's number, the same if the same files at the same paths are indexed again.
 
-        JavaScript can hold it.
+        It has 53 bits, so that JavaScript can hold it.
         """
         key = "\0".join((self.path, self.sha256, self.captions_state))
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
@@ -53,7 +53,7 @@ class Source:
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 of an exported model's files, wherever the folder is."""
+    """Returns the SHA-256 of an exported model's files; the folder's path has no effect."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
@@ -76,7 +76,7 @@ def state_of(path: str | Path) -> State:
 
 
 def captions_in(folder: Path) -> dict[str, Path]:
-    """Files of captions by the name of their video: NAME.vtt before NAME.en.vtt."""
+    """Returns caption files by the name of their video; NAME.vtt is preferred to NAME.en.vtt."""
     files = sorted(folder.iterdir(), reverse=True)
     videos = {path.stem for path in files if path.suffix.lower() in listing.VIDEO_SUFFIXES}
     paths = [path for path in files if path.suffix.lower() in _CAPTIONS]

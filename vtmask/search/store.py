@@ -1,11 +1,11 @@
 """An index on disk: a folder of LanceDB tables.
 
-index.json        what made it, a `Card`
-features/         as `vtmask extract` writes them, called by the hash of their video
-videos.lance      a row a video, written last: rows of other tables count only if theirs is here
-seconds.lance     a vector for each feature of a video
-captions.lance    a timed text a row
-thumbnails.lance  a JPEG every `THUMBNAIL_SECONDS`
+index.json        a `Card`: what made the index
+features/         as `vtmask extract` writes them, named by the hash of their video
+videos.lance      one row per video, written last; rows of other tables count only if theirs exists
+seconds.lance     one vector per feature of a video
+captions.lance    one timed text per row
+thumbnails.lance  one JPEG per `THUMBNAIL_SECONDS`
 """
 
 import contextlib
@@ -28,25 +28,26 @@ from vtmask.disk import write_whole
 from vtmask.errors import UserError, reason
 
 THUMBNAIL_SECONDS = 2
-EXACT_UP_TO = 200_000  # seconds; beyond, a vector index is made
-_FRAGMENTS = 100  # small ones of a table, beyond which they are joined
+EXACT_UP_TO = 200_000  # seconds; a larger table gets a vector index
+_FRAGMENTS = 100  # small fragments of a table; more are merged
 _UNINDEXED = 0.2  # fraction of a table's rows that its indices may lack
-_PROBES = 40  # partitions of the vector index that a query looks into
-_REFINE = 5  # times as many candidates are scored exactly
+_PROBES = 40  # partitions of the vector index that a query searches
+_REFINE = 5  # candidates scored exactly, per result
 _CARD = "index.json"
 _LOCK = ".lock"
-_BATCH = 1000  # ids a condition
+_BATCH = 1000  # ids per condition
 
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What made an index.
+    """The model and the features of an index.
 
     Attributes:
-      model: folder of the export, and model_sha256: of its files.
-      s3d_weights: that the features were made with, if they are S3D's.
-      feature_extractor, seconds_per_feature: what a vector is of.
-      size: numbers a vector.
+      model: folder of the export.
+      model_sha256: of the export's files.
+      s3d_weights: the weights that made the features, if these are S3D's.
+      feature_extractor, seconds_per_feature: of the features.
+      size: numbers in a vector.
     """
 
     model: str
@@ -153,7 +154,7 @@ def schemas(size: int) -> dict[str, pa.Schema]:
 
 
 class Tables:
-    """The tables of an index; missing ones are made.
+    """The tables of an index; missing ones are created.
 
     Raises:
       UserError: an earlier version of vtmask made a table, with other columns.
@@ -167,7 +168,7 @@ class Tables:
             _open(database, folder, name, schema) for name, schema in self.schemas.items()
         )
         if not self.captions.list_indices():
-            # ICU knows where words begin in any script.
+            # ICU finds the words of any script.
             words = FTS(base_tokenizer="icu", remove_stop_words=False)
             self.captions.create_index("text", config=words)
 
@@ -183,7 +184,7 @@ class Tables:
             delete(table, orphans)
 
     def tidy(self) -> None:
-        """Joins many small additions to a table into few, and makes or extends indices."""
+        """Merges many small additions to a table into few, and creates or extends indices."""
         for table in (self.videos, *self.parts()):
             unindexed = sum(
                 stats.num_unindexed_rows
@@ -202,7 +203,7 @@ class Tables:
             self.make_vector_index()
 
     def make_vector_index(self) -> None:
-        """RaBitQ of 4 bits a number; benchmarks/search.py compares it with others."""
+        """Makes a RaBitQ index of 4 bits a number; benchmarks/search.py compares it with others."""
         self.seconds.create_index("vector", config=IvfRq(distance_type="dot", num_bits=4))
         for table in (self.seconds, self.thumbnails):
             table.create_index("video", config=BTree())
@@ -221,7 +222,7 @@ def _open(database: Any, folder: Path, name: str, schema: pa.Schema) -> Table:
 
 
 def nearest(seconds: Table, vector: np.ndarray, count: int, where: str = "") -> pa.Table:
-    """The seconds with the highest dot products, best first: columns video, place and score.
+    """Returns the seconds with the highest dot products, best first: video, place and score.
 
     Without a vector index, the search is exact. With one, its best candidates are scored exactly.
     """
@@ -235,7 +236,7 @@ def nearest(seconds: Table, vector: np.ndarray, count: int, where: str = "") -> 
 
 
 def column(table: Table, name: str, where: str | None = None) -> np.ndarray:
-    """All of a column."""
+    """Reads a column, of the rows that meet the condition `where` if there is one."""
     rows = table.search().select([name])
     return (rows.where(where) if where else rows).to_arrow()[name].to_numpy()
 
@@ -247,16 +248,16 @@ def delete(table: Table, videos: Sequence[int]) -> None:
 
 
 def among(videos: Sequence[int]) -> str:
-    """The condition that a row is of one of the videos."""
+    """Returns the SQL condition that a row belongs to one of the videos."""
     return f"video IN ({', '.join(map(str, videos))})"
 
 
 def vectors(values: np.ndarray) -> pa.FixedSizeListArray:
-    """[rows, size] as a column."""
+    """Converts [rows, size] to a column of vectors."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def matrix(column: pa.ChunkedArray, size: int) -> np.ndarray:
-    """A column of vectors as float32 [rows, size]."""
+    """Converts a column of vectors to float32 [rows, size]."""
     flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(-1, size).astype(np.float32)

@@ -17,9 +17,9 @@ class Retrieval(Comparison):
     """The retrieval task of VLM (section 4.1).
 
     Attributes:
-      direction: of the loss: "t2v", in which texts query videos, "v2t" or "both". "both" is the sum
+      direction: "t2v", in which texts query videos, "v2t" or "both". The loss of "both" is the sum
         of the two, as in VideoCLIP's pre-training (VideoCLIP, section 3.2, equation 1).
-      negatives: "global" takes all others of the batch, "device" those in the device's own part.
+      negatives: "global" takes all others of the batch, "device" those in the device's part of it.
         "device" gives fewer negatives, so the loss depends on the number of devices, but needs no
         communication.
     """

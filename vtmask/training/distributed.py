@@ -103,7 +103,7 @@ def wait_for_all(where: str) -> None:
 
 
 def from_first(number: int) -> int:
-    """Returns the first process's number in all processes."""
+    """Sends the first process's `number` to all processes."""
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 

@@ -75,7 +75,7 @@ def train(
     Args:
       config: a recipe of `configs/`. `train` reads `batch_size`, `microbatches`, `num_steps`,
         `seed`, `optim`, `sharding`, `log_every`, `eval_every`, `checkpoint` and the sizes of
-        `model` that have to divide among devices.
+        `model` that must divide evenly among devices.
       workdir: a folder or a gs:// address; gets config.json, metrics.jsonl, tensorboard/ and
         checkpoints/.
       params: initial parameters of a run without a checkpoint.

@@ -32,7 +32,7 @@ class Preemption:
     """Decides when to stop; `watch` makes it.
 
     When one process gets a signal, all exchange the step that they have begun, and finish the
-    latest of these. So steps need no communication until there is a signal.
+    latest of these. Until there is a signal, steps need no communication.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Preemption:
             return self._end is not None and step >= self._end
 
     def agree(self) -> None:
-        """Waits until a process has a signal or is done, then finds the step to stop before."""
+        """Waits until a process has a signal or is done, then agrees on the step to stop before."""
         store: Any = jax_distributed.global_state.client
         while not (self.over.wait(_POLL) or self.asked.is_set()):
             if store.key_value_dir_get(self._key):
