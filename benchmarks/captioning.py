@@ -102,9 +102,9 @@ def torch_runs(clips: int) -> dict[str, Callable[[], Any]]:
 
     def run() -> Any:
         with torch.inference_mode():
-            found = model.generate(prompt, **settings).cpu()
-        assert found.shape == (clips, length + TOKENS)
-        return found
+            generated = model.generate(prompt, **settings).cpu()
+        assert generated.shape == (clips, length + TOKENS)
+        return generated
 
     return {"PyTorch": run}
 

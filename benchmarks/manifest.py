@@ -75,8 +75,8 @@ def build(folder: Path) -> None:
     seconds, processor = time.monotonic() - started, time.process_time() - worked
     report = json.loads((Path(builder.data_path) / "build_report.json").read_text())["train"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    found = {"seconds": seconds, "processor": processor, "GiB": peak, "videos": report["videos"]}
-    print(json.dumps(found | {"captions": report["captions"]["seconds_per_caption"]["count"]}))
+    figures = {"seconds": seconds, "processor": processor, "GiB": peak, "videos": report["videos"]}
+    print(json.dumps(figures | {"captions": report["captions"]["seconds_per_caption"]["count"]}))
 
 
 def main() -> None:
@@ -92,12 +92,12 @@ def main() -> None:
     make(options.out / "manual", options.rows, options.rows_per_video)
     command = [sys.executable, __file__, f"--out={options.out}", "--build"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    print(f"{options.rows:,} rows of {found['videos']:,} videos: {found['captions']:,} captions")
-    print(f"{found['seconds']:.0f} s, {options.rows / found['seconds']:,.0f} rows/s")
-    rate = options.rows / found["processor"]
-    print(f"{found['processor']:.0f} s of processor time, {rate:,.0f} rows/s of a core")
-    print(f"peak memory {found['GiB']:.2f} GiB")
+    built = json.loads(done.stdout.splitlines()[-1])
+    print(f"{options.rows:,} rows of {built['videos']:,} videos: {built['captions']:,} captions")
+    print(f"{built['seconds']:.0f} s, {options.rows / built['seconds']:,.0f} rows/s")
+    rate = options.rows / built["processor"]
+    print(f"{built['processor']:.0f} s of processor time, {rate:,.0f} rows/s of a core")
+    print(f"peak memory {built['GiB']:.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def main() -> None:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", max(DEVICES))
     if options.what == "loss":
-        found = {
+        rows = {
             f"{name}, {options.dtype}": {
                 samples: of_loss(function, samples, options.dtype) for samples in tqdm(SAMPLES)
             }
@@ -65,13 +65,13 @@ def main() -> None:
                 ("all scores kept", with_all_scores),
             )
         }
-        write(options.out, "loss", "samples", found)
+        write(options.out, "loss", "samples", rows)
     else:
-        found = {
+        rows = {
             name: {devices: of_recipe(name, devices) for devices in tqdm(DEVICES, name)}
             for name in options.recipes.split(",")
         }
-        write(options.out, "recipes", "devices", found)
+        write(options.out, "recipes", "devices", rows)
 
 
 def of_loss(function: Callable[..., Any], samples: int, dtype: str) -> float:
@@ -101,8 +101,8 @@ def with_all_scores(queries: Queries, candidates: Candidates) -> tuple[Array, Ar
     )
     scores = jnp.where(candidates.open[:, None], scores + candidates.bias, losses.CLOSED)
     scores = jnp.concatenate([scores, queries.constant[..., None]], axis=-1)
-    found = optax.softmax_cross_entropy_with_integer_labels(scores, queries.label)
-    return (found * queries.weight).sum(), found
+    loss = optax.softmax_cross_entropy_with_integer_labels(scores, queries.label)
+    return (loss * queries.weight).sum(), loss
 
 
 def of_recipe(name: str, devices: int) -> float:
@@ -122,21 +122,21 @@ def gib(compiled: Compiled) -> float:
     return (taken - plan.alias_size_in_bytes) / 2**30
 
 
-def write(out: Path, name: str, columns: str, found: Rows) -> None:
-    numbers = list(next(iter(found.values())))
+def write(out: Path, name: str, columns: str, rows: Rows) -> None:
+    numbers = list(next(iter(rows.values())))
     table = [
         f"| GiB, by {columns} | " + " | ".join(f"{number:,}" for number in numbers) + " |",
         "|---|" + "---:|" * len(numbers),
         *(
             f"| {row} | " + " | ".join(f"{value:,.2f}" for value in values.values()) + " |"
-            for row, values in found.items()
+            for row, values in rows.items()
         ),
     ]
     print("\n".join(table))
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.md").write_text("\n".join(table) + "\n")
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for row, values in found.items():
+    for row, values in rows.items():
         axes.loglog(list(values), list(values.values()), marker="o", label=row)
     axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
     axes.minorticks_off()

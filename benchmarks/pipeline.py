@@ -124,8 +124,8 @@ def lengths(folder: Path) -> None:
     """Frames and tokens of clips, uint8 [4096, 2]."""
     drawn = islice(batches(folder / "data").from_step(0), 4096 // BATCH)
     masks = [(batch["video_mask"], batch["text_mask"]) for batch in drawn]
-    found = [np.stack([mask.sum(axis=1) for mask in pair], axis=1) for pair in masks]
-    np.save(Path(__file__).with_name("clip_lengths.npy"), np.concatenate(found).astype(np.uint8))
+    lengths = [np.stack([mask.sum(axis=1) for mask in pair], axis=1) for pair in masks]
+    np.save(Path(__file__).with_name("clip_lengths.npy"), np.concatenate(lengths).astype(np.uint8))
 
 
 def speed(folder: Path, num_batches: int = 200, repeats: int = 7) -> dict[str, Any]:
@@ -217,8 +217,8 @@ def main() -> None:
     }
     for part, arguments in parts.items():
         with context.Pool(1) as pool:
-            found = pool.apply(part, arguments)
-        for name, value in (found or {}).items():
+            figures = pool.apply(part, arguments)
+        for name, value in (figures or {}).items():
             print(f"{part.__name__:>8}  {name:<36}{value}", flush=True)
 
 

@@ -44,7 +44,7 @@ def main() -> None:
         queries = candidates[right] + 2 * noise
         before = peak_memory()
         since = time.perf_counter()
-        found = rank(
+        ranking = rank(
             queries,
             candidates,
             right,
@@ -61,7 +61,7 @@ def main() -> None:
     print(f"{passed:.1f} s, {rate / 1e9:,.0f} GFLOP/s, {rate / peak:.0%} of a matmul's")
     print(f"matmul: {peak / 1e9:,.0f} GFLOP/s")
     print(f"peak memory, MiB: {peak_memory():,}, before ranking {before:,}")
-    print("found:", metrics.retrieval_of_ranks(found.ranks))
+    print("metrics:", metrics.retrieval_of_ranks(ranking.ranks))
 
 
 def embeddings(path: Path, number: int, size: int) -> np.ndarray:

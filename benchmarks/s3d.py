@@ -39,8 +39,8 @@ def main() -> None:
     runs = {"JAX": ours, **others}
     embeddings = {name: run() for name, run in runs.items()}  # compiles, too
     tolerance = 1e-4 if options.dtype == "float32" else 3e-2
-    for name, found in embeddings.items():
-        error = np.abs(found - embeddings["JAX"]).max() / np.abs(found).max()
+    for name, embedded in embeddings.items():
+        error = np.abs(embedded - embeddings["JAX"]).max() / np.abs(embedded).max()
         assert error < tolerance, f"{name} differs by {error}"
 
     product, product_flops = matmul(options.dtype)

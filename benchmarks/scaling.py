@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(DEVICES))
-    found = {
+    by_layout = {
         name: {n: costs(layout, n, options.rounds) for n in tqdm(DEVICES, name)}
         for name, layout in LAYOUTS.items()
     }
@@ -46,14 +46,14 @@ def main() -> None:
         "|---|" + "---:|" * len(DEVICES),
         *(
             f"| {name} | " + " | ".join(map(spread, ratios.values())) + " |"
-            for name, ratios in found.items()
+            for name, ratios in by_layout.items()
         ),
     ]
     print("\n".join(table))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "scaling.md").write_text("\n".join(table) + "\n")
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for name, ratios in found.items():
+    for name, ratios in by_layout.items():
         medians = [statistics.median(values) for values in ratios.values()]
         axes.plot([1, *DEVICES], [1.0, *medians], marker="o", label=name)
     axes.set_xscale("log", base=2)

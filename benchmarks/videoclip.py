@@ -42,17 +42,17 @@ def main() -> None:
     print("| task | figure | baseline | " + " | ".join(BATCHES) + " |")
     print("|---|---|---:|" + "---:|" * len(BATCHES))
     for recipe, figures in FIGURES.items():
-        found = {
+        evaluated = {
             name: [
                 json.loads((folder / name / recipe / "metrics.json").read_text())
                 for folder in seeds
             ]
             for name in BATCHES
         }
-        first = found["random"][0]
+        first = evaluated["random"][0]
         [baseline] = first["baselines"].values()
         for row, column in figures:
-            cells = [tasks.median(runs, row, column) for runs in found.values()]
+            cells = [tasks.median(runs, row, column) for runs in evaluated.values()]
             line = [
                 first["task"],
                 f"{row}: {column}",

@@ -4,7 +4,7 @@
 
 Windows have 32 s and start every 16 s. Zero-shot:
 
-    python evaluate.py --config=configs/crosstask.py --model=PRETRAINED/export --out=…
+    python evaluate.py --config=configs/zeroshot.py:crosstask --model=PRETRAINED/export --out=…
 """
 
 from ml_collections import ConfigDict

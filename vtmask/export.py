@@ -287,5 +287,5 @@ def _read_params(folder: epath.Path) -> Any:
                 saved.tree if saved else None,
             )
             return checkpointer.restore(folder, like)
-        except (OSError, ValueError, KeyError) as error:
+        except disk.errors(ValueError, KeyError) as error:
             raise UserError(f"{folder}: can't be read; export the model again") from error

@@ -114,8 +114,8 @@ def rank(
     for start in _progress(starts, "rank"):
         block = _read(candidates, start, candidate_block)  # while the last one is being scored
         jax.block_until_ready(state)
-        for number, queries_there in enumerate(blocks):
-            scores = _scores(queries_there, block)
+        for number, block_queries in enumerate(blocks):
+            scores = _scores(block_queries, block)
             if start + candidate_block > len(candidates):
                 scores = _hide_after(scores, len(candidates) - start)
             state[number] = _update(state[number], scores, bests[number], start)

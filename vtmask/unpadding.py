@@ -70,7 +70,8 @@ def most_chosen(chosen: Array) -> Array:
 def num_slots(share: float, size: int) -> int:
     """Slots of a group for this share of a batch's `size` positions.
 
-    Rounded up to full tiles of 8, or of 128 if a group is large, as matmuls run in tiles.
+    Rounded up to full tiles of 8 if the group can hold them, as matmuls run in tiles. A group of
+    4096 positions or more takes tiles of 128, which add little to it.
     """
     groups = mesh.num_groups()
     tile = 8 if size // groups < 4096 else 128

@@ -7,8 +7,8 @@ from typing import Any
 def in_features(seconds: Any, seconds_per_feature: float, round: Callable[[Any], Any]) -> Any:
     """Converts seconds to features: 3.5 is the middle of feature 3.
 
-    Times are rounded to 1/1024 of a feature. Otherwise float32 could put a time at a feature's edge
-    on either side of it.
+    Unless a feature lasts one second, times are rounded to 1/1024 of a feature. Otherwise the
+    division could put a time at a feature's edge on either side of it.
 
     Args:
       seconds: a NumPy array or TensorFlow tensor.

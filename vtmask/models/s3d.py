@@ -196,8 +196,8 @@ class Words:
         ids = {word: i for i, word in enumerate(self.words, 1)}
         encoded = np.zeros((len(sentences), MAX_WORDS), np.int32)
         for row, sentence in zip(encoded, sentences, strict=True):
-            found = re.findall(r"[\w']+", sentence.lower())
-            known = [ids[word] for word in found if word in ids][:MAX_WORDS]
+            words = re.findall(r"[\w']+", sentence.lower())
+            known = [ids[word] for word in words if word in ids][:MAX_WORDS]
             row[: len(known)] = known
         return encoded
 

@@ -235,10 +235,9 @@ def nearest(seconds: Table, vector: np.ndarray, count: int, where: str = "") -> 
     return rows.drop_columns(["_distance"]).append_column("score", scores)
 
 
-def column(table: Table, name: str, where: str | None = None) -> np.ndarray:
-    """Reads a column, of the rows that meet the condition `where` if there is one."""
-    rows = table.search().select([name])
-    return (rows.where(where) if where else rows).to_arrow()[name].to_numpy()
+def column(table: Table, name: str) -> np.ndarray:
+    """Reads a column of all rows."""
+    return table.search().select([name]).to_arrow()[name].to_numpy()
 
 
 def delete(table: Table, videos: Sequence[int]) -> None:

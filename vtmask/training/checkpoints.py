@@ -163,7 +163,11 @@ class Checkpoints:
         return newest
 
     def _first_undamaged(self, steps: Iterable[int], then: str) -> int:
-        """Returns the first undamaged step, 0 if `steps` is empty; sets aside those before it."""
+        """Returns the first undamaged step, 0 if `steps` is empty; sets aside those before it.
+
+        Raises:
+          UserError: all of them are damaged.
+        """
         damaged: dict[int, str] = {}
         for step in steps:
             damage = checksums.damage(self._folder / str(step))

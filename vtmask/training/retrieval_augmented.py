@@ -42,7 +42,7 @@ class RetrievalAugmented:
       workdir: has the folder `clusters`.
       clips_per_video: number of clips whose mean is a video's embedding.
       index: "exact" compares all videos; "faiss" (an extra) searches an inverted index of
-        4 sqrt(N) lists, faster and approximate.
+        up to 4 sqrt(N) lists, faster and approximate.
     """
 
     batches: TrainingBatches
