@@ -1,6 +1,7 @@
 """A wrong value in a recipe gives one line with the field and the values that it accepts."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +9,10 @@ import synthetic
 from ml_collections import ConfigDict
 
 from configs import demo, demo_retrieval, demo_videoclip
-from vtmask import checks
+from vtmask import checks, program
 from vtmask.errors import UserError
+
+RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,22 @@ def test_a_wrong_value(field: str, value: Any, problem: str) -> None:
         checks.check(config)
     assert field.rpartition(".")[2].split("_")[-1] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_number_of_a_recipe_may_be_nan() -> None:
+    checked = set()
+    for recipe in RECIPES:
+        # Without references, as a field that is computed from the wrong one may fail first.
+        config = program.read_config(str(recipe), []).copy_and_resolve_references()
+        for field, value in program._fields(config):
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                wrong = config.copy_and_resolve_references()
+                with wrong.ignore_type():
+                    wrong.update_from_flattened_dict({field: math.nan})
+                with pytest.raises(UserError, match=f"^config.{field} is nan, expected "):
+                    checks.check(wrong)
+                checked.add(field)
+    assert len(checked) > 40
 
 
 @pytest.mark.parametrize("recipe", [demo, demo_retrieval, demo_videoclip])

@@ -75,6 +75,7 @@ def _are_factors(value: Any) -> bool:
 
 
 _FACTORS: Rule = ("pairs of a part of the model and a number above 0", _are_factors)
+_FINITE: Rule = ("a finite number", _is_number)
 _MORE_THAN_ZERO: Rule = ("more than 0", lambda value: _is_number(value) and value > 0)
 _ZERO_OR_MORE: Rule = ("0 or more", lambda value: _is_number(value) and value >= 0)
 _PROBABILITY: Rule = ("0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
@@ -92,7 +93,8 @@ _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
             *("batch_size", "microbatches", "log_every", "checkpoint.every", "checkpoint.keep"),
             *("sharding.model", "eval.batch_size", "eval.stride"),
             *("model.hidden_size", "model.num_layers", "model.num_heads", "model.mlp_size"),
-            *("model.num_positions", "model.max_video_len", "model.num_video_layers"),
+            *("model.num_positions", "model.max_video_len", "model.max_len"),
+            "model.num_video_layers",
             *("sampler.clips_per_record", "sampler.min_tokens", "sampler.max_tokens"),
             *("sampler.min_frames", "sampler.max_frames", "sampler.stride", "sampler.windows"),
             *("sampler.max_steps", "retrieval_augmented.clips_per_video"),
@@ -106,6 +108,7 @@ _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_MORE_THAN_ZERO, ("optim.lr", "optim.clip_norm", "optim.eps", "model.initializer_range")),
     (_ZERO_OR_MORE, ("optim.power", "optim.weight_decay")),
     (_FACTORS, ("optim.factors",)),
+    (_FINITE, ("task.length_penalty",)),
     (_PROBABILITY, ("task.masking.mm_prob", "task.masking.mask_prob")),
     (_BELOW_ONE, ("model.dropout_rate", "optim.b1", "optim.b2")),
 )
