@@ -2,13 +2,13 @@
 
 import functools
 import json
-import re
-import zlib
 from pathlib import Path
 from typing import Any
 
+import golden_weights
 import jax.numpy as jnp
 import numpy as np
+from golden_weights import weight
 
 from vtmask import convert
 from vtmask.masking import Masked
@@ -16,21 +16,6 @@ from vtmask.models import VLM, VideoCLIP, VideoCLIPConfig, VLMConfig
 
 WORDS = "mm_encoder.bert.embeddings.word_embeddings.weight"
 COMPACT = Path(__file__).parent / "golden"
-
-
-def weight(tag: str, key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A made-up weight: seeded by its published name, scaled by its kind."""
-    seed = zlib.crc32(f"{tag}/{key}".encode())
-    x = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-    if key.endswith("running_var"):
-        return 1 + np.float32(0.1) * np.abs(x)
-    if "LayerNorm.weight" in key or re.search(r"bn[12]\.weight$", key):
-        return 1 + np.float32(0.1) * x
-    if key.endswith(("bias", "running_mean")):
-        return np.float32(0.1) * x
-    if "embeddings" in key or "word_embd" in key:
-        return np.float32(0.5) * x
-    return (np.float32(1.2) / np.sqrt(np.prod(shape[1:] or shape))).astype(np.float32) * x
 
 
 def published_shapes(meta: dict[str, Any], kind: str) -> dict[str, tuple[int, ...]]:
@@ -87,10 +72,9 @@ def _norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
 
 
-def s3d_weights(case: Any) -> dict[str, np.ndarray]:
-    """Returns S3D's weights by published name."""
-    facts = meta(case)
-    return {key: weight(facts["tag"], key, tuple(shape)) for key, shape in facts["keys"].items()}
+def s3d_weights(case: Any, gain: float = 1.0) -> dict[str, np.ndarray]:
+    """Returns S3D's weights by published name; those of convolutions are `gain` times as large."""
+    return golden_weights.s3d(meta(case), gain)
 
 
 def meta(case: Any) -> dict[str, Any]:

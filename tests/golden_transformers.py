@@ -1,17 +1,17 @@
 """Makes tests/golden/bert.npz and cased.json: `python tests/golden_transformers.py`.
 
 transformers 5.24 with PyTorch 2.13 made the present files. The BERT's weights follow the rule of
-`golden.weight`, so its file contains none.
+`golden_weights.weight`, so its file contains none.
 """
 
 import json
 import re
 import tempfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
+from golden_weights import weight
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 TAG = "golden-a/bert"
@@ -42,25 +42,12 @@ SETTINGS = (
 )
 
 
-def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Follows the rule of `golden.weight`, without importing JAX."""
-    x = np.random.default_rng(zlib.crc32(f"{TAG}/{key}".encode())).standard_normal(shape)
-    x = x.astype(np.float32)
-    if "LayerNorm.weight" in key:
-        return 1 + np.float32(0.1) * x
-    if key.endswith("bias"):
-        return np.float32(0.1) * x
-    if "embeddings" in key:
-        return np.float32(0.5) * x
-    return (np.float32(1.2) / np.sqrt(np.prod(shape[1:] or shape))).astype(np.float32) * x
-
-
 def bert() -> dict[str, np.ndarray]:
     """Makes inputs, and what BertForMaskedLM computes from them."""
     model = BertForMaskedLM(BertConfig(**SIZES, attn_implementation="eager")).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(weight(name, tuple(parameter.shape))))
+            parameter.copy_(torch.from_numpy(weight(TAG, name, tuple(parameter.shape))))
         random = np.random.default_rng(0)
         ids = random.integers(5, SIZES["vocab_size"], (3, 12))
         segments = (np.arange(12) >= np.array([[5], [9], [4]])).astype(np.int64)

@@ -338,21 +338,27 @@ def test_localization(golden_dir: Path) -> None:
 
 
 def test_s3d(golden_dir: Path) -> None:
-    case = np.load(golden_dir / "s3d.npz")
+    case, strong = np.load(golden_dir / "s3d.npz"), np.load(golden.COMPACT / "s3d_gain.npz")
     params = convert.s3d_from_published(golden.s3d_weights(case))
     model = S3D(len(params["text"]["word_embd"]["embedding"]))
     words = Words(np.load(golden_dir / "s3d_dict.npy").tolist())
 
     @jax.jit
-    def embed(frames: Any, words: Any) -> Any:
+    def embed(params: Any, frames: Any, words: Any) -> Any:
         variables = {"params": params}
         video = model.apply(variables, frames, method=model.embed_video)
         return *video, model.apply(variables, words, method=model.embed_text)
 
-    video, mixed_5c, text = embed(case["frames"], words.encode(case["sentences"].tolist()))
+    inputs = case["frames"], words.encode(case["sentences"].tolist())
+    video, mixed_5c, text = embed(params, *inputs)
     assert_close(video, case["video_embedding"])
     assert_close(mixed_5c, case["mixed_5c"])
     assert_close(text, case["text_embedding"])
+
+    params = convert.s3d_from_published(golden.s3d_weights(case, float(strong["gain"])))
+    video, mixed_5c, _ = embed(params, *inputs)  # here the frames matter, too
+    assert_close(video, strong["video_embedding"])
+    assert_close(mixed_5c, strong["mixed_5c"])
 
 
 def test_video_is_cut_and_padded(golden_dir: Path) -> None:
