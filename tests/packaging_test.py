@@ -3,10 +3,13 @@
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import in_memory
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from vtmask import export, program
 
@@ -29,6 +32,17 @@ def test_a_module_of_training_that_is_missing_is_one_line() -> None:
         raise ModuleNotFoundError("No module named 'red'", name="red")
 
 
+def test_every_package_of_training_is_known_by_its_module() -> None:
+    modules: dict[str, set[str]] = {}
+    for module, distributions in packages_distributions().items():
+        for name in distributions:
+            modules.setdefault(canonicalize_name(name), set()).add(module)
+    for line in PROJECT["optional-dependencies"]["train"]:
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate():
+            assert modules[canonicalize_name(requirement.name)] & {*program._OF_TRAINING}, line
+
+
 def test_inference_imports_nothing_of_training(tmp_path: Path) -> None:
     export.save(tmp_path / "export", in_memory.model())
     code = f"""
@@ -40,7 +54,10 @@ from vtmask.cli import compare, convert, extract
 from vtmask import convert as conversion
 from vtmask.features import extraction
 model = vtmask.load("export")
-assert model.score(np.ones((3, 4)), ["red"]).shape == (1,)
+video = np.ones((3, 4))
+assert model.score(video, ["red"]).shape == (1,)
+assert model.localize(video, ["red"]).shape == (3, 1)
+assert isinstance(model.caption(video), str)
 """
     environment = {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
