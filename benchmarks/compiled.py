@@ -152,7 +152,7 @@ def rows_of_exchanges(exchanges: Sequence[hlo.Collective], devices: int, chip: C
     """A row for each kind of exchange: bytes a device receives, and their time on the links."""
     received: Counter[str] = Counter()
     for exchange in exchanges:
-        received[exchange.kind] += exchange.times * hlo.received(exchange, devices)
+        received[exchange.kind] += exchange.received(devices)
     return [
         "| exchange | MiB a device | ms on the links |",
         "|---|---:|---:|",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 # The first pattern that an operation's name contains decides its part.
 PARTS = {
     "joint softmax": r"gmh,gch|gmc,g[cm]h|jvp\(\)/while/body/",
-    "random bits": r"Dropout_\d+/|embedding_dropout/(?!jit\(_where\))|dropout_mask",
+    "random bits": r"random_bits/",
     "stacking of scanned layers": r"_scanned/(while/body/jit\(dynamic_|(un)?stack)",
     "attention": r"attention/(?!query|key|value|output)",
     "layers": r"layer_\d+|_scanned|head\)|video_mlp|video_token",
@@ -46,12 +46,38 @@ class Instruction(NamedTuple):
 
 
 class Collective(NamedTuple):
-    """An exchange between devices: its kind, operation, bytes of its result and times in a step."""
+    """An exchange between devices.
+
+    Attributes:
+      kind: opcode, such as "all-gather".
+      name: of the JAX operation that it came from.
+      bytes: of its result.
+      times: number of times in a step.
+      group: number of devices that exchange with each other, 0 for all.
+    """
 
     kind: str
     name: str
     bytes: int
     times: int
+    group: int
+
+    def received(self, devices: int) -> float:
+        """Bytes that each device receives in a step, around a ring of its group.
+
+        Args:
+          devices: number of all devices.
+        """
+        others = (self.group or devices) - 1
+        share = others / (others + 1)
+        factor = {
+            "all-reduce": 2 * share,
+            "all-gather": share,
+            "reduce-scatter": others,
+            "all-to-all": share,
+            "collective-permute": 1,
+        }[self.kind]
+        return self.times * self.bytes * factor
 
 
 class Program:
@@ -143,23 +169,10 @@ class Program:
                 channel = re.search(r"channel_id=(\d+)", instruction.line)
                 size = instruction.bytes // (2 if instruction.opcode.endswith("-start") else 1)
                 key = channel[1] if channel else instruction.line, size
-                by_channel[key] = Collective(kind[0], instruction.name, size, times)
+                by_channel[key] = Collective(
+                    kind[0], instruction.name, size, times, _group(instruction.line)
+                )
         return list(by_channel.values())
-
-
-def received(exchange: Collective, devices: int) -> float:
-    """Bytes that each of these devices receives in one exchange around a ring."""
-    share = (devices - 1) / devices
-    return (
-        exchange.bytes
-        * {
-            "all-reduce": 2 * share,
-            "all-gather": share,
-            "reduce-scatter": devices - 1,
-            "all-to-all": share,
-            "collective-permute": 1,
-        }[exchange.kind]
-    )
 
 
 def _is_collective(instruction: Instruction) -> bool:
@@ -189,6 +202,14 @@ def _instruction(line: str) -> Instruction | None:
         _bytes(match[1]),
         line,
     )
+
+
+def _group(line: str) -> int:
+    """Devices of a group: `replica_groups` is [groups,devices]<=[...] or {{0,1},{2,3}}."""
+    if shape := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
+        return int(shape[1])
+    first = re.search(r"replica_groups=\{\{([\d,]+)\}", line)
+    return len(first[1].split(",")) if first else 0
 
 
 def _bytes(shape: str) -> int:

@@ -40,7 +40,7 @@ SMALL = [
     "--config.model.mlp_size=64",
 ]
 PRETRAIN = ["train.py", "--config=configs/demo.py", *SMALL]
-PRETRAIN += ["--config.num_steps=100", "--config.checkpoint.every=10"]
+PRETRAIN += ["--config.num_steps=40", "--config.checkpoint.every=10"]
 PRETRAIN += ["--config.task.budgets=()"]  # less to compile
 RETRIEVAL = ["--config=configs/demo_retrieval.py", *SMALL, "--config.task.isolated_layers=2"]
 RETRIEVAL += ["--config.data.split=train", "--config.num_steps=3"]
@@ -146,12 +146,12 @@ def test_a_full_disk_keeps_the_checkpoints_before(
     pretrained: Path, demo_dir: Path, tmp_path: Path, here: Callable[..., Any]
 ) -> None:
     shutil.copytree(pretrained, tmp_path, dirs_exist_ok=True)
-    shutil.rmtree(tmp_path / "checkpoints" / "100")
+    shutil.rmtree(tmp_path / "checkpoints" / "40")
     shutil.rmtree(tmp_path / "export")
     resume = [*PRETRAIN, *data(demo_dir), f"--workdir={tmp_path}"]
     limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]  # writes fail as on a full disk
     said = error_of(run(*limited, sys.executable, *resume))
-    assert "checkpoints: checkpoint can't be written" in said and "step 90 is saved" in said
+    assert "checkpoints: checkpoint can't be written" in said and "step 30 is saved" in said
 
     assert not here(*resume)
     whole, resumed = export.load(pretrained / "export"), export.load(tmp_path / "export")

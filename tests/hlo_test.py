@@ -41,7 +41,9 @@ backend_config={"estimated_cycles":"5000"}
 
 ENTRY %main (p.6: bf16[8,8]) -> bf16[8,8] {
   %k.0 = bf16[8,8]{1,0} conditional(%n, %x, %x), branch_computations={%small, %whole}
-  %r.0 = (f32[4]{0:T(128)}, f32[2,3]{1,0}) all-reduce(%a, %b), channel_id=9, to_apply=%sum
+  %r.0 = (f32[4]{0:T(128)}, f32[2,3]{1,0}) all-reduce(%a, %b), channel_id=9, \
+replica_groups=[2,2]<=[4], to_apply=%sum
+  %r.1 = f32[4]{0} all-reduce(%a), channel_id=10, replica_groups={{0,2,1},{3,4,5}}, to_apply=%sum
   ROOT %f.3 = f32[4]{0} fusion(%r.0), kind=kLoop, calls=%products, \
 metadata={op_name="jit(train_step)/add"}, backend_config={"estimated_cycles":"3"}
 }
@@ -60,8 +62,13 @@ def test_loops_count_their_trips_and_one_branch_runs() -> None:
 
 
 def test_exchanges_count_once_a_channel_and_by_trips() -> None:
-    gathered, reduced = hlo.Program(PROGRAM).collectives(0)
-    assert gathered == ("all-gather", "g", 128, 11)
+    gathered, reduced, listed = hlo.Program(PROGRAM).collectives(0)
+    assert gathered == ("all-gather", "g", 128, 11, 0)
     assert (reduced.kind, reduced.bytes, reduced.times) == ("all-reduce", 40, 1)
-    assert hlo.received(gathered, 4) == pytest.approx(96)
-    assert hlo.received(reduced, 4) == pytest.approx(60)
+    assert (reduced.group, listed.group) == (2, 3)
+
+
+def test_a_device_receives_from_its_group() -> None:
+    gathered, reduced, _ = hlo.Program(PROGRAM).collectives(0)
+    assert gathered.received(4) == pytest.approx(11 * 96)
+    assert reduced.received(4) == pytest.approx(40)

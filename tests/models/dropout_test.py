@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from jax import Array
 
-from vtmask.models.dropout import Dropout
+from vtmask.models.dropout import dropout
 from vtmask.unpadding import Selection, select
 
 X = jnp.ones((64, 50, 30))
 
 
 def drop(x: Array, selection: Selection | None = None, seed: int = 0, rate: float = 0.1) -> Any:
-    rngs = {"dropout": jax.random.key(seed)}
-    return Dropout(rate).apply({}, x, False, selection, rngs=rngs)
+    return dropout(x, rate, jax.random.key(seed), selection)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
@@ -55,4 +54,4 @@ def test_a_key_draws_others() -> None:
 
 def test_nothing_is_lost_without_a_rate_or_in_evaluation() -> None:
     assert drop(X, rate=0.0) is X
-    assert Dropout(0.5).apply({}, X, True) is X
+    assert dropout(X, 0.5, None) is X

@@ -62,10 +62,11 @@ def test_a_packed_batch_has_the_update_of_the_padded_one(objective: Any) -> None
     assert_same(packed, padded)
 
 
-def test_a_batch_that_no_budget_holds_is_computed_whole() -> None:
-    packed = step(Pretrain(budgets=BUDGETS[:1]))
-    assert packed[1]["budget"] == 1
-    assert_same(packed, step(Pretrain()))
+def test_a_batch_that_no_budget_holds_is_padded_and_its_dropout_is_the_same() -> None:
+    model_config = dataclasses.replace(synthetic.CALM, dropout_rate=0.1)
+    padded = step(Pretrain(budgets=BUDGETS[:1]), model_config)
+    assert padded[1]["budget"] == 1
+    assert_same(padded, step(Pretrain(), model_config))
 
 
 @pytest.mark.parametrize(

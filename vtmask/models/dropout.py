@@ -1,6 +1,5 @@
 """Dropout that depends neither on unpadding nor on the number of devices."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -11,35 +10,29 @@ from vtmask.unpadding import Selection
 _GOLDEN = 0x9E3779B9  # 2**32 / the golden ratio; spreads columns over 32 bits
 
 
-class Dropout(nn.Module):
-    """Sets entries to zero at a rate and scales the others by 1 / (1 - rate) (Hinton et al., 2012).
+def dropout(x: Array, rate: float, key: Array | None, selection: Selection | None = None) -> Array:
+    """Sets entries to zero at a rate, scales the others by 1 / (1 - rate): [..., N] -> [..., N].
 
-    A row's entries depend on the rng "dropout" and the row's number in the batch. So the same
-    entries are dropped with and without unpadding, and on any number of devices.
+    This is the dropout of Hinton et al. (2012). A row's entries depend on the key and the row's
+    number in the batch. So the same entries are dropped with and without unpadding, and on any
+    number of devices.
+
+    Args:
+      x: rows in the order of the batch, or the selected ones, [groups, slots, N].
+      key: None drops nothing.
+      selection: the rows of the batch in `x`; None means all.
     """
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: Array, deterministic: bool, selection: Selection | None = None) -> Array:
-        """Drops entries of rows: [..., N] -> [..., N].
-
-        Args:
-          x: rows in the order of the batch, or the selected ones, [groups, slots, N].
-          deterministic: True returns `x` unchanged.
-          selection: the rows of the batch in `x`; None means all.
-        """
-        if deterministic or not self.rate:
-            return x
-        if selection is None:
-            row = jnp.arange(x[..., 0].size).reshape(x.shape[:-1])
-        else:
-            row = selection.number
-        drawn = _draw(self.make_rng("dropout"), row, x.shape[-1])
-        kept = drawn >= jnp.uint32(self.rate * 2**32)
-        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
+    if key is None or not rate:
+        return x
+    if selection is None:
+        row = jnp.arange(x[..., 0].size).reshape(x.shape[:-1])
+    else:
+        row = selection.number
+    kept = _draw(key, row, x.shape[-1]) >= jnp.uint32(rate * 2**32)
+    return jnp.where(kept, x / (1 - rate), jnp.zeros((), x.dtype))
 
 
+@jax.named_scope("random_bits")
 def _draw(key: Array, row: Array, size: int) -> Array:
     """Draws random numbers for each row: int [...] -> uint32 [..., size].
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from vtmask.errors import UserError
-from vtmask.models.dropout import Dropout
+from vtmask.models.dropout import dropout
 from vtmask.models.layers import EncoderConfig, dense
 from vtmask.unpadding import Selection
 
@@ -48,7 +48,7 @@ class SelfAttention(nn.Module):
         queries: Array,
         x: Array,
         mask: Array,
-        deterministic: bool,
+        dropout_key: Array | None,
         rows: Rows,
         cache_at: Array | int | None = None,
     ) -> Array:
@@ -58,7 +58,7 @@ class SelfAttention(nn.Module):
           queries: rows of the output, [B, L, H] or [groups, slots, H]; see `Rows`.
           x: rows of the input, which give the keys and values, in the same form.
           mask: True at open keys; broadcasts to [B, L, L].
-          deterministic: True disables dropout of attention weights.
+          dropout_key: for dropout of attention weights; None has none.
           cache_at: see `Encoder`.
 
         Returns:
@@ -84,7 +84,7 @@ class SelfAttention(nn.Module):
             scores = _scores(query.swapaxes(1, 2), key)
             scores = scores / query.shape[-1] ** 0.5 + jnp.where(mask, 0.0, CLOSED)
             weights = _softmax(scores, x.dtype)
-            weights = Dropout(config.dropout_rate)(weights, deterministic)
+            weights = dropout(weights, config.dropout_rate, dropout_key)
             mixed = (weights @ value).swapaxes(1, 2)
         mixed = _gather(mixed.reshape(*mixed.shape[:2], config.hidden_size), rows.output)
         return dense(config, config.hidden_size, "output")(mixed)

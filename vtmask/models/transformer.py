@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from vtmask import mesh
-from vtmask.models.dropout import Dropout
+from vtmask.models.dropout import dropout
 from vtmask.models.layers import REMAT_POLICIES, EncoderConfig, dense, gelu, initializer, layer_norm
 from vtmask.models.self_attention import ALL_ROWS, Rows, SelfAttention
 
@@ -23,7 +23,7 @@ class Layer(nn.Module):
         self,
         x: Array,
         mask: Array,
-        deterministic: bool,
+        dropout_key: Array | None,
         rows: Rows = ALL_ROWS,
         cache_at: Array | int | None = None,
     ) -> Array:
@@ -32,24 +32,26 @@ class Layer(nn.Module):
         Args:
           x: hidden states, in the form of `rows.input`.
           mask: True at open keys; broadcasts to [B, L, L].
-          deterministic: True disables dropout.
+          dropout_key: None disables dropout.
           cache_at: see `Encoder`.
 
         Returns:
           hidden states in the form of `rows.output`.
         """
-        config = self.config
-        dropout = Dropout(config.dropout_rate)
+        config, rate = self.config, self.config.dropout_rate
+        keys = None if dropout_key is None else jax.random.split(dropout_key, 3)
         residual = mesh.split(rows.input_to_output(x))
         attention = SelfAttention(config, name="attention")
-        attended = attention(residual, x, mask, deterministic, rows, cache_at)
+        attended = attention(residual, x, mask, _key_of(keys, 0), rows, cache_at)
         hidden = layer_norm(config, "attention_norm")(
-            residual + dropout(attended, deterministic, rows.output)
+            residual + dropout(attended, rate, _key_of(keys, 1), rows.output)
         )
         inner = gelu(dense(config, config.mlp_size, "mlp_in")(hidden))
         outer = dense(config, config.hidden_size, "mlp_out")(inner)
         return mesh.split(
-            layer_norm(config, "mlp_norm")(hidden + dropout(outer, deterministic, rows.output))
+            layer_norm(config, "mlp_norm")(
+                hidden + dropout(outer, rate, _key_of(keys, 2), rows.output)
+            )
         )
 
 
@@ -88,29 +90,31 @@ class Encoder(nn.Module):
         if not num_layers:
             return rows.input_to_output(x)
         last = num_layers - 1
+        keys = None
+        if not deterministic and self.config.dropout_rate:
+            keys = jax.random.split(self.make_rng("dropout"), num_layers)
         scan = self.config.scan_layers and last > 0
         if scan and cache_at is None and not self.is_initializing():
-            x = self._scanned(x, mask, deterministic, last, inner_rows)
+            x = self._scanned(x, mask, keys, last, inner_rows)
         else:
             for i in range(last):
                 layer = Layer(self.config, name=f"layer_{i}")
-                x = layer(x, _of_layer(mask, i), deterministic, inner_rows, cache_at)
+                x = layer(x, _of_layer(mask, i), _key_of(keys, i), inner_rows, cache_at)
         layer = Layer(self.config, name=f"layer_{last}")
-        return layer(x, _of_layer(mask, last), deterministic, rows, cache_at)
+        return layer(x, _of_layer(mask, last), _key_of(keys, last), rows, cache_at)
 
     def _scanned(
-        self, x: Array, mask: Array, deterministic: bool, num_layers: int, rows: Rows
+        self, x: Array, mask: Array, keys: Array | None, num_layers: int, rows: Rows
     ) -> Array:
         """Runs the first layers as one loop over their stacked parameters, compiled once."""
         layer = Layer(self.config, parent=None)
         params = [self.variables["params"][f"layer_{i}"] for i in range(num_layers)]
         masks = jnp.stack([_of_layer(mask, i) for i in range(num_layers)])
-        keys = None if deterministic else jax.random.split(self.make_rng("dropout"), num_layers)
+        keys = None if keys is None else keys[:num_layers]
 
         def body(x: Array, of_layer: tuple[Any, Array, Array | None]) -> tuple[Any, None]:
             params, mask, key = of_layer
-            rngs = None if key is None else {"dropout": key}
-            return layer.apply({"params": params}, x, mask, deterministic, rows, rngs=rngs), None
+            return layer.apply({"params": params}, x, mask, key, rows), None
 
         policy = REMAT_POLICIES[self.config.remat]
         if policy:
@@ -135,7 +139,6 @@ class Bert(nn.Module):
         self.positions = table(config.num_positions)
         self.segments = table(2)
         self.embedding_norm = layer_norm(config, "embedding_norm")
-        self.embedding_dropout = Dropout(config.dropout_rate)
         self.encoder = Encoder(config)
 
     def embed_tokens(
@@ -149,7 +152,8 @@ class Bert(nn.Module):
           deterministic: True disables dropout.
         """
         x = self.embedding_norm(tokens + self.positions(position) + self.segments(segment))
-        return self.embedding_dropout(x, deterministic)
+        rate = self.config.dropout_rate
+        return dropout(x, rate, self.make_rng("dropout") if rate and not deterministic else None)
 
     def encode(
         self,
@@ -165,6 +169,10 @@ class Bert(nn.Module):
         Takes the arguments of `Encoder`.
         """
         return self.encoder(embedded, mask, deterministic, num_layers, rows, cache_at)
+
+
+def _key_of(keys: Array | None, i: int) -> Array | None:
+    return None if keys is None else keys[i]
 
 
 def _of_layer(mask: Array, layer: int) -> Array:

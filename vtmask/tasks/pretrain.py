@@ -106,7 +106,7 @@ class Pretrain(Task):
         """
         masked = masking.mask(key, batch, self.scheme, model.config)
 
-        def within(budget: Budget) -> tuple[Any, Metrics]:
+        def within(budget: Budget, model: AnyModel = model) -> tuple[Any, Metrics]:
             def loss(model: VLM) -> tuple[Array, Metrics]:
                 return self.masked_loss(model, batch, masked, False, budget)
 
@@ -114,10 +114,12 @@ class Pretrain(Task):
 
         if not self.budgets:
             return within(FULL)
+        # Few batches take the padded program, so it should compile fast rather than run fast.
+        scanned = model.clone(config=dataclasses.replace(model.config, scan_layers=True))
         # Differentiating the switch itself would keep every budget's intermediate results.
         branches = [functools.partial(within, Budget(*shares)) for shares in self.budgets]
         budget = self.fitting_budget(batch, masked)
-        grads, metrics = jax.lax.switch(budget, [*branches, functools.partial(within, FULL)])
+        grads, metrics = jax.lax.switch(budget, [*branches, lambda: within(FULL, scanned)])
         return grads, metrics | {"budget": budget}
 
     def fitting_budget(self, batch: Batch, masked: masking.Masked) -> Array:
