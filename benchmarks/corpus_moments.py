@@ -2,9 +2,8 @@
 
     python benchmarks/corpus_moments.py --data_dir=demo-run/data --out=runs/tasks
 
-Each seed has a VLM that is only pre-trained, the same VLM fine-tuned for step localisation, and
-VideoCLIP without fine-tuning. Finished runs are not repeated; runs/tasks may have runs of
-benchmarks/tasks.py. Prints a table of medians and of each seed, and another of intervals.
+Each seed has a VLM that is only pre-trained, the same VLM fine-tuned for step localisation on all
+training videos, and VideoCLIP without fine-tuning. Finished runs are not repeated. Prints a table of medians and of each seed, and another of intervals.
 """
 
 import json
@@ -21,7 +20,7 @@ from configs import demo_corpus_moments, zeroshot
 
 MODELS = {  # folder of a seed's run, and whether the zero-shot recipe evaluates it
     "VLM, pre-trained": ("pre-trained/pretrain", True),
-    "VLM, fine-tuned": ("pre-trained/localization", False),
+    "VLM, fine-tuned": ("pre-trained/search", False),
     "VideoCLIP": ("videoclip", True),
 }
 OUT = "corpus_moments"
@@ -33,12 +32,13 @@ def main() -> None:
     for seed, folder in enumerate(seeds):
         for recipe, name in (
             ("demo", "pre-trained/pretrain"),
-            ("demo_localization", "pre-trained/localization"),
+            ("demo_localization", "pre-trained/search"),
             ("demo_videoclip", "videoclip"),
         ):
             config = tasks.recipe(recipe, options, seed)
             if recipe == "demo_localization":
                 config.init_from = str(folder / "pre-trained/pretrain/export")
+                config.data.split, config.num_steps = "train", 800  # as `make search`
             tasks.train_once(config, folder / name)
         for name, zero_shot in MODELS.values():
             config = (

@@ -34,7 +34,7 @@ def test_a_classifier_takes_data_sets_of_the_same_classes(dataset: Dataset, demo
     model_config = recipe.make_model(config, dataset).config
     recipe.make_batches(config, [dataset, other], model_config)
     other.class_names = (*other.class_names[:-1], "jump")
-    with pytest.raises(UserError, match="tiny/2.0.0: has other classes than .*; a classifier is"):
+    with pytest.raises(UserError, match="tiny/2.0.0: its classes differ from those of .*; a"):
         recipe.make_batches(config, [dataset, other], model_config)
     retrieval = synthetic.recipe("demo_retrieval")
     recipe.make_batches(retrieval, [dataset, other], recipe.make_model(retrieval, dataset).config)

@@ -76,8 +76,8 @@ def make_batches(
     for dataset in datasets[1:]:
         if model_config.num_classes and dataset.class_names != datasets[0].class_names:
             raise UserError(
-                f"{dataset.path}: has other classes than {datasets[0].path}; a classifier is "
-                "trained on data sets of the same"
+                f"{dataset.path}: its classes differ from those of {datasets[0].path}; a "
+                "classifier needs the same classes in all data sets"
             )
     sampler = config.sampler.to_dict()
     return TrainingBatches(

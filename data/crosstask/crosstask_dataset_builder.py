@@ -140,8 +140,8 @@ def read_tasks(path: Path) -> dict[str, Task]:
         steps = tuple(map(str.strip, listed.split(",")))
         if count != str(len(steps)) or not all(steps):
             raise UserError(
-                f"{path}: line {number + 3}: number of steps is {count[:60]!r}, expected that of "
-                f"line {number + 4}, {listed[:60]!r}, and no empty step"
+                f"{path}: line {number + 3}: says {count[:60]!r} steps, but line {number + 4} "
+                f"lists {listed[:60]!r}; the numbers must agree, and no step may be empty"
             )
         if task in tasks:
             raise UserError(f"{path}: line {number}: task {task[:60]} occurs twice")

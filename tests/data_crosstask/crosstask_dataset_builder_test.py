@@ -191,11 +191,11 @@ def test_tasks(tmp_path: Path) -> None:
     [
         (
             PRIMARY.replace("\n3\n", "\n4\n"),
-            "line 4: number of steps is '4', expected that of line 5",
+            "line 4: says '4' steps, but line 5 lists",
         ),
-        (PRIMARY.replace("\n3\n", "\nthree\n"), "line 4: number of steps is 'three'"),
-        (PRIMARY.replace("stir mixture", " "), "line 4: .* no empty step"),
-        (PRIMARY + RELATED[:20], "line 10: number of steps is ''"),
+        (PRIMARY.replace("\n3\n", "\nthree\n"), "line 4: says 'three' steps"),
+        (PRIMARY.replace("stir mixture", " "), "line 4: .* no step may be empty"),
+        (PRIMARY + RELATED[:20], "line 10: says '' steps"),
         (PRIMARY + PRIMARY, "line 7: task 23521 occurs twice"),
     ],
 )

@@ -101,7 +101,7 @@ def test_videos_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_another_vocabulary(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"train_0.caps_ids_data.npy: has the token id 12, but"):
+    with pytest.raises(UserError, match=r"train_0.caps_ids_data.npy: has token id 12, but"):
         entries(folder, 12)
     assert entries(folder, 13)
 
@@ -155,7 +155,7 @@ def test_arrays_that_do_not_fit(folder: Path) -> None:
     np.save(folder / f"{CAPTIONS}.train_0.caps_ids_data.npy", np.ones(3, int))
     refused(r"caps_ids_data.npy: .* expected integers of shape \[rows, width\]")
     np.save(folder / f"{CAPTIONS}.train_0.startends_starts.npy", np.array([0, 1, 3]))
-    refused("startends_data.npy: videos have other numbers of captions than in .*caps_ids_data.npy")
+    refused("startends_data.npy: captions per video differ from .*caps_ids_data.npy")
     np.save(folder / "train_0_starts.npy", np.array([0, 8, 9, 13]))
     refused("train_0_data.npy: has 3 videos, but train_meta.pkl names 2 in shard 0")
     (folder / "train_meta.pkl").write_bytes(pickle.dumps({0: ["a", "b"], 7: ["c"]}))

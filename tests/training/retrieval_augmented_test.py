@@ -243,7 +243,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     ("options", "problem"),
     [
         ({"batch_size": 2 * 13}, "batches have 13 videos, drawn from twice as many; .* has 24"),
-        ({"clips_per_video": 0}, "retrieval_augmented.clips_per_video is 0; times the 4 videos"),
+        ({"clips_per_video": 0}, "augmented.clips_per_video is 0; its product with the 4 videos"),
         ({"index": "annoy"}, "retrieval_augmented.index is 'annoy', expected 'exact' or 'faiss'"),
     ],
 )

@@ -72,7 +72,7 @@ class VideoTextConfig(tfds.core.BuilderConfig):
             )
 
     def require(self, where: str, **made: str | float) -> None:
-        """Raises a UserError if the features `where` names differ from this config in `made`."""
+        """Raises a UserError if a field of `made`, read from file `where`, differs from `self`."""
         differing = {name: value for name, value in made.items() if value != getattr(self, name)}
         if differing:
             theirs = ", ".join(f"{name} {value!r}" for name, value in differing.items())

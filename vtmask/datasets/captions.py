@@ -108,8 +108,8 @@ def deduplicate(captions: Iterable[Caption], into_previous: Callable[[], bool]) 
 
     The rule was inferred from its results. It compares a caption with the previous one kept:
 
-    - The previous ends with the text: the previous lasts until both have ended.
-    - The text begins with all of the previous: one caption with this text lasts as long as both.
+    - The previous ends with the text: the previous is extended to the later end.
+    - The text begins with the complete previous caption: one caption with this text spans both.
     - The previous ends with letters that the text begins with: the shortest such run goes to one of
       the two. If the previous keeps it, the previous lasts at least until the text starts, and the
       text starts when the previous ends; otherwise the previous ends when the text starts.

@@ -97,12 +97,12 @@ def find(folder: Path, split: str, captions: str) -> list[Shard]:
             if len(array.starts) != len(video_ids) + 1:
                 raise UserError(
                     f"{array.path}: has {len(array.starts) - 1} videos, but {meta.name} names "
-                    f"{len(video_ids)} in shard {number}; take files of one run of the script"
+                    f"{len(video_ids)} in shard {number}; use files from the same run of the script"
                 )
         if not np.array_equal(token_ids.starts, times.starts):
             raise UserError(
-                f"{times.path}: videos have other numbers of captions than in "
-                f"{token_ids.path.name}; take files of one run of the script"
+                f"{times.path}: captions per video differ from {token_ids.path.name}; use files "
+                "from the same run of the script"
             )
         shards.append(Shard(video_ids, features, token_ids, times))
     return shards
@@ -119,7 +119,7 @@ def videos(shards: Iterable[Shard], vocab_size: int) -> Iterator[tuple[str, Shar
         highest = token_ids.max(initial=0)
         if highest >= vocab_size:
             raise UserError(
-                f"{shard.token_ids.path}: has the token id {highest}, but the tokenizer "
+                f"{shard.token_ids.path}: has token id {highest}, but the tokenizer has only "
                 f"{vocab_size} ids; give the tokenizer that the shards were made with"
             )
         times = files.read_array(shard.times.path)

@@ -141,8 +141,8 @@ def steps(predictions: Sequence[Prediction], videos: Videos) -> list[Group]:
 
     Args:
       predictions: "video_id", "task", "seconds"; "steps", texts in order; "predicted", the second
-        of each step, -1 for none; "true", for each step the [start, end] in seconds of each time it
-        is done; "recall", None if no step is done, in which case the video is left out.
+        of each step, -1 for none; "true", for each step a list of [start, end] in seconds, one per
+        occurrence; "recall", None if no step is done, in which case the video is left out.
     """
 
     def card(prediction: Prediction) -> Card:

@@ -42,9 +42,10 @@ def windows(path: str | Path, window: Window) -> Iterator[np.ndarray]:
     does not grow with the video's length.
 
     Damaged parts are left out: the previous frame covers a packet that can't be decoded, and an
-    error of the file ends the video. An implausible time is ignored, and time runs on: a jump of
-    more than 10 seconds if the format allows jumps, past the end that the file states, or of more
-    than an hour.
+    error of the file ends the video. An implausible timestamp is ignored, and time continues from
+    the previous frame. A timestamp is implausible if it jumps by more than 10 seconds in a format
+    that allows jumps; in other formats, if it lies past the end that the file states, or more than
+    an hour ahead.
 
     Raises:
       DamagedVideo: after the last window, if some of the video is lost; the message says what.
@@ -204,7 +205,7 @@ def _packets(
 def _stamped(
     frames: Iterable[av.VideoFrame],
 ) -> Iterator[tuple[av.VideoFrame, int | None]]:
-    """Yields frames with their pts, or dts while fewer of these were out of order, as in ffmpeg."""
+    """Yields frames with their pts, or with dts while fewer of those were out of order (ffmpeg)."""
     last_pts = last_dts = -math.inf
     disorder = 0
     for frame in frames:

@@ -184,7 +184,8 @@ def cycle(weights: Sequence[float], names: Sequence[str]) -> np.ndarray:
     quota[np.argsort(quota - share * CYCLE, kind="stable")[: CYCLE - quota.sum()]] += 1
     if not quota.all():
         raise UserError(
-            f"config.data: the weight of {names[int(np.argmin(quota))]} is less than 1 in {CYCLE}"
+            f"config.data: {names[int(np.argmin(quota))]} gets less than 1/{CYCLE} of the mixture; "
+            "raise its weight or leave it out"
         )
     # The i-th of a data set's q slots belongs at (i + 1/2) / q of the cycle.
     due = np.concatenate([(np.arange(q) + 0.5) / q for q in quota])

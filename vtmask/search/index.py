@@ -322,7 +322,7 @@ def _places(start: float, end: float, unit: float) -> tuple[int, int]:
 
 
 def _around(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """Returns disjoint stretches that cover all that a moment at one of the places may reach."""
+    """Returns disjoint stretches with every second that a moment peaking at a place may include."""
     stretches: list[tuple[int, int, int]] = []
     for video, place in sorted(places):
         first, stop = max(place - peaks.REACH, 0), place + peaks.REACH + 1

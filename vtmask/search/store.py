@@ -31,6 +31,7 @@ THUMBNAIL_SECONDS = 2
 EXACT_UP_TO = 200_000  # seconds; a larger table gets a vector index
 _FRAGMENTS = 100  # small fragments of a table; more are merged
 _UNINDEXED = 0.2  # fraction of a table's rows that its indices may lack
+_ROOT_PER_PARTITION = 8  # square root of the rows, divided by the number of partitions
 _PROBES = 40  # partitions of the vector index that a query searches
 _REFINE = 5  # candidates scored exactly, per result
 _CARD = "index.json"
@@ -203,8 +204,14 @@ class Tables:
             self.make_vector_index()
 
     def make_vector_index(self) -> None:
-        """Makes a RaBitQ index of 4 bits a number; benchmarks/search.py compares it with others."""
-        self.seconds.create_index("vector", config=IvfRq(distance_type="dot", num_bits=4))
+        """Makes a RaBitQ index of 4 bits a number; benchmarks/search.py compares it with others.
+
+        Most of the work finds the centres of partitions, so their number grows only with the square
+        root of the rows.
+        """
+        partitions = max(int(self.seconds.count_rows() ** 0.5 / _ROOT_PER_PARTITION), 1)
+        config = IvfRq(distance_type="dot", num_bits=4, num_partitions=partitions)
+        self.seconds.create_index("vector", config=config)
         for table in (self.seconds, self.thumbnails):
             table.create_index("video", config=BTree())
 

@@ -71,8 +71,8 @@ class RetrievalAugmented:
         clips, devices = self.clips_per_video, jax.device_count()
         if clips < 1 or videos * clips % devices:
             raise UserError(
-                f"{where}.clips_per_video is {clips}; times the {videos} videos of a batch, "
-                f"expected a multiple of {devices} devices"
+                f"{where}.clips_per_video is {clips}; its product with the {videos} videos of a "
+                f"batch must be a positive multiple of {devices}, the number of devices"
             )
 
     @property
