@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.task.name = "pretrain"
     config.task.objective = "mtm"
     config.task.negatives = "global"  # or "device"
-    config.task.budgets = ((0.7, 0.25, 0.65), (0.85, 0.35, 0.85))
+    config.task.budgets = ((0.75, 0.3, 0.72),)  # for 32 clips per device or more
     config.task.masking = ConfigDict({"mm_prob": 0.5, "mask_prob": 0.15})
 
     config.sampler = ConfigDict()

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 RETRIEVAL = ConfigDict({"name": "retrieval", "isolated_layers": 2, "direction": "t2v"})
 APART = ConfigDict({"name": "retrieval", "isolated_layers": None, "direction": "both"})
 PRETRAIN = synthetic.config().task
-PRETRAIN.budgets = PRETRAIN.budgets[:1]  # which all batches of a run but one fit
+PRETRAIN.budgets = ((0.7, 0.25, 0.65),)  # holds all batches of a run but one
 TASKS = {"pretrain": PRETRAIN, "retrieval": RETRIEVAL, "apart": APART}
 
 
