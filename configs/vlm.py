@@ -57,6 +57,7 @@ def get_config() -> ConfigDict:
     config.optim.b2 = 0.98
     config.optim.eps = 1e-8
     config.optim.weight_decay = 0.0
+    config.optim.mu_dtype = "float32"  # or "bfloat16": of Adam's first moment
     # Multiples of lr for parts of the model, such as (("video_mlp", 20.0),), which BERT lacks.
     config.optim.factors = ()
 

@@ -32,6 +32,7 @@ RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
         ("optim.lr", math.inf, "is inf, expected more than 0"),
         ("optim.lr", -1e-3, "is -0.001, expected more than 0"),
         ("optim.factors", (("video_mlp", 0.0),), "expected pairs of a part of the model and a"),
+        ("optim.mu_dtype", "float16", "mu_dtype is 'float16', expected 'float32' or 'bfloat16'"),
         (
             "optim.factors",
             ("video_mlp", 20.0),

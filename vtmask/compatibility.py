@@ -7,7 +7,7 @@ from typing import Any
 WHEN_RESUMED = ("log_every", "checkpoint.", "eval.", "eval_", "data.dir", "sharding.")
 
 # Fields that recipes gained later → the value that earlier runs were trained with.
-BEFORE_ADDED: dict[str, Any] = {"optim.factors": []}
+BEFORE_ADDED: dict[str, Any] = {"optim.factors": [], "optim.mu_dtype": "float32"}
 
 # Fields of a model's configuration that fine-tuning may change. No pre-trained parameter depends on
 # them.

@@ -178,6 +178,24 @@ def test_parts_of_a_model_have_learning_rates_of_their_own() -> None:
     assert (kernels[1] != 0).all()
 
 
+def test_adam_s_first_moment_can_be_bfloat16() -> None:
+    updates = []
+    for dtype in ("float32", "bfloat16"):
+        config = ConfigDict({**OPTIM, "mu_dtype": dtype})
+        optimizer = make_optimizer(config, lambda _: 1e-2)
+        state = optimizer.init(PARAMS)
+        _, state = optimizer.update(PARAMS, state, PARAMS)
+        gradients = jax.tree.map(lambda x: -x / 3, PARAMS)
+        of_second, state = optimizer.update(gradients, state, PARAMS)
+        updates.append(of_second)
+        adam = state[1]
+        assert {leaf.dtype for leaf in jax.tree.leaves(adam.mu)} == {jnp.dtype(dtype)}
+        assert {leaf.dtype for leaf in jax.tree.leaves(adam.nu)} == {jnp.dtype("float32")}
+    assert updates[1]["words"].dtype == jnp.float32
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2), *updates)
+    assert (updates[0]["words"] != updates[1]["words"]).any()
+
+
 def test_a_part_that_the_model_lacks_is_named() -> None:
     message = r"config\.optim\.factors: a part of the model is 'mlp', expected .*'video_mlp'"
     with pytest.raises(UserError, match=message):
