@@ -3,7 +3,8 @@
     python benchmarks/corpus_moments.py --data_dir=demo-run/data --out=runs/tasks
 
 Each seed has a VLM that is only pre-trained, the same VLM fine-tuned for step localisation on all
-training videos, and VideoCLIP without fine-tuning. Finished runs are not repeated. Prints a table of medians and of each seed, and another of intervals.
+training videos, and VideoCLIP without fine-tuning. Finished runs are not repeated. Prints a table
+of medians and of each seed, and another of intervals.
 """
 
 import json
