@@ -1,4 +1,4 @@
-"""The Python API matches tasks and evaluations, with few shapes, for any kind of video."""
+"""The Python API agrees with tasks and evaluations, and compiles few shapes."""
 
 import dataclasses
 import functools
@@ -83,34 +83,34 @@ def tokens(text: str) -> np.ndarray:
 def alone(
     model: Model, function: Callable[..., Any], rows: list[examples.Example], *settings: Any
 ) -> np.ndarray:
-    """Applies a model's function to each row alone, padded to full length."""
+    """Applies a model's function to each row by itself, padded to full length."""
     apply = jax.jit(nn.apply(lambda *arguments: function(*arguments, *settings), model.module))
     actual = [apply({"params": model.params}, *(x[None] for x in row.values())) for row in rows]
     return np.concatenate(actual)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_embeddings_are_those_of_the_tasks(form: str, tmp_path: Path) -> None:
+def test_embeddings_equal_those_of_the_tasks(form: str, tmp_path: Path) -> None:
     make, layers = FORMS[form]
     exported, form_ = make(), encoding.create(layers)
     export.save(tmp_path / "export", exported)
     model = vtmask.load(tmp_path / "export")
     videos = [features(length) for length in LENGTHS]
     inputs = [examples.text(exported.module.config, tokens(text)) for text in TEXTS]
-    assert sorted(i["text_mask"].sum() for i in inputs)[::4] == [1, 38]  # none, and cut
+    assert sorted(i["text_mask"].sum() for i in inputs)[::4] == [1, 38]  # no words, and cut words
     by_video = alone(exported, form_.embed_video, [clip(video) for video in videos])
     by_text = alone(exported, form_.embed_text, inputs)
     embedded: Any = (
         (model.embed_video, videos, by_video),
         (model.embed_text, TEXTS, by_text),
     )
-    for embed, values, wanted in embedded:
-        assert wanted.std(axis=0).min() > 0.01  # it tells them apart
-        np.testing.assert_allclose(embed(values), wanted, atol=2e-6)
-        np.testing.assert_allclose(embed(values[2]), wanted[2], atol=2e-6)
+    for embed, values, expected in embedded:
+        assert expected.std(axis=0).min() > 0.01  # inputs differ
+        np.testing.assert_allclose(embed(values), expected, atol=2e-6)
+        np.testing.assert_allclose(embed(values[2]), expected[2], atol=2e-6)
 
 
-def test_embeddings_do_not_depend_on_what_comes_together() -> None:
+def test_embeddings_do_not_depend_on_the_batch() -> None:
     model = VideoTextModel(small())
     videos = [features(length) for length in LENGTHS]
     inputs: Any = ((model.embed_video, videos), (model.embed_text, TEXTS))
@@ -141,7 +141,7 @@ def _frames_and_separator(model: Any, *video: Any) -> Any:
     return jnp.concatenate([parts.frames, parts.separator], axis=1)
 
 
-def test_a_long_video_is_the_mean_over_its_seconds_and_separators() -> None:
+def test_a_long_video_is_embedded_as_the_mean_of_its_seconds_and_separators() -> None:
     exported = small()
     video = features(2 * LONGEST + 3)
     parts = [video[start : start + LONGEST] for start in (0, LONGEST, 2 * LONGEST)]
@@ -154,35 +154,37 @@ def test_a_long_video_is_the_mean_over_its_seconds_and_separators() -> None:
 
 
 @pytest.mark.parametrize("form", ["VLM", "VLM, one layer isolated", "VideoCLIP"])
-def test_seconds_are_scored_as_evaluation_scores_them(form: str) -> None:
+def test_localize_scores_seconds_as_evaluation_does(form: str) -> None:
     make, layers = FORMS[form]
     exported = make()
     data = in_memory.InMemory([in_memory.record(i, n) for i, n in enumerate((9, 47, 20, 21))])
     task = StepLocalization(layers)
     texts = [text for text in TEXTS if text]
-    wanted_texts = base.embed_texts(exported, task.embed_steps, map(tokens, texts), 2)
+    embedded_texts = base.embed_texts(exported, task.embed_steps, map(tokens, texts), 2)
     encode_frames = task.encoding.encode_frames
-    wanted: list[Any] = [
-        frames @ wanted_texts.T
+    expected: list[Any] = [
+        frames @ embedded_texts.T
         for frames in base.over_windows(exported, encode_frames, data, 3, LONGEST // 2)
     ]
     model = VideoTextModel(exported)
     videos = [record["features"] for record in data.records]
     actual = model.localize(videos, texts)
-    for video, rows, expected in zip(videos, actual, wanted, strict=True):
+    for video, rows, expected_rows in zip(videos, actual, expected, strict=True):
         assert rows.shape == (len(video), len(texts))
-        np.testing.assert_allclose(rows, expected, atol=1e-4)
-        np.testing.assert_array_equal(ordered_steps.assign(rows), ordered_steps.assign(expected))
-        np.testing.assert_allclose(model.localize(video, texts), expected, atol=1e-4)
-        np.testing.assert_allclose(model.localize(video, texts[1]), expected[:, 1], atol=1e-4)
+        np.testing.assert_allclose(rows, expected_rows, atol=1e-4)
+        np.testing.assert_array_equal(
+            ordered_steps.assign(rows), ordered_steps.assign(expected_rows)
+        )
+        np.testing.assert_allclose(model.localize(video, texts), expected_rows, atol=1e-4)
+        np.testing.assert_allclose(model.localize(video, texts[1]), expected_rows[:, 1], atol=1e-4)
         np.testing.assert_allclose(
-            model.encode_seconds(video) @ wanted_texts.T, expected, atol=1e-4
+            model.encode_seconds(video) @ embedded_texts.T, expected_rows, atol=1e-4
         )
     assert model.localize([], texts) == []
 
 
 @pytest.mark.parametrize(
-    ("task", "searched"),
+    ("task", "expected_task"),
     [
         ({"name": "pretrain"}, Captioning()),
         (
@@ -191,36 +193,36 @@ def test_seconds_are_scored_as_evaluation_scores_them(form: str) -> None:
         ),
     ],
 )
-def test_captions_are_searched_for_as_the_config_says(
-    task: dict[str, Any], searched: Captioning
+def test_captions_are_decoded_with_the_settings_of_the_config(
+    task: dict[str, Any], expected_task: Captioning
 ) -> None:
     exported = vlm(task, num_layers=1)
     videos = [features(length) for length in LENGTHS]
 
     def generate(module: Any, video: Any, video_mask: Any) -> Any:
-        return searched.generate(module, {"video": video, "video_mask": video_mask})[0]
+        return expected_task.generate(module, {"video": video, "video_mask": video_mask})[0]
 
     ids = alone(exported, generate, [clip(video) for video in videos])
-    wanted = [exported.tokenizer.decode(row.tolist()) for row in ids]
-    assert len(set(wanted)) > 1
+    expected = [exported.tokenizer.decode(row.tolist()) for row in ids]
+    assert len(set(expected)) > 1
     model = VideoTextModel(exported)
-    assert model.caption(videos) == wanted
-    assert model.caption(videos[1]) == wanted[1]
+    assert model.caption(videos) == expected
+    assert model.caption(videos[1]) == expected[1]
 
 
-def test_a_model_without_a_head_cannot_write() -> None:
+def test_a_model_without_a_head_cannot_caption() -> None:
     params = {name: value for name, value in small().params.items() if name != "head"}
     model = VideoTextModel(dataclasses.replace(small(), params=params))
     with pytest.raises(UserError, match="^the model has no prediction head, which writes captions"):
         model.caption(features(3))
 
 
-def test_captions_of_a_model_with_few_text_positions() -> None:
+def test_captions_fit_a_model_with_few_text_positions() -> None:
     model = VideoTextModel(in_memory.model(max_len=12))  # 4, [SEP] included
     assert len(tokens(model.caption(features(3)))) <= 4
 
 
-def test_nothing_is_compiled_but_for_the_documented_shapes(
+def test_only_the_documented_shapes_are_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     traced: dict[str, list[tuple[int, ...]]] = {}
@@ -248,28 +250,28 @@ def test_nothing_is_compiled_but_for_the_documented_shapes(
         model.score(videos, texts)
         model.localize(videos[0], texts)
         model.caption([video[:LONGEST] for video in videos[:2]])
-    model_config, seconds, words = {1, 2, 4, 8, 16, 32}, {8, 16, 20}, {8, 16, 32, 38}
+    batch_sizes, seconds, words = {1, 2, 4, 8, 16, 32}, {8, 16, 20}, {8, 16, 32, 38}
     assert traced.keys() == {"embed_video", "embed_text", "encode_frames", "_generate"}
     for name, shapes in traced.items():
         lengths = words if name == "embed_text" else seconds
         assert len(shapes) == len(set(shapes)), f"{name} compiled twice for a shape"
-        assert set(shapes) <= {(size, length) for size in model_config for length in lengths}
+        assert set(shapes) <= {(size, length) for size in batch_sizes for length in lengths}
 
 
-def test_files_are_read_and_extracted_as_the_model_was_trained(tmp_path: Path) -> None:
+def test_video_and_feature_files_have_the_embeddings_of_their_features(tmp_path: Path) -> None:
     model = VideoTextModel(vlm(extractor="pixel-statistics-v1", feature_size=512, num_layers=1))
     path = made.write(tmp_path / "video.mp4", made.textures(72))
     seconds = extract(path, create("pixel-statistics-v1"))
     assert seconds.shape == (3, 512)
     np.save(tmp_path / "video.npy", seconds)
-    wanted = model.embed_video(seconds)
-    np.testing.assert_array_equal(model.embed_video(path), wanted)
+    expected = model.embed_video(seconds)
+    np.testing.assert_array_equal(model.embed_video(path), expected)
     both = model.embed_video([str(path), tmp_path / "video.npy"])
-    np.testing.assert_allclose(both, [wanted, wanted], atol=2e-6)
+    np.testing.assert_allclose(both, [expected, expected], atol=2e-6)
 
     card = {"feature_extractor": "pixel-statistics-v1", "seconds_per_feature": 1.0}
     (tmp_path / "features.json").write_text(json.dumps(card))
-    np.testing.assert_array_equal(model.embed_video(tmp_path / "video.npy"), wanted)
+    np.testing.assert_array_equal(model.embed_video(tmp_path / "video.npy"), expected)
     for field, value in (("feature_extractor", "other"), ("seconds_per_feature", 0.5)):
         (tmp_path / "features.json").write_text(json.dumps(card | {field: value}))
         with pytest.raises(UserError, match=rf"video\.npy: .*json says {field} .* trained on"):
@@ -277,7 +279,7 @@ def test_files_are_read_and_extracted_as_the_model_was_trained(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("video", "said"),
+    ("video", "message"),
     [
         (features(3, 5), r"^video: features have shape \(3, 5\), expected \[rows, 4\]"),
         ([features(3), features(0)], r"^videos\[1\]: features have shape \(0, 4\), .* one row"),
@@ -288,15 +290,15 @@ def test_files_are_read_and_extracted_as_the_model_was_trained(tmp_path: Path) -
         (["missing.mp4"], "^missing.mp4: "),
     ],
 )
-def test_a_wrong_video_is_told(video: Any, said: str) -> None:
+def test_an_invalid_video_is_reported(video: Any, message: str) -> None:
     model = VideoTextModel(vlm(extractor="pixel-statistics-v1"))
     for method in (model.embed_video, model.caption, lambda v: model.localize(v, "red")):
-        with pytest.raises(UserError, match=said) as error:
+        with pytest.raises(UserError, match=message) as error:
             method(video)
         assert "\n" not in str(error.value)
 
 
-def test_other_errors_name_what_to_do(tmp_path: Path) -> None:
+def test_other_errors_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model.json"):
         vtmask.load(tmp_path)
     s3d = vlm(extractor="s3d-howto100m")
@@ -332,7 +334,7 @@ assert isinstance(model.caption(np.ones((3, 4))), str)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
-def test_the_guide_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guide_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported = vlm(extractor="pixel-statistics-v1", feature_size=512, num_layers=1)
     export.save(tmp_path / "demo-run/pretrain/export", exported)
     for place, name in enumerate(("first", "second", "third")):

@@ -1,4 +1,4 @@
-"""Runs, exports, evaluations and data in a bucket equal those on a disk."""
+"""Runs, exports, evaluations and data in a bucket equal those on disk."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ from vtmask.training.curves import read_metrics
 
 @pytest.fixture(scope="module", autouse=True)
 def bucket() -> Iterator[None]:
-    """Starts an emulator for all tests here, with a bucket called `bucket`."""
+    """Starts an emulator with a bucket called `bucket` for all tests of this file."""
     with emulator.start("bucket") as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -37,14 +37,14 @@ def bucket() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def on_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """Workdir and final parameters of a run."""
+    """Returns the workdir and final parameters of a run."""
     workdir = tmp_path_factory.mktemp("on_disk")
     return workdir, loop_test.run(workdir)
 
 
 @pytest.fixture(scope="module")
 def in_bucket(bucket: None) -> tuple[epath.Path, Any]:
-    """Like `on_disk`, for a run killed after its checkpoint of step 2 and restarted."""
+    """Returns the same for a run that is killed after the checkpoint of step 2 and resumed."""
     workdir = epath.Path("gs://bucket/run")
     with pytest.raises(loop_test.Killed):
         loop_test.run(workdir, loop_test.KilledAt())
@@ -78,7 +78,7 @@ def require_same(workdir: epath.Path, params: Any, on_disk: tuple[Path, Any]) ->
     assert (workdir / "config.json").read_text() == (on_disk[0] / "config.json").read_text()
 
 
-def test_a_killed_run_ends_with_the_bits_of_one_on_disk(
+def test_a_killed_and_resumed_run_has_the_same_bits_as_on_disk(
     in_bucket: tuple[epath.Path, Any], on_disk: tuple[Path, Any]
 ) -> None:
     require_same(*in_bucket, on_disk)
@@ -86,7 +86,7 @@ def test_a_killed_run_ends_with_the_bits_of_one_on_disk(
     assert not Path("gs:").exists()
 
 
-def test_a_damaged_and_an_unfinished_checkpoint(
+def test_a_damaged_or_unfinished_checkpoint_is_skipped(
     in_bucket: tuple[epath.Path, Any],
     on_disk: tuple[Path, Any],
     capsys: pytest.CaptureFixture[str],
@@ -105,14 +105,14 @@ def test_a_damaged_and_an_unfinished_checkpoint(
     require_same(workdir, params, on_disk)
 
 
-def test_a_workdir_of_another_config_is_refused(in_bucket: tuple[epath.Path, Any]) -> None:
+def test_a_workdir_with_another_config_is_refused(in_bucket: tuple[epath.Path, Any]) -> None:
     with pytest.raises(
         UserError, match=r"gs://bucket/run/config.json: .* num_steps=6, but the config has"
     ):
         loop_test.run(in_bucket[0], num_steps=7)
 
 
-def test_a_bucket_that_is_out_of_order_for_a_while(on_disk: tuple[Path, Any]) -> None:
+def test_training_survives_a_temporary_outage_of_the_bucket(on_disk: tuple[Path, Any]) -> None:
     Proxy.refused = 0
 
     def interrupt() -> None:
@@ -130,7 +130,7 @@ def test_a_bucket_that_is_out_of_order_for_a_while(on_disk: tuple[Path, Any]) ->
     require_same(epath.Path("gs://bucket/interrupted"), params, on_disk)
 
 
-def test_a_bucket_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_bucket_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="gs://elsewhere: no such bucket, or no permission"):
         loop_test.run("gs://elsewhere/run")
     with pytest.raises(UserError, match="gs://elsewhere: no such bucket"):
@@ -143,7 +143,7 @@ def test_a_bucket_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPa
         loop_test.run("gs://bucket/other")
 
 
-def test_what_works_on_no_bucket_is_refused(
+def test_unsupported_addresses_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -155,11 +155,11 @@ def test_what_works_on_no_bucket_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_is_written_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
     folder, model = "gs://bucket/other/export", in_memory.model()
     unused = {"bert.pooler.dense.bias": np.array([1, -0.0], np.float32)}
     export.save(folder, model, unused)
-    export.save(folder, model, unused)  # over the older one
+    export.save(folder, model, unused)  # replaces the older one
     loaded = vtmask.load(folder)
     jax.tree.map(np.testing.assert_array_equal, loaded.exported.params, model.params)
     assert loaded.exported.tokenizer.content == model.tokenizer.content
@@ -178,7 +178,9 @@ def test_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not epath.Path(folder).exists()
 
 
-def test_what_an_evaluation_writes(on_disk: tuple[Path, Any], tmp_path: Path) -> None:
+def test_an_evaluation_writes_the_same_files_as_on_disk(
+    on_disk: tuple[Path, Any], tmp_path: Path
+) -> None:
     metrics = {"text to video": {"R@1": 0.5}}
     actual = Evaluation(
         metrics, {}, {}, [("text to video", "R@1")], "explained", [], [], [{"video": "v"}, {}]
@@ -201,7 +203,7 @@ def test_what_an_evaluation_writes(on_disk: tuple[Path, Any], tmp_path: Path) ->
     assert "<figure" in (written / "report.html").read_text()
 
 
-def test_data(demo_dir: Path) -> None:
+def test_a_data_set_has_the_same_records_as_on_disk(demo_dir: Path) -> None:
     copy(demo_dir, epath.Path("gs://bucket/data"))
     ours, theirs = (
         Dataset("demo/tiny", "train", folder) for folder in ("gs://bucket/data", str(demo_dir))

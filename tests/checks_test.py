@@ -1,4 +1,4 @@
-"""A wrong value in a recipe gives one line with the field and the values that it accepts."""
+"""An invalid value in a recipe gives one line with the field and the values that it accepts."""
 
 import math
 from pathlib import Path
@@ -54,7 +54,7 @@ RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
         ("task.budgets", ((0.7, 0.25),), "budgets has .*, expected triples of shares"),
     ],
 )
-def test_a_wrong_value(field: str, value: Any, problem: str) -> None:
+def test_an_invalid_value_is_reported_with_its_field(field: str, value: Any, problem: str) -> None:
     config = demo.get_config()
     with config.ignore_type():
         config.update_from_flattened_dict({field: value})
@@ -64,10 +64,10 @@ def test_a_wrong_value(field: str, value: Any, problem: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_number_of_a_recipe_may_be_nan() -> None:
+def test_no_number_in_a_recipe_may_be_nan() -> None:
     checked = set()
     for recipe in RECIPES:
-        # Without references, as a field that is computed from the wrong one may fail first.
+        # References are resolved because a field that depends on the wrong one might fail first.
         config = program.read_config(str(recipe), []).copy_and_resolve_references()
         for field, value in program._fields(config):
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -81,11 +81,11 @@ def test_no_number_of_a_recipe_may_be_nan() -> None:
 
 
 @pytest.mark.parametrize("recipe", [demo, demo_retrieval, demo_videoclip])
-def test_recipes_pass(recipe: Any) -> None:
+def test_recipes_pass_the_checks(recipe: Any) -> None:
     checks.check(recipe.get_config())
 
 
-def test_a_videoclip_that_cannot_do_the_task() -> None:
+def test_a_task_that_videoclip_cannot_do_is_refused() -> None:
     config = synthetic.recipe("demo_videoclip")
     config.task = ConfigDict({"name": "captioning"})
     with pytest.raises(UserError, match="captioning, which VideoCLIP cannot do"):

@@ -59,7 +59,7 @@ def error(*arguments: str) -> str:
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """Returns the one line with which a command that must fail ends."""
+    """Returns the last line, an error, of a command that must fail."""
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
@@ -68,20 +68,19 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture
-def here(
+def run_program(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str | int | None]:
-    """Runs a program in this process, which saves its imports.
+    """Returns a function that runs a program in this process, which saves its imports.
 
-    Returns:
-      What it exits with: an error's line, or the status.
+    The function returns what the program exits with: the line of an error, or the status.
     """
 
     def run(*arguments: str) -> str | int | None:
         monkeypatch.chdir(ROOT)
         monkeypatch.setattr(sys, "argv", list(arguments))
         monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # programs set it
-        # JAX looks for other processes, and refuses to after a computation.
+        # JAX looks for other processes, which it refuses after a computation.
         monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
             runpy.run_path(arguments[0], run_name="__main__")
@@ -96,7 +95,7 @@ def data(folder: Path) -> list[str]:
 
 
 def small(name: str, folder: Path, **overrides: Any) -> ConfigDict:
-    """Returns the recipe with the settings of `SMALL`, to run in this process."""
+    """Returns the recipe with the settings of `SMALL`, for runs in this process."""
     settings = {"batch_size": 8, "num_steps": 1, "data__name": "demo/tiny", "data__split": "train"}
     model_config = {"model__hidden_size": 32, "model__num_layers": 2, "model__mlp_size": 64}
     config = synthetic.recipe(name, data__dir=str(folder), **settings | model_config)
@@ -106,12 +105,12 @@ def small(name: str, folder: Path, **overrides: Any) -> ConfigDict:
     return config
 
 
-def said_by(function: Any, *arguments: Any) -> str:
+def message_of(function: Any, *arguments: Any) -> str:
     """Returns the one line that `vtmask.cli` prints for a program that must fail."""
-    with pytest.raises(UserError) as said:
+    with pytest.raises(UserError) as caught:
         function(*arguments)
-    assert "\n" not in str(said.value)
-    return str(said.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +122,8 @@ def pretrained(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return workdir
 
 
-def test_a_killed_run_ends_with_the_same_bits(
-    pretrained: Path, demo_dir: Path, tmp_path: Path, here: Callable[..., Any]
+def test_a_killed_and_resumed_run_has_the_same_bits(
+    pretrained: Path, demo_dir: Path, tmp_path: Path, run_program: Callable[..., Any]
 ) -> None:
     arguments = [*PRETRAIN, *data(demo_dir), f"--workdir={tmp_path}"]
     process = subprocess.Popen(
@@ -137,28 +136,28 @@ def test_a_killed_run_ends_with_the_same_bits(
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "export").exists()
 
-    assert not here(*arguments)
-    whole, resumed = export.load(pretrained / "export"), export.load(tmp_path / "export")
-    jax.tree.map(np.testing.assert_array_equal, whole.params, resumed.params)
+    assert not run_program(*arguments)
+    uninterrupted, resumed = export.load(pretrained / "export"), export.load(tmp_path / "export")
+    jax.tree.map(np.testing.assert_array_equal, uninterrupted.params, resumed.params)
 
 
-def test_a_full_disk_keeps_the_checkpoints_before(
-    pretrained: Path, demo_dir: Path, tmp_path: Path, here: Callable[..., Any]
+def test_a_full_disk_leaves_earlier_checkpoints_intact(
+    pretrained: Path, demo_dir: Path, tmp_path: Path, run_program: Callable[..., Any]
 ) -> None:
     shutil.copytree(pretrained, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoints" / "40")
     shutil.rmtree(tmp_path / "export")
     resume = [*PRETRAIN, *data(demo_dir), f"--workdir={tmp_path}"]
     limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]  # writes fail as on a full disk
-    said = error_of(run(*limited, sys.executable, *resume))
-    assert "checkpoints: checkpoint can't be written" in said and "step 30 is saved" in said
+    message = error_of(run(*limited, sys.executable, *resume))
+    assert "checkpoints: checkpoint can't be written" in message and "step 30 is saved" in message
 
-    assert not here(*resume)
-    whole, resumed = export.load(pretrained / "export"), export.load(tmp_path / "export")
-    jax.tree.map(np.testing.assert_array_equal, whole.params, resumed.params)
+    assert not run_program(*resume)
+    uninterrupted, resumed = export.load(pretrained / "export"), export.load(tmp_path / "export")
+    jax.tree.map(np.testing.assert_array_equal, uninterrupted.params, resumed.params)
 
 
-def test_damaged_parameters(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+def test_damaged_parameters_are_reported(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(pretrained / "export", tmp_path, dirs_exist_ok=True)
     for path in (tmp_path / "params").rglob("d/*"):
         path.write_bytes(b"")
@@ -169,15 +168,17 @@ def test_damaged_parameters(pretrained: Path, demo_dir: Path, tmp_path: Path) ->
 
 
 def test_fine_tuning_and_evaluation(
-    pretrained: Path, demo_dir: Path, tmp_path: Path, here: Callable[..., Any]
+    pretrained: Path, demo_dir: Path, tmp_path: Path, run_program: Callable[..., Any]
 ) -> None:
     init = f"--config.init_from={pretrained}/export"
-    assert not here("train.py", *RETRIEVAL, *data(demo_dir), init, f"--workdir={tmp_path}/run")
+    assert not run_program(
+        "train.py", *RETRIEVAL, *data(demo_dir), init, f"--workdir={tmp_path}/run"
+    )
     arguments = [f"--model={tmp_path}/run/export", f"--out={tmp_path}/test"]
     other = small("demo_retrieval", demo_dir)
     other.task.isolated_layers = 1
-    said = said_by(evaluate.main, other, f"{tmp_path}/run/export", tmp_path / "test")
-    assert "isolated_layers is 1, but" in said and said.endswith("was trained with 2")
+    message = message_of(evaluate.main, other, f"{tmp_path}/run/export", tmp_path / "test")
+    assert "isolated_layers is 1, but" in message and message.endswith("was trained with 2")
     done = command("evaluate.py", *RETRIEVAL, *data(demo_dir), *arguments)
     assert done.returncode == 0, done.stderr
     actual = json.loads((tmp_path / "test" / "metrics.json").read_text())
@@ -190,24 +191,24 @@ def test_fine_tuning_and_evaluation(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"feature_extractor": "other-v1"}, "its features are from 'other-v1'"),
         ({"seconds_per_feature": 0.5}, "its features are 0.5 s each, the model was trained on 1.0"),
         ({"tokenizer_sha256": "0"}, "is not the tokenizer these captions were tokenised with"),
     ],
 )
-def test_data_of_another_extractor_or_tokenizer(
-    pretrained: Path, demo_dir: Path, tmp_path: Path, change: dict[str, Any], said: str
+def test_data_from_another_extractor_or_tokenizer_is_refused(
+    pretrained: Path, demo_dir: Path, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     shutil.copytree(demo_dir, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "demo" / "tiny" / "2.0.0" / "metadata.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     config = small("demo_retrieval", tmp_path, init_from=f"{pretrained}/export")
-    assert said in said_by(train.main, config, tmp_path / "run")
+    assert message in message_of(train.main, config, tmp_path / "run")
 
 
-def test_data_of_another_width(
+def test_features_of_another_width_are_refused(
     pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manual, model = tmp_path / "manual", f"{pretrained}/export"
@@ -218,22 +219,24 @@ def test_data_of_another_width(
     flags = [f"--config={json.dumps(fields)}", f"--manual_dir={manual}", f"--data_dir={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["build", "folder", *flags, f"--tokenizer={model}"])
     build.main()
-    here = {"data__name": "folder/narrow", "eval__split": "train"}
-    config = small("demo_retrieval", tmp_path, init_from=model, **here)
-    said = "its features are 8 numbers wide, the model was trained on 512; build the data set"
-    assert said in said_by(train.main, config, tmp_path / "run")
-    assert said in said_by(evaluate.main, config, model, tmp_path / "test")
+    overrides = {"data__name": "folder/narrow", "eval__split": "train"}
+    config = small("demo_retrieval", tmp_path, init_from=model, **overrides)
+    message = "its features are 8 numbers wide, the model was trained on 512; build the data set"
+    assert message in message_of(train.main, config, tmp_path / "run")
+    assert message in message_of(evaluate.main, config, model, tmp_path / "test")
 
 
-def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+def test_a_starting_model_of_another_size_is_refused(
+    pretrained: Path, demo_dir: Path, tmp_path: Path
+) -> None:
     start = {"init_from": f"{pretrained}/export", "model__mlp_size": 128}
     config = small("demo_retrieval", demo_dir, **start)
-    said = said_by(train.main, config, tmp_path)
-    assert "mlp_size is 64, the config says 128; set --config.model.mlp_size=64" in said
+    message = message_of(train.main, config, tmp_path)
+    assert "mlp_size is 64, the config says 128; set --config.model.mlp_size=64" in message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--config=configs/demo.py", "--config.optim.lrr=1"], 'Did you mean "optim.lr"?'),
         (["--config=configs/demo.py", "--config.optim.lr=fast"], "config.optim.lr"),
@@ -242,18 +245,22 @@ def test_a_model_of_another_size(pretrained: Path, demo_dir: Path, tmp_path: Pat
         ([], "--config"),
     ],
 )
-def test_a_wrong_flag(
-    arguments: list[str], said: str, demo_dir: Path, tmp_path: Path, here: Callable[..., Any]
+def test_a_wrong_flag_is_reported_on_one_line(
+    arguments: list[str],
+    message: str,
+    demo_dir: Path,
+    tmp_path: Path,
+    run_program: Callable[..., Any],
 ) -> None:
     data_flags = data(demo_dir) if arguments else []
     workdir = f"--workdir={tmp_path}/run"
-    ended = here("train.py", *arguments[:1], *data_flags, *arguments[1:], workdir)
+    ended = run_program("train.py", *arguments[:1], *data_flags, *arguments[1:], workdir)
     assert ended.startswith("error: ") and "\n" not in ended
-    assert said in ended
+    assert message in ended
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "message"),
     [
         ("demo", {"sampler__clips_per_record": 3}, "multiple of 3"),
         ("demo", {"model__num_heads": 5}, "multiple of num_heads 5"),
@@ -264,12 +271,12 @@ def test_a_wrong_flag(
         ("demo", {"init_from": "/none"}, "/none: no such folder; training writes a model to"),
     ],
 )
-def test_a_wrong_field(
-    name: str, change: dict[str, Any], said: str, demo_dir: Path, tmp_path: Path
+def test_a_wrong_field_is_reported_on_one_line(
+    name: str, change: dict[str, Any], message: str, demo_dir: Path, tmp_path: Path
 ) -> None:
-    where = {"data__name": "demo/tiny", "data__dir": str(demo_dir)}
-    config = synthetic.recipe(name, **where | change)
-    assert said in said_by(train.main, config, tmp_path)
+    location = {"data__name": "demo/tiny", "data__dir": str(demo_dir)}
+    config = synthetic.recipe(name, **location | change)
+    assert message in message_of(train.main, config, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +307,7 @@ def bare(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("demo_moments", "has no field 'clips'; it does", "has no field 'moments'; it does not"),
     ],
 )
-def test_a_data_set_without_annotations(
+def test_a_data_set_without_annotations_is_refused(
     pretrained: Path,
     bare: Path,
     tmp_path: Path,
@@ -308,28 +315,30 @@ def test_a_data_set_without_annotations(
     to_train: str | None,
     to_evaluate: str,
 ) -> None:
-    here = {"data__name": "folder/bare", "batch_size": 2, "eval__split": "train"}
-    here["eval_every"] = 0  # it has no validation split
-    config = small(name, bare, **here)
+    overrides = {"data__name": "folder/bare", "batch_size": 2, "eval__split": "train"}
+    overrides["eval_every"] = 0  # it has no validation split
+    config = small(name, bare, **overrides)
     if to_train:
-        assert to_train in said_by(train.main, config, tmp_path)
+        assert to_train in message_of(train.main, config, tmp_path)
     model = pretrained / "export"
-    assert to_evaluate in said_by(evaluate.main, config, str(model), tmp_path)
+    assert to_evaluate in message_of(evaluate.main, config, str(model), tmp_path)
 
 
-def test_pre_training_is_not_evaluated(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+def test_pre_training_cannot_be_evaluated(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
     config = small("demo", demo_dir)
-    assert said_by(evaluate.main, config, str(pretrained / "export"), tmp_path) == (
+    assert message_of(evaluate.main, config, str(pretrained / "export"), tmp_path) == (
         "config.task.name, to evaluate, is 'pretrain', expected 'retrieval' or "
         "'question_answering' or 'captioning' or 'step_localization' or 'segmentation' or "
         "'moment_retrieval' or 'corpus_moment_retrieval'"
     )
 
 
-def test_a_start_of_another_length(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+def test_a_starting_model_of_another_video_length_is_refused(
+    pretrained: Path, demo_dir: Path, tmp_path: Path
+) -> None:
     start = {"init_from": f"{pretrained}/export"}
     config = small("demo_segmentation", demo_dir, model__max_video_len=16, **start)
-    assert said_by(train.main, config, tmp_path) == (
+    assert message_of(train.main, config, tmp_path) == (
         f"{pretrained}/export/model.json: max_video_len is 20, the config says 16; "
         "set --config.model.max_video_len=20"
     )
@@ -341,23 +350,25 @@ def test_a_model_is_evaluated_at_its_own_length(
     pretrained: Path, demo_dir: Path, tmp_path: Path
 ) -> None:
     config = small("demo_segmentation", demo_dir, eval__stride=21)
-    assert said_by(evaluate.main, config, str(pretrained / "export"), tmp_path) == (
+    assert message_of(evaluate.main, config, str(pretrained / "export"), tmp_path) == (
         "config.eval.stride is 21, expected 1 to max_video_len, 20"
     )
 
 
-def test_a_model_of_another_tokenizer(pretrained: Path, demo_dir: Path, tmp_path: Path) -> None:
+def test_a_model_with_another_tokenizer_is_refused(
+    pretrained: Path, demo_dir: Path, tmp_path: Path
+) -> None:
     model = export.load(pretrained / "export")
     export.save(tmp_path, dataclasses.replace(model, tokenizer=in_memory.TOKENIZER))
     problem = "its captions were tokenised with another tokenizer"
     for name in ("demo_qa", "demo_segmentation"):
         config = small(name, demo_dir)
-        assert problem in said_by(evaluate.main, config, str(tmp_path), tmp_path / "out")
+        assert problem in message_of(evaluate.main, config, str(tmp_path), tmp_path / "out")
         config.init_from = str(tmp_path)
-        assert problem in said_by(train.main, config, tmp_path / "run")
+        assert problem in message_of(train.main, config, tmp_path / "run")
 
 
-def test_a_classifier_is_kept_for_the_same_classes(
+def test_a_classifier_is_reused_only_for_the_same_classes(
     pretrained: Path, demo_dir: Path, tmp_path: Path
 ) -> None:
     config = small("demo_segmentation", demo_dir, init_from=f"{pretrained}/export")
@@ -375,8 +386,8 @@ def test_a_classifier_is_kept_for_the_same_classes(
     assert "classifier" not in start(small("demo_retrieval", demo_dir), ())
 
     export.save(folder, dataclasses.replace(model, class_names=("x", *names[1:])))
-    said = said_by(evaluate.main, config, folder, tmp_path / "test")
-    assert "1 of its classes were not in the model's training, such as 'background'" in said
+    message = message_of(evaluate.main, config, folder, tmp_path / "test")
+    assert "1 of its classes were not in the model's training, such as 'background'" in message
 
 
 def test_models_and_training_need_no_tensorflow() -> None:

@@ -68,14 +68,14 @@ def cut_windows(full: Path, compact: Path) -> None:
 
 def cut_inputs(case: Any, path: Path) -> None:
     """Keeps two rows of VideoCLIP's hidden states; its inputs are those of vlm_joint.npz."""
-    whole = ("meta", "pooled_video", "pooled_text", "loss")
-    kept = {key: case[key] for key in case.files if key in whole or key.startswith("gradnorm/")}
+    complete = ("meta", "pooled_video", "pooled_text", "loss")
+    kept = {key: case[key] for key in case.files if key in complete or key.startswith("gradnorm/")}
     kept |= {key: case[key][:2] for key in ("hidden_video", "hidden_text")}
     np.savez_compressed(path, **kept)
 
 
 def compact_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Keeps all inputs of metrics over a set, and the short ones of metrics per video."""
+    """Keeps all inputs of metrics over a set, and the short inputs of metrics per video."""
     videos = [
         {key: value for key, value in video.items() if key != "logits" or len(value) < 40}
         for video in metrics["crosstask"]["videos"]
@@ -108,7 +108,7 @@ def wordpiece(published: str, path: Path) -> None:
     """Makes cases [text, pieces, decoded] of the published tokenizer, and their vocabulary.
 
     The texts are those in the file. Greedy matching takes the same pieces from this small
-    vocabulary, since it has exactly the pieces that were taken.
+    vocabulary, which has exactly the pieces that were taken.
     """
     from transformers import AutoTokenizer
 

@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    # What was imported stays: the garbage collector, which tracing wakes often, passes it over.
+    # Tracing often wakes the garbage collector. It need not scan imported modules, which stay.
     gc.collect()
     gc.freeze()
 
@@ -79,7 +79,7 @@ def golden_dir(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """TFDS data folder with demo/tiny, made as a user makes it. Tests that damage it copy it."""
+    """Builds a TFDS data folder with demo/tiny as a user does. Tests that damage it copy it."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent

@@ -1,4 +1,4 @@
-"""Converts published weights to exports and back; made-up files, small models."""
+"""Published weights become exports and return unchanged; made-up files of small models."""
 
 import dataclasses
 import json
@@ -63,10 +63,10 @@ def vocab(tmp_path: Path) -> Path:
     return path
 
 
-# To exports
+# Published weights to exports
 
 
-def test_a_vlm(tmp_path: Path, vocab: Path) -> None:
+def test_a_vlm_is_converted(tmp_path: Path, vocab: Path) -> None:
     weights = vlm()
     model = converted(tmp_path, weights, vocab)
     assert isinstance(model, Model) and type(model.module) is VLM
@@ -82,7 +82,7 @@ def test_a_vlm(tmp_path: Path, vocab: Path) -> None:
     assert shapes == jax.tree.map(lambda x: (x.shape, x.dtype), like)
 
 
-def test_a_fine_tuned_vlm_and_its_classes(tmp_path: Path, vocab: Path) -> None:
+def test_a_fine_tuned_vlm_is_converted_with_its_classes(tmp_path: Path, vocab: Path) -> None:
     model = converted(tmp_path, classifier(), vocab)
     assert model.module.config.num_classes == 4 and "head" not in model.params
     assert model.class_names == ("class 0", "class 1", "class 2", "class 3")
@@ -98,7 +98,7 @@ def test_a_fine_tuned_vlm_and_its_classes(tmp_path: Path, vocab: Path) -> None:
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_vlm_fine_tuned_with_isolated_layers(tmp_path: Path, vocab: Path) -> None:
+def test_an_export_records_its_isolated_layers(tmp_path: Path, vocab: Path) -> None:
     assert api.encoding(converted(tmp_path, vlm(), vocab)) == Separate()
     assert api.encoding(converted(tmp_path, vlm(), vocab, isolated_layers=1)) == Isolated(1)
 
@@ -114,7 +114,7 @@ def test_options_that_have_no_effect_are_refused(tmp_path: Path, vocab: Path, s3
         convert.convert(tmp_path / "export", tmp_path / "x.pt", Options(max_len=50))
 
 
-def test_a_videoclip(tmp_path: Path, vocab: Path) -> None:
+def test_a_videoclip_is_converted(tmp_path: Path, vocab: Path) -> None:
     weights = videoclip()
     options = {"num_heads": 4, "max_video_len": 20, "max_len": 50, "feature_extractor": "clip"}
     model = converted(tmp_path, weights, vocab, **options)
@@ -132,7 +132,7 @@ def test_a_videoclip(tmp_path: Path, vocab: Path) -> None:
             np.testing.assert_array_equal(golden.get(model.params, name), value, name)
 
 
-def test_a_bert_in_a_folder(tmp_path: Path) -> None:
+def test_a_bert_is_converted_from_its_folder(tmp_path: Path) -> None:
     folder = huggingface(tmp_path / "bert", bert())
     convert.convert(folder, tmp_path / "export", Options())
     model = export.load_any(tmp_path / "export")
@@ -150,20 +150,22 @@ def test_a_bert_in_a_folder(tmp_path: Path) -> None:
         export.load(tmp_path / "export")
 
 
-def test_old_names_and_files_of_bert(tmp_path: Path, vocab: Path) -> None:
-    whole = converted(tmp_path, bert(), vocab).params
+def test_older_names_and_safetensors_of_bert_are_converted(tmp_path: Path, vocab: Path) -> None:
+    full = converted(tmp_path, bert(), vocab).params
     plain = converted(tmp_path, plain_bert(), vocab).params
-    assert whole.keys() - plain.keys() == {"head", "decoder_bias"}
-    jax.tree.map(np.testing.assert_array_equal, plain, {name: whole[name] for name in plain})
+    assert full.keys() - plain.keys() == {"head", "decoder_bias"}
+    jax.tree.map(np.testing.assert_array_equal, plain, {name: full[name] for name in plain})
     half = {name: value.astype(ml_dtypes.bfloat16) for name, value in bert().items()}
     save_file(half, tmp_path / "half.safetensors")
     convert.convert(tmp_path / "half.safetensors", tmp_path / "half", Options(vocab=vocab))
     words = export.load_any(tmp_path / "half").params["words"]["embedding"]
     assert words.dtype == np.float32
-    np.testing.assert_allclose(words, whole["words"]["embedding"], rtol=2**-8)
+    np.testing.assert_allclose(words, full["words"]["embedding"], rtol=2**-8)
 
 
-def test_s3d_and_features_by_it(tmp_path: Path, vocab: Path, s3d: Weights) -> None:
+def test_s3d_gives_the_same_features_from_its_file_and_its_export(
+    tmp_path: Path, vocab: Path, s3d: Weights
+) -> None:
     model = converted(tmp_path, s3d, vocab)
     assert isinstance(model, S3DModel)
     frames = np.random.default_rng(0).integers(0, 256, (1, 30, 224, 224, 3), np.uint8)
@@ -175,12 +177,12 @@ def test_s3d_and_features_by_it(tmp_path: Path, vocab: Path, s3d: Weights) -> No
         S3DFeatures(tmp_path / "export")
 
 
-# What is refused
+# Refused inputs
 
 
 @pytest.mark.parametrize("make", [vlm, classifier, videoclip, bert, plain_bert])
 def test_a_missing_parameter_is_named(tmp_path: Path, vocab: Path, make: Any) -> None:
-    """Tests every few parameters; a BERT has the words and the bias twice."""
+    """Tests every few parameters, without those that a BERT stores twice: words and bias."""
     weights, file = make(), tmp_path / "x.pt"
     needed = [name for name in weights if convert.path_of(name) and "predictions" not in name]
     needed = [name for name in needed if make is not bert or "word_embeddings" not in name]
@@ -191,7 +193,7 @@ def test_a_missing_parameter_is_named(tmp_path: Path, vocab: Path, make: Any) ->
         assert actual.startswith(f"{file}: ") and f"{modern} is missing" in actual
 
 
-def test_parameters_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
+def test_parameters_that_do_not_fit_are_refused(tmp_path: Path, vocab: Path) -> None:
     file, root = tmp_path / "x.pt", "mmmodel.mm_encoder"
 
     def problem(changes: dict[str, Any]) -> str:
@@ -223,7 +225,7 @@ def test_parameters_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
     )
 
 
-def test_options_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
+def test_options_that_do_not_fit_are_refused(tmp_path: Path, vocab: Path) -> None:
     file = file_of(tmp_path / "x.pt", classifier())
     assert error_of(tmp_path, file, Options()) == (
         f"{file}: needs the tokenizer of its {VOCABULARY} words: --vocab vocab.txt"
@@ -288,7 +290,9 @@ def test_options_that_do_not_fit(tmp_path: Path, vocab: Path) -> None:
         ("model.safetensors", b"PK", "model.safetensors: is damaged or of another format"),
     ],
 )
-def test_folders_of_hugging_face(tmp_path: Path, name: str, change: Any, problem: str) -> None:
+def test_unsupported_hugging_face_folders_are_refused(
+    tmp_path: Path, name: str, change: Any, problem: str
+) -> None:
     folder = huggingface(tmp_path / "bert", bert())
     path = folder / name
     if change is None:
@@ -301,7 +305,7 @@ def test_folders_of_hugging_face(tmp_path: Path, name: str, change: Any, problem
     assert problem in error_of(tmp_path, folder, Options())
 
 
-def test_what_lies_beside_an_export_stays(tmp_path: Path, vocab: Path) -> None:
+def test_conversion_deletes_no_other_files(tmp_path: Path, vocab: Path) -> None:
     folder = huggingface(tmp_path / "export.tmp", bert())
     convert.convert(folder, tmp_path / "export", Options())
     assert (folder / "vocab.txt").exists()
@@ -310,7 +314,7 @@ def test_what_lies_beside_an_export_stays(tmp_path: Path, vocab: Path) -> None:
     assert problem.startswith(f"{tmp_path}/export: holds {inside}, which it would replace; ")
 
 
-def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_reported_on_one_line(tmp_path: Path) -> None:
     folder = huggingface(tmp_path / "bert", bert())
     out = folder / "vocab.txt" / "export"
     command: list[Any] = [sys.executable, "-m", "vtmask", "convert", folder, "--out", out]
@@ -319,13 +323,13 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> N
     assert run.stderr == f"error: {out}: model can't be written (Not a directory)\n"
 
 
-def test_options_of_a_bert(tmp_path: Path) -> None:
+def test_options_that_a_bert_does_not_take_are_refused(tmp_path: Path) -> None:
     folder = huggingface(tmp_path / "bert", bert())
     problem = "is a BERT, which takes --vocab, --num_heads and --out"
     assert problem in error_of(tmp_path, folder, Options(isolated_layers=12))
 
 
-def test_a_videoclip_without_a_video_encoder(tmp_path: Path, vocab: Path) -> None:
+def test_a_videoclip_without_a_video_encoder_is_refused(tmp_path: Path, vocab: Path) -> None:
     weights = {k: v for k, v in videoclip().items() if "video_encoder.bert.encoder" not in k}
     file = file_of(tmp_path / "published.pt", weights, True)
     assert "encoder.layer.0.intermediate.dense.weight is missing" in error_of(
@@ -333,13 +337,13 @@ def test_a_videoclip_without_a_video_encoder(tmp_path: Path, vocab: Path) -> Non
     )
 
 
-def test_damaged_files(tmp_path: Path, vocab: Path) -> None:
+def test_damaged_files_are_refused(tmp_path: Path, vocab: Path) -> None:
     options = Options(vocab=vocab)
     file = file_of(tmp_path / "x.pt", vlm())
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
     assert f"{file}: is not a complete zip archive" in error_of(tmp_path, file, options)
-    file.write_bytes(b"GGUF" + whole)
+    file.write_bytes(b"GGUF" + content)
     refused = error_of(tmp_path, file, options)
     assert f"{file}: begins with b" in refused and "GGUF" in refused
     file.write_bytes(torch_writer.zipped({"model": {"a": 1}}))
@@ -347,15 +351,15 @@ def test_damaged_files(tmp_path: Path, vocab: Path) -> None:
     assert "no such: cannot be read" in error_of(tmp_path, tmp_path / "no such", options)
     safe = tmp_path / "x.safetensors"
     save_file(bert(), safe)
-    whole = safe.read_bytes()
-    safe.write_bytes(whole[:-5])
+    content = safe.read_bytes()
+    safe.write_bytes(content[:-5])
     assert f"{safe}: is damaged or of another format" in error_of(tmp_path, safe, options)
     header = json.dumps({"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
     safe.write_bytes(struct.pack("<Q", len(header)) + header + bytes(2))
     assert f"{safe}: " in error_of(tmp_path, safe, options)
 
 
-def test_hostile_files(tmp_path: Path, vocab: Path) -> None:
+def test_hostile_files_execute_nothing(tmp_path: Path, vocab: Path) -> None:
     trap = tmp_path / "trap"
     call = torch_writer.Call(torch_writer.Name("os", "system"), (f"touch {trap}",))
     weights = {name: torch_writer.tensor(value) for name, value in vlm().items()}
@@ -365,7 +369,7 @@ def test_hostile_files(tmp_path: Path, vocab: Path) -> None:
     assert not trap.exists()
 
 
-def test_an_older_export_stays_unless_the_new_one_is_whole(tmp_path: Path, vocab: Path) -> None:
+def test_a_failed_conversion_keeps_the_older_export(tmp_path: Path, vocab: Path) -> None:
     converted(tmp_path, vlm(), vocab)
     file = file_of(tmp_path / "x.pt", {**bert(), "bert.more.weight": np.ones(1, np.float32)})
     assert "bert.more.weight is unknown" in error_of(tmp_path, file, Options(vocab=vocab))
@@ -381,7 +385,7 @@ def test_an_older_export_stays_unless_the_new_one_is_whole(tmp_path: Path, vocab
 # The command
 
 
-def test_the_command(
+def test_the_command_converts_a_file(
     tmp_path: Path, vocab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = file_of(tmp_path / "vlm.pt", vlm(), wrapped=True)
@@ -400,11 +404,11 @@ def test_the_command(
     assert str(done.value.code).startswith(f"error: {file}: its hidden size is 128, not a multiple")
 
 
-# And back
+# Exports to published weights
 
 
 def published_again(folder: Path) -> Weights:
-    """Returns the weights that converting an export back gives."""
+    """Converts an export back to published weights."""
     unused = export.load_unused(folder)
     return convert.published_weights(export.load_any(folder), unused)
 
@@ -425,7 +429,7 @@ def test_a_round_trip_keeps_every_bit(tmp_path: Path, vocab: Path, s3d: Weights,
 
 
 @pytest.mark.parametrize("make", [vlm, bert])
-def test_a_file_of_pytorch(tmp_path: Path, vocab: Path, make: Any) -> None:
+def test_pytorch_reads_the_converted_file(tmp_path: Path, vocab: Path, make: Any) -> None:
     torch = pytest.importorskip("torch")
     weights = make()
     converted(tmp_path, weights, vocab)
@@ -437,7 +441,7 @@ def test_a_file_of_pytorch(tmp_path: Path, vocab: Path, make: Any) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_safetensors_hold_tied_parameters_once(tmp_path: Path) -> None:
+def test_tied_parameters_that_safetensors_omit_are_restored(tmp_path: Path) -> None:
     once = {name: value for name, value in bert().items() if ".decoder." not in name}
     folder = huggingface(tmp_path / "bert", once)
     convert.convert(folder, tmp_path / "export", Options())
@@ -449,8 +453,8 @@ def test_safetensors_hold_tied_parameters_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bias", [0.0, 0.5])
 @pytest.mark.parametrize("published", [vlm, videoclip])
-def test_a_model_trained_here(published: Any, bias: float) -> None:
-    """It gets the names that the published code expects; those that feed no output are zero."""
+def test_a_model_trained_here_gets_the_published_names(published: Any, bias: float) -> None:
+    """Parameters have the names that the published code expects. Unused ones are zero."""
     module: VLM | VideoCLIP = VLM(VLMConfig(**CONFIGS))
     if published is videoclip:
         module = VideoCLIP(VideoCLIPConfig(**CONFIGS, num_video_layers=1))
@@ -474,7 +478,7 @@ def test_a_model_trained_here(published: Any, bias: float) -> None:
             np.testing.assert_array_equal(weights[name], ours)
 
 
-def test_back_without_pytorch_or_to_a_folder(
+def test_converting_back_needs_pytorch_and_a_file_name(
     tmp_path: Path, vocab: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converted(tmp_path, vlm(), vocab)
@@ -487,13 +491,17 @@ def test_back_without_pytorch_or_to_a_folder(
     )
 
 
-def test_safetensors_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_safetensors_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     problem = error_of(tmp_path, tmp_path / "x.safetensors", Options())
     assert "safetensors is not installed" in problem and ".[convert]" in problem
 
 
-def test_a_disk_that_is_full(tmp_path: Path, vocab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_older_file(
+    tmp_path: Path, vocab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch = pytest.importorskip("torch")
 
     def save(content: Any, file: Any) -> None:
@@ -508,7 +516,7 @@ def test_a_disk_that_is_full(tmp_path: Path, vocab: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "back.pt").read_text() == "older"
 
 
-# Training starts from them
+# Training from converted models
 
 
 def start(tmp_path: Path, vocab: Path, model_config: VLMConfig) -> Any:
@@ -517,18 +525,18 @@ def start(tmp_path: Path, vocab: Path, model_config: VLMConfig) -> Any:
 
 
 def test_a_vlm_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
-    there = converted(tmp_path, bert(), vocab).params
+    bert_params = converted(tmp_path, bert(), vocab).params
     model_config = VLMConfig(**CONFIGS)
     params = warm_start.completed(start(tmp_path, vocab, model_config), VLM(model_config), 3)
     fresh = initial_params(VLM(model_config), 3)
     assert params.keys() == fresh.keys()
     for name, value in params.items():
-        expected = fresh if name == "video_mlp" else there
+        expected = fresh if name == "video_mlp" else bert_params
         jax.tree.map(np.testing.assert_array_equal, value, expected[name])
 
 
 def test_a_videoclip_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
-    there = converted(tmp_path, bert(), vocab).params
+    bert_params = converted(tmp_path, bert(), vocab).params
     model_config = VideoCLIPConfig(**CONFIGS, num_video_layers=2)
     params = warm_start.completed(start(tmp_path, vocab, model_config), VideoCLIP(model_config), 3)
     fresh = initial_params(VideoCLIP(model_config), 3)
@@ -539,14 +547,16 @@ def test_a_videoclip_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
     for encoder in ("video", "text"):
         for name in params[encoder].keys() - {"video_mlp"}:
             value = params[encoder][name]
-            expected = {key: there[name][key] for key in value}
+            expected = {key: bert_params[name][key] for key in value}
             jax.tree.map(np.testing.assert_array_equal, value, expected)
     assert list(params["video"]["encoder"]) == ["layer_0", "layer_1"]
     with pytest.raises(UserError, match="has 3 layers, too few for config.model.num_video_layers"):
         start(tmp_path, vocab, dataclasses.replace(model_config, num_video_layers=4))
 
 
-def test_starts_that_do_not_fit(tmp_path: Path, vocab: Path, s3d: Weights) -> None:
+def test_starting_models_that_do_not_fit_are_refused(
+    tmp_path: Path, vocab: Path, s3d: Weights
+) -> None:
     vlm_sizes, clip_sizes = VLMConfig(**CONFIGS), VideoCLIPConfig(**CONFIGS, num_video_layers=1)
     converted(tmp_path, bert(), vocab)
     with pytest.raises(UserError, match="mlp_size is 24, the config says 25"):
@@ -580,7 +590,7 @@ def test_starts_that_do_not_fit(tmp_path: Path, vocab: Path, s3d: Weights) -> No
 
 
 @pytest.mark.parametrize("name", ["vlm", "videoclip"])
-def test_training_from_bert(tmp_path: Path, demo_dir: Path, name: str) -> None:
+def test_training_starts_from_a_converted_bert(tmp_path: Path, demo_dir: Path, name: str) -> None:
     """The data set's tokenizer is of another kind."""
     file = file_of(tmp_path / "bert.bin", {})
     tokenizer = next(demo_dir.glob("demo/tiny/*/tokenizer.model"))

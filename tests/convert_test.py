@@ -49,7 +49,7 @@ def test_paths_of_published_names(published: str, ours: str | None) -> None:
     assert convert.path_of(published) == ours
 
 
-def test_axes_of_kernels(s3d: Weights) -> None:
+def test_kernel_axes_are_reordered(s3d: Weights) -> None:
     dense = np.arange(6, dtype=np.float32).reshape(2, 3)  # [out, in]
     name = "mmmodel.mm_encoder.videomlp.linear1.weight"
     actual = convert.parameters("vlm", {name: dense})
@@ -85,7 +85,7 @@ def test_tied_parameters_must_be_equal() -> None:
         convert.parameters("bert", both)
 
 
-def test_what_feeds_no_output_is_kept_apart() -> None:
+def test_unused_parameters_are_kept_apart() -> None:
     names = (
         *("mmmodel.mm_encoder.bert.pooler.dense.bias", "embeddings.position_ids"),
         *("mmmodel.mm_encoder.bert.embeddings.seg_embeddings.weight", "pooler.dense.weight"),
@@ -116,6 +116,6 @@ def test_weights_of_another_model_are_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"model": {}}, [1], {"a": 1.0}, {1: np.ones(1)}, None])
-def test_what_is_no_state_dict(content: object) -> None:
+def test_other_content_than_a_state_dict_is_refused(content: object) -> None:
     with pytest.raises(UserError, match=re.escape("holds more than parameters")):
         convert.state_dict(content)

@@ -1,4 +1,4 @@
-"""`python -m data.build`: what it builds and reports, and one-line errors."""
+"""`python -m data.build` builds, reports its counts and gives errors of one line."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ FLAGS = ["--manual_dir={manual}", "--data_dir={out}"]
 
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, Path]:
-    """A manual folder with one video and no captions, and a folder to write to."""
+    """Makes a manual folder with one video, and names a folder to write to."""
     manual = tmp_path / "manual"
     manual.mkdir()
     np.save(manual / "a.npy", np.zeros((5, 512), np.float32))
@@ -31,20 +31,20 @@ def run(monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path], *arguments: s
     build.main()
 
 
-def test_what_is_printed(
+def test_a_build_prints_its_folder_counts_and_report(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(monkeypatch, folders, "folder", *FLAGS)
-    where = folders["out"] / "folder" / "default" / "1.0.0"
-    said = [
-        f"folder/default/1.0.0 is in {where}",
+    built = folders["out"] / "folder" / "default" / "1.0.0"
+    expected = [
+        f"folder/default/1.0.0 is in {built}",
         "train: 1 videos, 1 skipped (1 without a video or features)",
-        f"Report: {where}/build_report.html",
+        f"Report: {built}/build_report.html",
     ]
-    assert capsys.readouterr().out.splitlines()[-3:] == said
+    assert capsys.readouterr().out.splitlines()[-3:] == expected
     run(monkeypatch, folders, "folder", *FLAGS)
     first, *rest = capsys.readouterr().out.splitlines()
-    assert "was built before" in first and rest == said
+    assert "was built before" in first and rest == expected
 
 
 def test_two_processes_write_the_same_bytes(
@@ -62,23 +62,23 @@ def test_two_processes_write_the_same_bytes(
         assert path.read_bytes() == (other / path.name).read_bytes(), path.name
 
 
-def test_a_config_of_ones_own(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_config(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     config = '--config={"name": "mine", "feature_extractor": "s3d-howto100m"}'
     run(monkeypatch, folders, "folder", *FLAGS, config)
     dataset = Dataset("folder/mine", "train", str(folders["out"]))
     assert dataset.feature_extractor == "s3d-howto100m" and dataset.num_records == 1
 
 
-def test_on_beam(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_runs_on_beam(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("apache_beam")
-    # Processes of their own, which know neither this one's modules nor its memory.
+    # Workers are separate processes without this one's modules and memory.
     options = "--beam_pipeline_options=direct_running_mode=multi_processing,direct_num_workers=2"
     run(monkeypatch, folders, "folder", *FLAGS, options)
     assert Dataset("folder/default", "train", str(folders["out"])).num_records == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["folder"], "--manual_dir is missing"),
         (["folder", "--manual_dir=/none"], "--manual_dir=/none: no such folder"),
@@ -95,23 +95,25 @@ def test_on_beam(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> N
         (["demo", '--config={"name": "x", "train": 1, "test": 1}'], "no field 'validation'"),
     ],
 )
-def test_a_wrong_flag(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+def test_a_wrong_flag_is_reported_on_one_line(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         run(monkeypatch, folders, *arguments)
-    assert str(ended.value).startswith("error: ") and said in str(ended.value)
+    assert str(ended.value).startswith("error: ") and message in str(ended.value)
     assert "\n" not in str(ended.value)
 
 
-def test_without_beam(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_beam_is_reported(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
     with pytest.raises(SystemExit, match=r"Beam is not installed; pip install -e '.\[beam\]'"):
         run(monkeypatch, folders, "folder", *FLAGS, "--beam_pipeline_options=direct_num_workers=1")
 
 
-def test_features_without_any_text(
+def test_features_without_any_text_are_refused(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folders["manual"] / "a.srt").unlink()

@@ -1,6 +1,7 @@
-"""Damaged files of any format give one clear line or counted skips, never bad records.
+"""Damaged files of any format give an error of one line or counted skips, never bad records.
 
-A failure names data set, file, mutation and seed; `--fuzz-seed=SEED --fuzz-mutations=1` repeats it.
+A failure names its data set, file, mutation and seed. `--fuzz-seed=SEED --fuzz-mutations=1`
+repeats it.
 """
 
 import contextlib
@@ -51,7 +52,11 @@ from vtmask.inputs.pipeline import TrainingBatches
 from vtmask.models import VLMConfig
 from vtmask.tokenizers import Tokenizer
 
-SAID = {"start": [0.5, 2, 4], "end": [2.5, 4, 9.5], "text": ["cut it", "cut it up", "now é fry"]}
+CAPTIONS = {
+    "start": [0.5, 2, 4],
+    "end": [2.5, 4, 9.5],
+    "text": ["cut it", "cut it up", "now é fry"],
+}
 IDS = ("a", "b", "c", "d")
 HANGS = 120  # seconds
 MEMORY = 2**20  # KiB that a damaged file may take
@@ -85,7 +90,7 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
 
 @contextlib.contextmanager
 def guarded(where: str) -> Iterator[None]:
-    """Turns any failure inside, a hang included, into an AssertionError that says where."""
+    """Turns any failure, including a hang, into an AssertionError that says where it happened."""
 
     def hang(*_: Any) -> None:
         raise TimeoutError
@@ -95,8 +100,8 @@ def guarded(where: str) -> Iterator[None]:
     signal.alarm(HANGS)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damage in spite of which a video has features
-            warnings.simplefilter("error", RuntimeWarning)  # NumPy's of NaN and overflow
+            warnings.simplefilter("ignore")  # of damaged videos that still have features
+            warnings.simplefilter("error", RuntimeWarning)  # from NumPy, about NaN and overflow
             yield
     except Exception as error:
         raise AssertionError(f"{where}: {error!r:.400}") from error
@@ -116,9 +121,9 @@ def howto100m(folder: Path) -> None:
     features(folder / "features")
     (folder / "how2_s3d_train.lst").write_text("a\nb\nc\n")
     (folder / "how2_s3d_val.lst").write_text("d\n")
-    captions = {name: SAID for name in IDS}
+    captions = {name: CAPTIONS for name in IDS}
     (folder / "raw_caption.json").write_text(json.dumps(captions))
-    texts = {name: json.dumps(SAID) for name in IDS}
+    texts = {name: json.dumps(CAPTIONS) for name in IDS}
     (folder / "raw_caption.pkl").write_bytes(pickle.dumps(texts))
     (folder / "raw_caption_dedup.pkl").write_bytes(pickle.dumps(captions))
 
@@ -298,7 +303,7 @@ def in_rows(valid: str, changed: str, name: str, first: int = 1) -> set[str]:
         return set()  # a quote may swallow rows
     rows = set(_rows(changed))
     names = [name.format(*row) for row in _rows(valid)[first:] if row in rows]
-    return {name.replace("msr", "video") for name in names}  # as MSR-VTT's questions call them
+    return {name.replace("msr", "video") for name in names}  # MSR-VTT's questions abbreviate names
 
 
 def _rows(text: str) -> list[tuple[str, ...]]:
@@ -307,25 +312,25 @@ def _rows(text: str) -> list[tuple[str, ...]]:
 
 
 def annotated(valid: str, changed: str) -> set[str]:
-    """An annotated video is in a record or skipped, whatever the list of a split says."""
+    """Returns all videos: an annotated one is in a record or skipped even if no list has it."""
     return set(IDS)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A data set of a few videos, all of which have a record if nothing is damaged.
+    """A data set of a few videos. If nothing is damaged, all of them have a record.
 
     Attributes:
-      own: patterns of files that belong to one video: they affect it alone, and end no build.
+      per_video: patterns of files of one video. Damage to them affects only it, and ends no build.
       lists: pattern of files that list videos → a function of the valid and the changed text that
         returns the videos that the changed text certainly lists.
-      tokenizer: is put beside the files; None trains one on their texts.
+      tokenizer: its file is put beside the others; if None, the build trains one on their texts.
     """
 
     write: Callable[[Path], None]
     builder: type[VideoTextBuilder]
     configs: tuple[str, ...] = ("default",)
-    own: tuple[str, ...] = ("features/*",)
+    per_video: tuple[str, ...] = ("features/*",)
     lists: Mapping[str, Callable[[str, str], set[str]]] = field(default_factory=dict)
     tokenizer: Tokenizer | None = TOKENIZERS[0]
 
@@ -341,7 +346,7 @@ CASES = {
         shards,
         HowTo100M,
         ("shards",),
-        own=(),
+        per_video=(),
         lists={"*.lst": partial(in_rows, name="{}", first=0)},
         tokenizer=TOKENIZERS[1],
     ),
@@ -369,7 +374,7 @@ CASES = {
     "crosstask": Case(
         crosstask,
         CrossTask,
-        own=("features/*", "annotations/*"),
+        per_video=("features/*", "annotations/*"),
         lists={"videos*.csv": partial(in_rows, name="{0}_{1}", first=0)},
         tokenizer=TOKENIZERS[1],
     ),
@@ -377,14 +382,14 @@ CASES = {
     "activitynet": Case(activitynet, ActivityNet, lists={"*.json": by_id}),
     "charades_sta": Case(charades_sta, CharadesSTA, lists={"*.txt": in_lines}),
     "qvhighlights": Case(qvhighlights, QVHighlights, lists={"*.jsonl": in_lines}),
-    "folder": Case(folder_of_videos, Folder, own=("train/*",)),
+    "folder": Case(folder_of_videos, Folder, per_video=("train/*",)),
 }
 Place = tuple[str, str]  # split and video
 
 
 @dataclass
 class Outcome:
-    """The outcome of the videos: serialised records, and skipped videos."""
+    """The outcome of a build: serialised records, and skipped videos."""
 
     records: dict[Place, bytes] = field(default_factory=dict)
     skipped: set[Place] = field(default_factory=set)
@@ -404,20 +409,20 @@ def test_damaged_files_of_a_data_set(name: str, fuzz: Fuzz, tmp_path: Path) -> N
         case.tokenizer.save(manual)
     builders = [case.builder(config=config, data_dir=tmp_path / "data") for config in case.configs]
     valid = [outcome(builder, manual) for builder in builders]
-    assert all(len(whole.records) >= 3 and not whole.skipped for whole in valid)
+    assert all(len(expected.records) >= 3 and not expected.skipped for expected in valid)
     seen: Counter[str] = Counter()
     paths = sorted(path for path in manual.rglob("*") if path.is_file())
     for path, data, where in fuzz.damage(paths, manual):
-        for builder, whole in zip(builders, valid, strict=True):
+        for builder, expected in zip(builders, valid, strict=True):
             with guarded(f"{name}, {builder.builder_config.name}: {where}"):
                 try:
                     actual = outcome(builder, manual)
                 except UserError as error:
                     check_error(error, manual)
-                    assert not any(map(path.match, case.own)), error
+                    assert not any(map(path.match, case.per_video)), error
                     seen["refused"] += 1
                 else:
-                    check_places(case, path, data, actual, whole)
+                    check_places(case, path, data, actual, expected)
                     seen["skipped" if actual.skipped else "built"] += 1
     assert len(seen) == 3 or fuzz.mutations < 100, seen
 
@@ -497,7 +502,7 @@ def check_counts(video: Video, record: dict[str, Any], counts: Counts) -> None:
     given = len(video.descriptions) + sum(len(a.lines) for a in [video.captions, *timed.values()])
     kept = sum(len(record[name]["text"]) for name in ["descriptions", *timed])
     kept += counts.before.figures["captions"].total // 10**6
-    building = counts.problems - video.problems  # without those of reading its files
+    building = counts.problems - video.problems  # without problems in reading its files
     problems = {p: n for p, n in building.items() if " cut at " not in p}
     of_moments = {problem: n for problem, n in problems.items() if "moment" in problem}
     assert given == kept + sum(problems.values()) - sum(of_moments.values())
@@ -514,22 +519,22 @@ def check_error(error: UserError, folder: Path) -> None:
     assert "\n" not in message and str(folder) in message, message
 
 
-def check_places(case: Case, path: Path, data: bytes, actual: Outcome, whole: Outcome) -> None:
+def check_places(case: Case, path: Path, data: bytes, actual: Outcome, expected: Outcome) -> None:
     """Checks that no listed video is lost, and that a video's own files affect no other video."""
     listed = next((f for pattern, f in case.lists.items() if path.match(pattern)), None)
     if listed is None:
-        assert actual.places == whole.places
+        assert actual.places == expected.places
     else:
         names = {video_id for _, video_id in actual.places}
         assert names >= listed(_text(data), _text(path.read_bytes()))
-    if any(map(path.match, case.own)):
-        others = {place for place in whole.places if not place[1].endswith(path.stem)}
+    if any(map(path.match, case.per_video)):
+        others = {place for place in expected.places if not place[1].endswith(path.stem)}
         assert others and not others & actual.skipped
-        assert all(actual.records[place] == whole.records[place] for place in others)
+        assert all(actual.records[place] == expected.records[place] for place in others)
 
 
 def _text(data: bytes) -> str:
-    """Returns the file's text; "" if it can't be decoded, which its reader must find."""
+    """Returns the file's text, or "" if it can't be decoded, which its reader must detect."""
     try:
         return data.decode("utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
     except UnicodeDecodeError:
@@ -553,7 +558,7 @@ def test_damaged_tokenizers(tokenizer: Tokenizer, fuzz: Fuzz, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """TFDS data folder with a small data set that has every kind of field."""
+    """Builds a TFDS data folder with a small data set that has every kind of field."""
     manual, out = (tmp_path_factory.mktemp(name) for name in ("manual", "data"))
     (manual / "features").mkdir()
     for split in ("train", "test"):
@@ -568,7 +573,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_all(data_dir: Path) -> Any:
-    """Reads all records of a split, and some batches."""
+    """Reads all records of a split and some batches."""
     dataset = Dataset("toy/default", "train", str(data_dir))
     every = [dataset[i] for i in range(dataset.num_records)]
     sampler = samplers.CaptionWindows(VLMConfig(feature_size=4), clips_per_record=2)
@@ -576,7 +581,7 @@ def read_all(data_dir: Path) -> Any:
 
 
 def common(value: Any, other: Any) -> Any:
-    """Strips a value of what the other lacks: fields that features.json has lost."""
+    """Removes fields that the other value lacks because features.json has lost them."""
     if isinstance(value, dict):
         return {key: common(value[key], other[key]) for key in other}
     if isinstance(value, list) and len(value) == len(other):
@@ -589,7 +594,7 @@ def test_damaged_files_of_a_prepared_data_set(built: Path, fuzz: Fuzz, tmp_path:
     folder = next(tmp_path.rglob("dataset_info.json")).parent
     paths = [*folder.glob("*train.array*"), *folder.glob("*.json"), folder / "tokenizer.model"]
     paths = [path for path in paths if path.name != "build_report.json"]
-    right = read_all(tmp_path)
+    expected = read_all(tmp_path)
     refused = set()
     for path, _, where in fuzz.damage(paths, folder):
         with guarded(where):
@@ -599,5 +604,5 @@ def test_damaged_files_of_a_prepared_data_set(built: Path, fuzz: Fuzz, tmp_path:
                 check_error(error, tmp_path)
                 refused.add(path)
             else:
-                jax.tree.map(np.testing.assert_array_equal, actual, common(right, actual))
+                jax.tree.map(np.testing.assert_array_equal, actual, common(expected, actual))
     assert len(refused) == len(paths) or fuzz.mutations < 100, refused

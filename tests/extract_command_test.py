@@ -19,18 +19,18 @@ GOOD, FAULTS = 195, ("truncated", "empty", "text", "unreadable", "frameless")
 
 @pytest.fixture(scope="module")
 def videos(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's shortest videos by 195 names, and the faults."""
+    """Links the demo's shortest videos under 195 names, and adds the bad ones."""
     rendered = sorted(
         (demo_dir / "demo/tiny/2.0.0/videos").iterdir(), key=lambda path: path.stat().st_size
     )[:8]
     folder = tmp_path_factory.mktemp("videos")
     for number in range(GOOD):
         (folder / f"{number:03}.mp4").symlink_to(rendered[number % len(rendered)])
-    whole = rendered[0].read_bytes()
-    (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
+    content = rendered[0].read_bytes()
+    (folder / "truncated.mp4").write_bytes(content[: len(content) // 2])
     (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("a text that was renamed\n" * 100)
-    (folder / "unreadable.mp4").symlink_to("unreadable.mp4")  # even for root
+    (folder / "unreadable.mp4").symlink_to("unreadable.mp4")  # not even root can read it
     with av.open(str(folder / "frameless.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=8)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -55,7 +55,7 @@ def extracted(
     return extract(videos, out), out
 
 
-def test_bad_videos_are_skipped_and_told(
+def test_bad_videos_are_skipped_and_reported(
     extracted: tuple[subprocess.CompletedProcess, Path],
 ) -> None:
     run, out = extracted
@@ -102,7 +102,7 @@ def wait_for(condition: object) -> None:
         time.sleep(0.01)
 
 
-def test_killed_and_started_again(
+def test_a_killed_extraction_resumes(
     videos: Path, extracted: tuple[subprocess.CompletedProcess, Path], tmp_path: Path
 ) -> None:
     process = subprocess.Popen(command(videos, tmp_path), stderr=subprocess.DEVNULL)
@@ -129,10 +129,10 @@ def test_killed_and_started_again(
             assert ours == theirs, name
 
 
-def test_shards_cover_everything_once(
+def test_shards_cover_every_video_once(
     videos: Path, extracted: tuple[subprocess.CompletedProcess, Path], tmp_path: Path
 ) -> None:
-    names = [path.stem for path in videos.iterdir()][::8]  # enough of them
+    names = [path.stem for path in videos.iterdir()][::8]  # every eighth, to save time
     (tmp_path / "list.txt").write_text("".join(f"{videos / name}.mp4\n" for name in names))
     for shard in ("1/2", "2/2"):
         extract(tmp_path / "list.txt", tmp_path / "out", f"--shard={shard}")
@@ -142,7 +142,7 @@ def test_shards_cover_everything_once(
     assert sorted(logged) == sorted(names)
 
 
-def test_all_is_well(videos: Path, tmp_path: Path) -> None:
+def test_a_good_video_is_extracted_and_shown(videos: Path, tmp_path: Path) -> None:
     run = extract(videos / "003.mp4", tmp_path)
     assert run.returncode == 0
     assert run.stdout.splitlines()[0] == f"1 of 1 videos have features in {tmp_path}"
@@ -184,25 +184,25 @@ def failing(frames):
 
 
 @pytest.fixture
-def own(videos: Path, tmp_path: Path) -> list[str]:
+def extract_command(videos: Path, tmp_path: Path) -> list[str]:
     (tmp_path / "own.py").write_text(SLOW)
     return [*VTMASK, "extract", str(videos), f"--out={tmp_path / 'out'}", "--batch_size=1"]
 
 
-def test_an_extractor_that_fails_ends_the_command(own: list[str], tmp_path: Path) -> None:
-    command = [*own, f"--model={tmp_path / 'own.py'}:failing"]
+def test_a_failing_extractor_ends_the_command(extract_command: list[str], tmp_path: Path) -> None:
+    command = [*extract_command, f"--model={tmp_path / 'own.py'}:failing"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert run.returncode == 1 and "RuntimeError: out of memory" in run.stderr
 
 
-def test_stopped_at_the_keyboard(own: list[str], tmp_path: Path) -> None:
-    command = [*own, f"--model={tmp_path / 'own.py'}:slow"]
+def test_a_keyboard_interrupt_stops_cleanly(extract_command: list[str], tmp_path: Path) -> None:
+    command = [*extract_command, f"--model={tmp_path / 'own.py'}:slow"]
     process = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-        # A shell that runs the tests in the background has told all its children to ignore it.
+        # If a shell runs the tests in the background, its children ignore SIGINT by default.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(lambda: list(tmp_path.glob("out/*.jsonl")))
@@ -214,20 +214,20 @@ def test_stopped_at_the_keyboard(own: list[str], tmp_path: Path) -> None:
     assert b"Traceback" not in message
 
 
-def test_a_folder_is_no_file_to_show(tmp_path: Path) -> None:
+def test_showing_a_folder_is_refused(tmp_path: Path) -> None:
     show = [*VTMASK, "features", "show", "."]
     run = subprocess.run(show, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 1
     assert run.stderr == "error: .: is a folder, expected features or a video\n"
 
 
-def test_videos_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_videos_are_reported(tmp_path: Path) -> None:
     run = extract(tmp_path / "gone", tmp_path / "out")
     assert run.returncode == 1
     assert run.stderr == f"error: {tmp_path / 'gone'}: no such file or folder\n"
 
 
-def test_an_extractor_of_ones_own(videos: Path, tmp_path: Path) -> None:
+def test_a_custom_extractor(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import numpy as np\n"
         "def colour(frames):\n"

@@ -1,4 +1,4 @@
-"""Reads golden numbers; weights are rebuilt from the rule that made them."""
+"""Reads golden numbers, and rebuilds weights by the rule that made them."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ COMPACT = Path(__file__).parent / "golden"
 
 
 def published_shapes(meta: dict[str, Any], kind: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the published model's parameters that outputs use."""
+    """Returns names and shapes of the published model's parameters that outputs use."""
     if kind == "videoclip":
         video = _encoder_shapes(meta, meta["num_hidden_video_layers"]) | _video_mlp_shapes(meta)
         text = _encoder_shapes(meta, meta["bert"]["num_hidden_layers"])
@@ -119,7 +119,7 @@ def videoclip(case: Any) -> tuple[VideoCLIP, dict[str, Any]]:
 
 
 def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:
-    """Returns the weights in the file if it has them all, otherwise those of the rule."""
+    """Returns the file's weights if it has all of them, otherwise those of the rule."""
     facts = meta(case)
     tag, shapes = f"{facts['tag']}/{kind}", published_shapes(facts, kind)
     inside = {k.removeprefix("param/"): case[k] for k in case.files if k.startswith("param/")}
@@ -133,7 +133,7 @@ def published_weights(case: Any, kind: str) -> dict[str, np.ndarray]:
             for name, rest in {"weight": (hidden,), "bias": ()}.items()
         }
     weights = {name: weight(tag, name, shape) for name, shape in shapes.items()}
-    if kind in ("vlm", "nlg"):  # tied to the words, the decoder's numbers were made last
+    if kind in ("vlm", "nlg"):  # the decoder is tied to the words, and its numbers were made last
         weights[WORDS] = weight(tag, "mm_encoder.cls.predictions.decoder.weight", shapes[WORDS])
     return weights | inside
 

@@ -43,7 +43,7 @@ SETTINGS = (
 
 
 def bert() -> dict[str, np.ndarray]:
-    """Makes inputs, and what BertForMaskedLM computes from them."""
+    """Makes inputs and the outputs of BertForMaskedLM."""
     model = BertForMaskedLM(BertConfig(**SIZES, attn_implementation="eager")).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""The rule that made the weights of golden cases, without JAX, for programs that use PyTorch."""
+"""Makes the weights of golden cases by their rule, without JAX, for programs with PyTorch."""
 
 import re
 import zlib
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def weight(tag: str, key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A made-up weight: seeded by its published name, scaled by its kind."""
+    """Makes a weight that is seeded by its published name and scaled by its kind."""
     seed = zlib.crc32(f"{tag}/{key}".encode())
     x = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     if key.endswith("running_var"):

@@ -1,4 +1,4 @@
-"""Cycles and exchanges of a compiled program are counted as often as a step runs them."""
+"""Cycles and exchanges of a compiled program count as often as a step runs them."""
 
 import pytest
 
@@ -50,7 +50,7 @@ metadata={op_name="jit(train_step)/add"}, backend_config={"estimated_cycles":"3"
 """
 
 
-def test_loops_count_their_trips_and_one_branch_runs() -> None:
+def test_cycles_count_the_trips_of_loops_and_one_branch() -> None:
     program = hlo.Program(PROGRAM)
     assert program.branches() == 2
     assert {part: n for (part, _), n in program.cycles(0).items()} == {
@@ -61,7 +61,7 @@ def test_loops_count_their_trips_and_one_branch_runs() -> None:
     assert program.cycles(1).total() == 5003
 
 
-def test_exchanges_count_once_a_channel_and_by_trips() -> None:
+def test_exchanges_count_once_per_channel_and_trip() -> None:
     gathered, reduced, listed = hlo.Program(PROGRAM).collectives(0)
     assert gathered == ("all-gather", "g", 128, 11, 0)
     assert (reduced.kind, reduced.bytes, reduced.times) == ("all-reduce", 40, 1)

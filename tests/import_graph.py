@@ -41,7 +41,7 @@ def graph() -> dict[str, set[str]]:
     for path in sorted(ROOT.rglob("*.py")):
         package = package_of(path)
         names = {(name.split(".") + ["__init__"])[1] for name in imports(path)}
-        # `from vtmask import Index` names what vtmask/__init__.py offers.
+        # `from vtmask import Index` names an attribute of vtmask/__init__.py.
         names = {
             name if (ROOT / name).is_dir() or (ROOT / f"{name}.py").exists() else "__init__"
             for name in names

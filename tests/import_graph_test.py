@@ -15,12 +15,12 @@ def test_imports_go_down_only() -> None:
     assert import_graph.upward(graph) == []
 
 
-def test_an_import_that_goes_up_is_seen() -> None:
+def test_an_upward_import_is_detected() -> None:
     up = {"models": {"tasks"}, "tasks": {"models"}, "errors": set()}
     assert import_graph.upward(up) == ["models imports tasks"]
 
 
-def test_files_have_350_lines_at_most() -> None:
+def test_files_have_at_most_350_lines() -> None:
     lines = {
         path.relative_to(import_graph.ROOT).as_posix(): len(path.read_text().splitlines())
         for path in import_graph.ROOT.rglob("*.py")
@@ -40,7 +40,7 @@ def rows(title: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("title", ["The papers' terms", "Claims and their tests"])
-def test_every_name_is_where_contributing_says(title: str) -> None:
+def test_every_name_in_contributing_is_in_its_file(title: str) -> None:
     assert len(rows(title)) >= 25
     for path, names in rows(title):
         tree = ast.parse((import_graph.ROOT.parent / path).read_text())

@@ -77,7 +77,7 @@ def texts(*lines: str) -> dict[str, Any]:
 
 
 def model(class_names: tuple[str, ...] = (), **model_config: Any) -> Model:
-    """Makes an untrained model of the data set's inputs that distinguishes inputs."""
+    """Makes an untrained model for the data set, whose outputs differ for different inputs."""
     module = VLM(
         VLMConfig(
             **{

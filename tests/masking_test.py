@@ -1,4 +1,4 @@
-"""Masking has the published rates and leaves special tokens and padding alone."""
+"""Masking has the published rates and never masks special tokens or padding."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def batch(rng: np.random.Generator, size: int) -> dict[str, jax.Array]:
     mm_prob=st.floats(0, 1),
     mask_prob=st.floats(0, 1),
 )
-def test_special_and_padding_positions_are_never_touched(
+def test_special_and_padding_positions_are_never_masked(
     seed: int, mm_prob: float, mask_prob: float
 ) -> None:
     clean = batch(np.random.default_rng(seed), 16)
@@ -46,7 +46,7 @@ def test_special_and_padding_positions_are_never_touched(
     )
 
 
-def test_rates() -> None:
+def test_masking_has_the_published_rates() -> None:
     clean = batch(np.random.default_rng(0), 20_000)
     enough = np.asarray((clean["video_mask"].sum(1) >= 8) & (clean["text_mask"].sum(1) >= 8))
     masked = masking.mask(jax.random.key(1), clean, masking.MaskingScheme(), CONFIGS)
@@ -70,14 +70,14 @@ def test_rates() -> None:
     assert (seen == right).mean() == pytest.approx(0.1, abs=0.01)
 
 
-def test_a_sample_with_one_modality_masked_keeps_the_other_whole() -> None:
+def test_masking_one_modality_leaves_the_other_unmasked() -> None:
     clean = batch(np.random.default_rng(0), 500)
     scheme = masking.MaskingScheme(mm_prob=1.0)
     masked = masking.mask(jax.random.key(2), clean, scheme, CONFIGS)
     assert not (masked.text_masked.any(1) & masked.video_masked.any(1)).any()
 
 
-def test_masks_depend_on_the_key_alone() -> None:
+def test_masks_depend_only_on_the_key() -> None:
     clean = batch(np.random.default_rng(0), 64)
     scheme = masking.MaskingScheme()
     one, same, other = (masking.mask(jax.random.key(i), clean, scheme, CONFIGS) for i in (1, 1, 2))

@@ -10,7 +10,7 @@ import numpy as np
 from vtmask.tokenizers import CONTROL_SYMBOLS, WordPiece
 
 CAPTIONS = "raw_caption_dedup.bert-base-uncased"
-MOST_TOKENS = 32  # that the published script keeps of a caption
+MOST_TOKENS = 32  # of a caption, as the published script keeps
 VOCABULARY = WordPiece("\n".join([*CONTROL_SYMBOLS, *(f"w{i}" for i in range(595))]).encode())
 
 
@@ -25,7 +25,7 @@ def padded(ids: Sequence[int]) -> list[int]:
 
 
 def write(folder: Path, split: str, number: int, videos: dict[str, Any]) -> None:
-    """Writes a shard of videos, each with features [seconds, 512], captions (start, end, ids)."""
+    """Writes a shard of videos with features [seconds, 512] and captions (start, end, ids)."""
     features = [rows for rows, _ in videos.values()]
     captions_of_videos = [captions for _, captions in videos.values()]
     prefix = f"{CAPTIONS}.{split}_{number}"

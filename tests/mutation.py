@@ -1,4 +1,4 @@
-"""Damages files at random, to show that a reader returns a value or raises a UserError."""
+"""Damages files at random, to test that a reader returns a value or raises a UserError."""
 
 import datetime
 import io
@@ -12,7 +12,7 @@ import numpy as np
 
 from vtmask.errors import UserError
 
-_START = 160  # bytes: the header of a .npy file and what formats begin with
+_START = 160  # bytes, with the header of a .npy file and the first bytes of other formats
 _DEEP: Any = []
 for _ in range(300):
     _DEEP = [_DEEP]
@@ -33,7 +33,7 @@ _WHOLE += [b"<!DOCTYPE html><title>404</title>", b"[" * 99999, b'{"a":' * 9999, 
 
 
 def refusals(valid: bytes, path: Path, read: Callable[[Path], Any], times: int = 300) -> int:
-    """Counts the refused ones of `times` damaged copies; checks that messages are one line."""
+    """Counts how many of `times` damaged copies are refused; checks that messages are one line."""
     rng = np.random.default_rng(0)
     refused = 0
     for _ in range(times):

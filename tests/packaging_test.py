@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def test_requirements_are_those_of_the_package_and_of_training() -> None:
+def test_requirements_txt_lists_the_package_s_and_training_s_requirements() -> None:
     listed = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line]
     assert sorted(listed) == sorted(
         PROJECT["dependencies"] + PROJECT["optional-dependencies"]["train"]
     )
 
 
-def test_a_module_of_training_that_is_missing_is_one_line() -> None:
+def test_a_missing_training_package_is_reported_on_one_line() -> None:
     line = r"^error: tensorboard is not installed; pip install 'vtmask\[train\]'"
     with pytest.raises(SystemExit, match=line), program.one_line_errors():
         raise ModuleNotFoundError("No module named 'tensorboard'", name="tensorboard")
@@ -32,7 +32,7 @@ def test_a_module_of_training_that_is_missing_is_one_line() -> None:
         raise ModuleNotFoundError("No module named 'red'", name="red")
 
 
-def test_every_package_of_training_is_known_by_its_module() -> None:
+def test_every_training_package_is_known_by_its_module() -> None:
     modules: dict[str, set[str]] = {}
     for module, distributions in packages_distributions().items():
         for name in distributions:
@@ -43,7 +43,7 @@ def test_every_package_of_training_is_known_by_its_module() -> None:
             assert modules[canonicalize_name(requirement.name)] & {*program._OF_TRAINING}, line
 
 
-def test_inference_imports_nothing_of_training(tmp_path: Path) -> None:
+def test_inference_imports_no_training_package(tmp_path: Path) -> None:
     export.save(tmp_path / "export", in_memory.model())
     code = f"""
 import sys

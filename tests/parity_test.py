@@ -69,8 +69,8 @@ def compare_hidden_states(case: Any, model: VLM, params: Any) -> None:
 
     states = nn.apply(hidden_states, model)({"params": params})
     expected = case["hidden_states"]
-    for actual, states_there in zip(states[-len(expected) :], expected, strict=True):
-        assert_close(actual, states_there)
+    for actual, expected_states in zip(states[-len(expected) :], expected, strict=True):
+        assert_close(actual, expected_states)
 
 
 @pytest.mark.parametrize("objective", ["mtm", "mfm_mlm"])
@@ -87,11 +87,11 @@ def test_pretraining_logits_loss_and_gradients(golden_dir: Path, objective: Any)
     def logits(model: VLM) -> tuple[np.ndarray, np.ndarray]:
         """Returns logits with the rows and columns of the golden cases."""
         scored = task.score(model, batch, masked, deterministic=True)
-        found = jax.tree.map(lambda x: x[0], scored)
-        video, text = found.hidden[found.is_frame], found.hidden[found.is_word]
-        own = (video * found.frames[found.frame[found.is_frame]]).sum(axis=1, keepdims=True)
-        negatives = found.frames[found.negative]
-        rows = [own, losses.scores(video, negatives)]
+        group = jax.tree.map(lambda x: x[0], scored)
+        video, text = group.hidden[group.is_frame], group.hidden[group.is_word]
+        positive = (video * group.frames[group.frame[group.is_frame]]).sum(axis=1, keepdims=True)
+        negatives = group.frames[group.negative]
+        rows = [positive, losses.scores(video, negatives)]
         columns = [losses.scores(text, model.vocabulary())]
         if objective == "mtm":
             rows.append(losses.scores(video, model.vocabulary()))
@@ -100,10 +100,10 @@ def test_pretraining_logits_loss_and_gradients(golden_dir: Path, objective: Any)
             columns[0] += model.vocabulary_bias()
         return np.concatenate(rows, axis=1), np.concatenate(columns, axis=1)
 
-    for found, kind in zip(
+    for actual_logits, kind in zip(
         nn.apply(logits, model)({"params": params}), ("video", "text"), strict=True
     ):
-        assert_close(found, case[f"{name}_{kind}_logits"])
+        assert_close(actual_logits, case[f"{name}_{kind}_logits"])
 
     def loss_of(params: Any) -> jax.Array:
         loss = nn.apply(task.masked_loss, model)
@@ -112,7 +112,7 @@ def test_pretraining_logits_loss_and_gradients(golden_dir: Path, objective: Any)
     loss, grads = jax.jit(jax.value_and_grad(loss_of))(params)
     assert_close(loss, case[f"{name}_loss"])
     norms = {k: case[k] for k in case.files if k.startswith(f"{name}_gradnorm/")}
-    atol = 1e-6 * max(norms.values())  # gradients of key biases are zero but for rounding
+    atol = 1e-6 * max(norms.values())  # gradients of key biases are zero except for rounding
     compared = 0
     for key in case.files:
         kind, _, parameter = key.partition("/")
@@ -221,7 +221,7 @@ def test_videoclip(golden_dir: Path) -> None:
 
 
 def compare_videoclip(case: Any, model: VideoCLIP, params: Any, batch: Any) -> None:
-    """Hidden and pooled states, the loss and its gradients; their numbers are in `case`."""
+    """Compares hidden and pooled states, the loss and its gradients with the numbers in `case`."""
     task = Retrieval(None, "both")
     hidden_video, hidden_text = jax.jit(model.apply)({"params": params}, batch)
     rows = len(case["hidden_video"])  # the compact set has some
@@ -250,8 +250,8 @@ def compare_videoclip(case: Any, model: VideoCLIP, params: Any, batch: Any) -> N
         np.testing.assert_allclose(actual, norm, rtol=1e-3, atol=atol, err_msg=name)
 
 
-def test_made_up_weights_of_videoclip_are_those_of_the_file(golden_dir: Path) -> None:
-    """The compact set, which lacks them, therefore checks the same model."""
+def test_videoclip_weights_from_the_rule_equal_those_in_the_file(golden_dir: Path) -> None:
+    """Therefore the compact set, which lacks the weights, checks the same model."""
     case = np.load(golden_dir / "videoclip.npz")
     inside = {key.removeprefix("param/"): case[key] for key in case.files if "param/" in key}
     if not inside:
@@ -265,7 +265,7 @@ def test_made_up_weights_of_videoclip_are_those_of_the_file(golden_dir: Path) ->
 
 @pytest.fixture
 def vocab(tmp_path: Path) -> Path:
-    """Makes as many pieces as golden models have words; BERT's control symbols in place."""
+    """Writes as many pieces as golden models have words, with BERT's control symbols in place."""
     pieces = [f"piece{i}" for i in range(600)]
     pieces[0], pieces[100] = "[PAD]", "[UNK]"
     pieces[101:104] = "[CLS]", "[SEP]", "[MASK]"
@@ -282,18 +282,22 @@ def converted(golden_dir: Path, tmp_path: Path, vocab: Path, name: str) -> Model
     return export.load(tmp_path / name)
 
 
-def test_a_converted_vlm(golden_dir: Path, tmp_path: Path, vocab: Path) -> None:
+def test_a_converted_vlm_has_the_published_numbers(
+    golden_dir: Path, tmp_path: Path, vocab: Path
+) -> None:
     model = converted(golden_dir, tmp_path, vocab, "vlm")
     case = np.load(golden_dir / "vlm_pretrain.npz")
     assert model.module == VLM(VLMConfig(**golden.model_config(case)))
     compare_hidden_states(case, model.module, model.params)
     loss = nn.apply(Pretrain().masked_loss, model.module)
     masked = golden.masked(case, case["input_caps"])
-    found = loss({"params": model.params}, golden.batch(case), masked, True)[0]
-    assert_close(found, case["mtm_loss"])
+    actual = loss({"params": model.params}, golden.batch(case), masked, True)[0]
+    assert_close(actual, case["mtm_loss"])
 
 
-def test_a_converted_videoclip(golden_dir: Path, tmp_path: Path, vocab: Path) -> None:
+def test_a_converted_videoclip_has_the_published_numbers(
+    golden_dir: Path, tmp_path: Path, vocab: Path
+) -> None:
     model = converted(golden_dir, tmp_path, vocab, "videoclip")
     case = np.load(golden_dir / "videoclip.npz")
     assert isinstance(model.module, VideoCLIP)
@@ -304,15 +308,17 @@ def test_a_converted_videoclip(golden_dir: Path, tmp_path: Path, vocab: Path) ->
 
 
 @pytest.mark.parametrize("name", ["vlm", "videoclip"])
-def test_a_checkpoint_and_back(golden_dir: Path, tmp_path: Path, vocab: Path, name: str) -> None:
+def test_a_checkpoint_survives_conversion_and_back(
+    golden_dir: Path, tmp_path: Path, vocab: Path, name: str
+) -> None:
     torch = pytest.importorskip("torch")
     converted(golden_dir, tmp_path, vocab, name)
     convert.convert(tmp_path / name, tmp_path / "back.pt", Options())
-    found = torch.load(tmp_path / "back.pt", weights_only=True)["model"]
+    actual = torch.load(tmp_path / "back.pt", weights_only=True)["model"]
     expected = pytorch.load(golden_dir / f"{name}_checkpoint.pt")["model"]
-    assert list(found) == list(expected)
+    assert list(actual) == list(expected)
     for key, value in expected.items():
-        array = found[key].numpy()
+        array = actual[key].numpy()
         assert (array.dtype, array.shape) == (value.dtype, value.shape)
         assert array.tobytes() == value.tobytes()
 
@@ -356,7 +362,7 @@ def test_s3d(golden_dir: Path) -> None:
     assert_close(text, case["text_embedding"])
 
     params = convert.s3d_from_published(golden.s3d_weights(case, float(strong["gain"])))
-    video, mixed_5c, _ = embed(params, *inputs)  # here the frames matter, too
+    video, mixed_5c, _ = embed(params, *inputs)  # with these weights the frames matter
     assert_close(video, strong["video_embedding"])
     assert_close(mixed_5c, strong["mixed_5c"])
 
@@ -392,15 +398,15 @@ def test_text_is_cut_and_padded(golden_dir: Path) -> None:
 
 def test_retrieval_metrics(golden_dir: Path) -> None:
     case = json.loads((golden_dir / "metrics.json").read_text())["retrieval"]
-    found = metrics.retrieval(np.array(case["scores"]))
+    actual = metrics.retrieval(np.array(case["scores"]))
     names = {"R@1": "R1", "R@5": "R5", "R@10": "R10", "MedR": "MR"}
-    assert found == pytest.approx({ours: case["metrics"][names[ours]] for ours in names})
+    assert actual == pytest.approx({ours: case["metrics"][names[ours]] for ours in names})
 
 
 def test_answer_accuracy(golden_dir: Path) -> None:
     case = json.loads((golden_dir / "metrics.json").read_text())["qa"]
-    found = metrics.accuracy(np.array(case["outputs"]), np.array(case["targets"]))
-    assert found == pytest.approx(case["acc"])
+    actual = metrics.accuracy(np.array(case["outputs"]), np.array(case["targets"]))
+    assert actual == pytest.approx(case["acc"])
 
 
 def test_frame_accuracy(golden_dir: Path) -> None:
@@ -421,9 +427,9 @@ def test_windows_are_merged(golden_dir: Path) -> None:
 
 def test_ordered_steps(golden_dir: Path) -> None:
     videos = json.loads((golden_dir / "metrics.json").read_text())["crosstask"]["videos"]
-    found = [video for video in videos if "logits" in video]  # the compact set lacks some
-    assert found
-    for video in found:
+    with_logits = [video for video in videos if "logits" in video]  # the compact set lacks some
+    assert with_logits
+    for video in with_logits:
         seconds = ordered_steps.assign(np.array(video["logits"]))
         np.testing.assert_array_equal(seconds, video["step_frames"])
 
@@ -439,17 +445,17 @@ def test_step_recall(golden_dir: Path) -> None:
 def test_moment_metrics(golden_dir: Path) -> None:
     case = json.loads((golden_dir / "metrics.json").read_text())["didemo"]
     times = [np.array(of_sentence) for of_sentence in case["times"]]
-    found = metrics.moments(np.array(case["ranked_segments"]), times)
+    actual = metrics.moments(np.array(case["ranked_segments"]), times)
     names = {"rank@1": "rank1", "rank@5": "rank5", "mIoU": "miou"}
-    assert found == pytest.approx({ours: case["metrics"][names[ours]] for ours in names})
+    assert actual == pytest.approx({ours: case["metrics"][names[ours]] for ours in names})
 
 
 def test_moments_are_ranked(golden_dir: Path) -> None:
     case = json.loads((golden_dir / "metrics.json").read_text())["didemo_ranking"]
     frames = np.array(case["hidden_video"])[:, 1:-1]
     ranked = moments.rank(frames, np.array(case["pooled_text"]), np.array(case["vmasks"]))
-    for found, expected in zip(ranked, case["ranked_segments"], strict=True):
-        np.testing.assert_array_equal(found[: len(expected)], expected)
+    for actual, expected in zip(ranked, case["ranked_segments"], strict=True):
+        np.testing.assert_array_equal(actual[: len(expected)], expected)
 
 
 def test_captioning_logits_and_loss(golden_dir: Path) -> None:
@@ -467,14 +473,14 @@ def test_captioning_logits_and_loss(golden_dir: Path) -> None:
 
 @pytest.mark.parametrize("num_beams", [1, 5])
 def test_captioning_generation(golden_dir: Path, num_beams: int) -> None:
-    """The ids show that lengths include the prompt: otherwise they would differ."""
+    """The ids would differ if lengths did not include the prompt."""
     case = np.load(golden_dir / "vlm_caption.npz")
     model, params = golden.vlm(case, kind="nlg")
     expected = case[f"generated_beam{num_beams}"]
     task = Captioning(num_beams, max_decode_length=int(case["max_decode_length"]))
     ids, _ = jax.jit(nn.apply(task.generate, model))({"params": params}, golden.batch(case))
     prompt = np.broadcast_to(case["caps"][:1, [0, 1, 0]], (len(ids), captioning.PROMPT_LENGTH))
-    found = np.concatenate([prompt, ids], axis=1)
+    actual = np.concatenate([prompt, ids], axis=1)
     width = expected.shape[1]
-    np.testing.assert_array_equal(found[:, :width], expected)
-    np.testing.assert_array_equal(found[:, width:], model.config.pad_id)
+    np.testing.assert_array_equal(actual[:, :width], expected)
+    np.testing.assert_array_equal(actual[:, width:], model.config.pad_id)

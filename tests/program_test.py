@@ -38,12 +38,12 @@ def test_a_misspelled_field_fails_and_suggests_the_closest(override: str, messag
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_value_of_the_wrong_type() -> None:
+def test_a_value_of_the_wrong_type_is_refused() -> None:
     with pytest.raises(flags.Error, match="config.optim.lr=fast"):
         program.read_config(RECIPE, ["--config.optim.lr=fast"])
 
 
-def test_a_recipe_that_is_missing_or_fails(tmp_path: Path) -> None:
+def test_a_missing_recipe_is_reported_and_a_faulty_one_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="configs/none.py: no such recipe"):
         program.read_config("configs/none.py", [])
     (tmp_path / "faulty.py").write_text("def get_config():\n    return {}['typo']\n")
@@ -51,7 +51,7 @@ def test_a_recipe_that_is_missing_or_fails(tmp_path: Path) -> None:
         program.read_config(str(tmp_path / "faulty.py"), ["--config.lr=1"])
 
 
-def test_errors_are_one_line_unless_the_traceback_is_wanted(
+def test_errors_are_one_line_unless_a_traceback_is_requested(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("VTMASK_TRACEBACK", raising=False)

@@ -1,4 +1,4 @@
-"""Made-up weights of small models under published names, and files of them."""
+"""Makes weights of small models under published names, and files of them."""
 
 import json
 from pathlib import Path
@@ -114,7 +114,7 @@ def converted(tmp_path: Path, weights: Weights, vocab: Path, **options: Any) -> 
 
 
 def error_of(tmp_path: Path, source: Path, options: Options, out: str = "export") -> str:
-    """Returns the error of a conversion that must fail; checks that nothing is written."""
+    """Returns the error of a conversion that must fail, and checks that nothing is written."""
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError) as error:
         convert.convert(source, tmp_path / out, options)

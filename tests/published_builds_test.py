@@ -1,4 +1,4 @@
-"""Builds of the published annotations, with made-up features: their counts and contents.
+"""Builds of the published annotations, with made-up features, have the right records.
 
 Needs `--reference-dir` with the published annotation files.
 """
@@ -21,7 +21,7 @@ COUNTS = {  # videos and texts of each split
     "coin": {"train": (8_418, 32_933), "test": (2_597, 10_111)},  # 43,044 steps
     "crosstask": {"train": (540, 4_153), "validation": (359, 2_847), "test": (1_829, 13_697)},
     "didemo": {"validation": (1_065, 4_180), "test": (1_004, 4_021)},
-    # Four sentences of train last no time.
+    # Four sentences of train have no duration.
     "activitynet": {"train": (10_009, 37_417), "val_1": (4_917, 17_505), "val_2": (4_885, 17_031)},
     "charades_sta": {"train": (5_338, 12_408), "test": (1_334, 3_720)},
     "qvhighlights": {
@@ -39,7 +39,9 @@ CORPUS_MOMENTS = {  # a split, its distinct texts, and their annotated moments
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_a_build_has_what_is_published(name: str, reference_dir: Path, tmp_path: Path) -> None:
+def test_a_build_has_the_published_counts_and_contents(
+    name: str, reference_dir: Path, tmp_path: Path
+) -> None:
     built = build(BUILDS[name], reference_dir, tmp_path)
     assert built.counts == COUNTS[name]
     # Only CrossTask lists videos that nobody annotated.

@@ -42,7 +42,7 @@ def small_integers(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("query_block", [1, 7, 64])
 @pytest.mark.parametrize("candidate_block", [128, 384, 8192])
-def test_blocks_that_do_not_divide(query_block: int, candidate_block: int) -> None:
+def test_block_sizes_need_not_divide_the_data(query_block: int, candidate_block: int) -> None:
     queries, candidates = small_integers(45, 3), small_integers(1000, 3)
     right = RNG.integers(0, 1000, 45)
     actual = rank(queries, candidates, right, 10, query_block, candidate_block)
@@ -58,7 +58,9 @@ def test_blocks_that_do_not_divide(query_block: int, candidate_block: int) -> No
     top=st.sampled_from([1, 150]),
     seed=st.integers(0, 99),
 )
-def test_agrees_with_brute_force(size: int, number: int, most: int, top: int, seed: int) -> None:
+def test_ranks_agree_with_brute_force(
+    size: int, number: int, most: int, top: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     queries, candidates = (rng.integers(-1, 2, (n, 2)).astype(np.float32) for n in (size, number))
     most = min(most, number)
@@ -68,7 +70,7 @@ def test_agrees_with_brute_force(size: int, number: int, most: int, top: int, se
     assert_same(actual, brute_force(queries, candidates, right, top))
 
 
-def test_ranks_are_those_of_metrics() -> None:
+def test_ranks_equal_those_of_metrics() -> None:
     queries, candidates = small_integers(30, 4), small_integers(200, 4)
     actual = rank(queries, candidates, np.arange(30), candidate_block=128)
     np.testing.assert_array_equal(actual.ranks, metrics.ranks(queries @ candidates.T))
@@ -88,14 +90,14 @@ def test_equal_candidates_tie_across_blocks(query_block: int, candidate_block: i
     np.testing.assert_array_equal(actual.top_indices, copies)
 
 
-def test_candidates_may_be_shared_or_no_ones() -> None:
+def test_a_candidate_may_be_right_for_several_queries_or_none() -> None:
     candidates = np.eye(5, dtype=np.float32)
     actual = rank(candidates[[3, 3, 1]], candidates, np.array([3, 3, 0]), top=2)
     np.testing.assert_array_equal(actual.ranks, [1, 1, 3.5])
     np.testing.assert_array_equal(actual.top_indices, [[3, 0], [3, 0], [1, 0]])
 
 
-def test_of_several_right_candidates_the_best_counts() -> None:
+def test_the_best_of_several_right_candidates_counts() -> None:
     queries = np.ones((2, 1), np.float32)
     candidates = np.array([[5], [4], [3], [3], [3], [1]], np.float32)
     actual = rank(queries, candidates, np.array([[5, 2, 3], [1, -1, 0]]))
@@ -103,7 +105,7 @@ def test_of_several_right_candidates_the_best_counts() -> None:
     np.testing.assert_array_equal(actual.right_scores, [3, 5])
 
 
-def test_reads_a_memory_mapped_file_of_float16(tmp_path: Path) -> None:
+def test_candidates_may_be_a_memory_mapped_file_of_float16(tmp_path: Path) -> None:
     queries, candidates = small_integers(9, 8), small_integers(500, 8)
     np.save(tmp_path / "candidates.npy", candidates.astype(np.float16))
     mapped = np.load(tmp_path / "candidates.npy", mmap_mode="r")
@@ -116,7 +118,7 @@ def test_reads_a_memory_mapped_file_of_float16(tmp_path: Path) -> None:
     ("bad", "dtype"),
     [(np.nan, np.float32), (np.inf, np.float16), (-np.inf, np.float32), (-1e30, np.float32)],
 )
-def test_a_number_that_is_not_finite_is_named(bad: float, dtype: Any) -> None:
+def test_a_non_finite_number_is_reported_with_its_row(bad: float, dtype: Any) -> None:
     queries, candidates = np.ones((4, 2), dtype), np.ones((300, 2), dtype)
     right = np.zeros(4, int)
     candidates[280, 1] = bad
@@ -140,14 +142,14 @@ def test_a_number_that_is_not_finite_is_named(bad: float, dtype: Any) -> None:
         ({"candidate_block": 100}, "multiple of 128"),
     ],
 )
-def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     good = {"queries": np.ones((2, 4)), "candidates": np.ones((3, 4)), "right": np.array([0, 1])}
     with pytest.raises(ValueError, match=message):
         rank(**(good | arguments))
 
 
 @pytest.mark.parametrize(("number", "bars"), [(128, 0), (129, 2)])
-def test_a_progress_bar_where_there_are_several_blocks(
+def test_a_progress_bar_appears_only_for_several_blocks(
     number: int, bars: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rank(np.ones((1, 2)), np.ones((number, 2)), np.array([0]), candidate_block=128)

@@ -1,4 +1,4 @@
-"""Sizes of a model follow from its data, and data sets that train it together must agree."""
+"""The sizes of a model follow from its data, and data sets of a mixture must agree."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def dataset(demo_dir: Path) -> Dataset:
     return Dataset("demo/tiny", "train", str(demo_dir))
 
 
-def test_classes_make_a_classifier_where_the_task_is_segmentation(dataset: Dataset) -> None:
+def test_only_segmentation_gets_a_classifier(dataset: Dataset) -> None:
     model_config = recipe.make_model(synthetic.recipe("demo_segmentation"), dataset).config
     assert model_config.num_classes == len(dataset.class_names) == 9
     assert (
@@ -28,7 +28,7 @@ def test_classes_make_a_classifier_where_the_task_is_segmentation(dataset: Datas
         recipe.make_model(synthetic.recipe("demo_segmentation"), dataset)
 
 
-def test_a_classifier_takes_data_sets_of_the_same_classes(dataset: Dataset, demo_dir: Path) -> None:
+def test_data_sets_of_a_classifier_need_the_same_classes(dataset: Dataset, demo_dir: Path) -> None:
     other = Dataset("demo/tiny", "test", str(demo_dir))
     config = synthetic.recipe("demo_segmentation")
     model_config = recipe.make_model(config, dataset).config
@@ -40,13 +40,13 @@ def test_a_classifier_takes_data_sets_of_the_same_classes(dataset: Dataset, demo
     recipe.make_batches(retrieval, [dataset, other], recipe.make_model(retrieval, dataset).config)
 
 
-def test_batches_of_a_recipe_for_many_devices_are_made_on_any_number(dataset: Dataset) -> None:
+def test_batches_of_a_recipe_for_many_devices_need_none_of_them(dataset: Dataset) -> None:
     config = synthetic.recipe("demo", sharding__model=64)
     model_config = recipe.make_model(config, dataset).config
-    whole = next(recipe.make_batches(config, [dataset], model_config).from_step(0))
+    full = next(recipe.make_batches(config, [dataset], model_config).from_step(0))
     part = recipe.make_batches(config, [dataset], model_config, part=1, num_parts=2)
     half = next(part.from_step(0))
-    for name, values in whole.items():
+    for name, values in full.items():
         np.testing.assert_array_equal(half[name], values[config.batch_size // 2 :])
 
 

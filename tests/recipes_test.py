@@ -1,4 +1,4 @@
-"""Recipes follow the published settings, fit together, and run from published files to a report."""
+"""Recipes have the published settings, are consistent, and run from published files to a report."""
 
 import importlib
 import json
@@ -180,7 +180,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 
 
-# Clips of an epoch of the published data sets.
+# Clips in an epoch of the published data sets.
 EPOCH_SIZES = {
     "vlm_howto100m": 1_100_000 * 32,  # videos, clips a video
     "videoclip_howto100m": 1_100_000 * 16,
@@ -215,7 +215,7 @@ def test_a_recipe_has_the_published_settings(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [n for n in PUBLISHED if PUBLISHED[n].items() >= FINE_TUNING.items()]
 )
-def test_the_learning_rate_stays_after_the_warm_up(name: str) -> None:
+def test_the_learning_rate_is_constant_after_the_warm_up(name: str) -> None:
     config = resolved(synthetic.recipe(name), EPOCH_SIZES[name])
     schedule = make_schedule(config.optim, config.num_steps)
     rates = [float(schedule(step)) for step in (0, 60, 121, 122, config.num_steps - 1)]
@@ -223,7 +223,7 @@ def test_the_learning_rate_stays_after_the_warm_up(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_fits_together(name: str) -> None:
+def test_a_recipe_is_consistent(name: str) -> None:
     config = synthetic.recipe(name)
     tasks.create(config.task)
     settings = config.model.to_dict()
@@ -238,7 +238,7 @@ def test_a_recipe_fits_together(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_derives_from_an_overridden_field_follows_it(name: str) -> None:
+def test_derived_fields_follow_overrides(name: str) -> None:
     published = synthetic.recipe(name)
     config = synthetic.recipe(name, model__num_layers=24, model__max_video_len=40)
     if published.task.get("isolated_layers"):
@@ -263,14 +263,14 @@ def test_what_derives_from_an_overridden_field_follows_it(name: str) -> None:
         assert resolved(synthetic.recipe(name, num_steps=3), 1000).num_steps == 3
 
 
-def test_a_zero_shot_recipe_keeps_the_sizes_of_its_task() -> None:
+def test_a_zero_shot_recipe_never_isolates_layers() -> None:
     config = zeroshot.get_config("demo_retrieval")
     assert config.task.isolated_layers is None and config.model.num_layers == 3
     config.model.num_layers = 4
     assert config.task.isolated_layers is None
 
 
-def test_every_recipe_of_a_data_set_is_checked() -> None:
+def test_every_recipe_is_listed() -> None:
     bases = {"finetuning", "vlm_1b", "vlm_large"}
     unpublished = {
         *("activitynet", "activitynet_moments", "charades_sta", "msrvtt_captioning"),
@@ -343,12 +343,12 @@ def write_features(folder: Path, *names: str, length: int = 20) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data folder to which tests add the data sets that they need."""
+    """Returns a data folder to which tests add the data sets that they need."""
     return tmp_path_factory.mktemp("data")
 
 
 def build(folder: Path, name: str) -> None:
-    """Makes published files of a data set and builds it once, with BERT's kind of vocabulary."""
+    """Writes a data set's files as published, and builds it once with a vocabulary like BERT's."""
     data_set, _, config = name.partition("/")
     manual = folder / "manual" / name
     if manual.exists():
@@ -446,9 +446,7 @@ def test_a_recipe_runs_from_published_files_to_a_report(
 
 
 @pytest.mark.parametrize("name", [n for n in zeroshot.RECIPES if not n.startswith("demo_")])
-def test_videoclip_does_a_task_without_training_for_it(
-    built: Path, tmp_path: Path, name: str
-) -> None:
+def test_videoclip_does_a_task_zero_shot(built: Path, tmp_path: Path, name: str) -> None:
     config = zeroshot.get_config(name)
     build(built, config.data.name)
     config.data.dir = str(built)
@@ -484,12 +482,12 @@ def test_videoclip_is_fine_tuned(built: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", videoclip_finetuning.RECIPES)
-def test_a_videoclip_is_fine_tuned_as_it_was_pre_trained(name: str) -> None:
+def test_fine_tuning_keeps_the_sizes_of_pre_training(name: str) -> None:
     config = videoclip_finetuning.get_config(name)
     start = synthetic.recipe(
         "demo_videoclip" if name.startswith("demo_") else "videoclip_howto100m"
     )
-    model_config = (
+    sizes = (
         "name",
         "hidden_size",
         "num_layers",
@@ -497,20 +495,18 @@ def test_a_videoclip_is_fine_tuned_as_it_was_pre_trained(name: str) -> None:
         "mlp_size",
         "num_heads",
     )
-    assert {size: config.model[size] for size in model_config} == {
-        s: start.model[s] for s in model_config
-    }
+    assert {size: config.model[size] for size in sizes} == {s: start.model[s] for s in sizes}
     assert config.task.isolated_layers is None
 
 
-def test_videoclip_writes_no_captions() -> None:
+def test_videoclip_cannot_caption() -> None:
     model: Any = SimpleNamespace(module=models.VideoCLIP(models.VideoCLIPConfig()))
     nothing: Any = None
     with pytest.raises(UserError, match="is captioning, which VideoCLIP cannot do; use a VLM"):
         captioning.evaluate(model, nothing, nothing, nothing)
 
 
-def test_a_vlm_without_a_head_writes_no_captions() -> None:
+def test_a_vlm_without_a_head_cannot_caption() -> None:
     model: Any = SimpleNamespace(module=models.VLM(models.VLMConfig()), params={"words": {}})
     nothing: Any = None
     with pytest.raises(UserError, match="^the model has no prediction head, which writes captions"):
@@ -518,7 +514,7 @@ def test_a_vlm_without_a_head_writes_no_captions() -> None:
 
 
 @pytest.mark.parametrize("task", ["captioning", "segmentation", "pretrain"])
-def test_what_videoclip_is_not_trained_for(task: str) -> None:
+def test_videoclip_refuses_tasks_that_it_cannot_do(task: str) -> None:
     config = synthetic.recipe("videoclip", task=ConfigDict({"name": task}))
     dataset: Any = None
     with pytest.raises(UserError, match=f"config.task.name is {task}, which VideoCLIP cannot do"):

@@ -1,4 +1,4 @@
-"""Made-up batches and a small recipe for tests of training."""
+"""Makes batches and a small recipe for tests of training."""
 
 import dataclasses
 import functools
@@ -53,7 +53,7 @@ def recipe(name: str, **overrides: Any) -> ConfigDict:
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticBatches:
-    """Batches that depend only on the step; the batch of `nan_step` has a NaN in its features."""
+    """Batches that depend only on the step. The batch of `nan_step` has a NaN in its features."""
 
     batch_size: int = 16
     nan_step: int | None = None
@@ -123,12 +123,12 @@ def steps_batch(videos: int = 4, windows: int = 3, steps: int = 5) -> dict[str, 
 
 @functools.cache
 def params(model_config: VLMConfig) -> Params:
-    """Returns the parameters of seed 0, the same for every type of activations."""
+    """Returns the parameters of seed 0, which do not depend on the type of activations."""
     return initial_params(VLM(dataclasses.replace(model_config, dtype="float32")), 0)
 
 
 def apply(function: Callable[..., Any], model_config: VLMConfig, *arguments: Any) -> Any:
-    """What a task's function of a model gives for the parameters of seed 0."""
+    """Returns the output of a task's function of a model, with the parameters of seed 0."""
     return _compiled(function, model_config)({"params": params(model_config)}, *arguments)
 
 
@@ -148,14 +148,14 @@ def loss_of(task: Any, model_config: VLMConfig) -> Callable[[Params, Any], Array
 
 
 def loss(task: Any, model_config: VLMConfig, batch: dict[str, np.ndarray]) -> float:
-    """A task's loss for the parameters of seed 0."""
+    """Returns a task's loss, with the parameters of seed 0."""
     value = _compiled_loss(task, model_config)(params(model_config), batch)
     assert value.dtype == jnp.float32
     return float(value)
 
 
 def gradients(task: Any, model_config: VLMConfig, batch: dict[str, np.ndarray]) -> list[Array]:
-    """Of the loss by every parameter, of seed 0."""
+    """Returns the gradients of a task's loss, with the parameters of seed 0."""
     return jax.tree.leaves(_compiled_gradient(task, model_config)(params(model_config), batch))
 
 

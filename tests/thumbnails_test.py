@@ -23,7 +23,7 @@ def picture(thumbnail: Thumbnail) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A minute at two frames a second; frame n has level 2 n; a keyframe every 8 seconds."""
+    """Writes a minute at two frames a second. Frame n has level 2 n; keyframes are 8 s apart."""
     path = tmp_path_factory.mktemp("videos") / "minute.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=2, options={"g": "16", "crf": "10"})
@@ -39,15 +39,13 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("seconds", "shown"),
     [
         ([0, 0.5, 1], [0, 0.5, 1]),
-        ([0.4, 0.4, 0.6], [0.5, 0.5, 1]),  # the first at the time or after it
+        ([0.4, 0.4, 0.6], [0.5, 0.5, 1]),  # the first frame at or after the time
         ([3, 40, 40.5, 58], [3, 40, 40.5, 58]),
-        ([58, 59.5, 70, 80], [58, 59.5, 59.5, 59.5]),  # the last
+        ([58, 59.5, 70, 80], [58, 59.5, 59.5, 59.5]),  # the last frame
         ([100], [59.5]),
     ],
 )
-def test_frames_are_those_of_their_seconds(
-    video: Path, seconds: list[float], shown: list[float]
-) -> None:
+def test_frames_show_their_seconds(video: Path, seconds: list[float], shown: list[float]) -> None:
     frames = thumbnails.at(video, seconds, 32)
     assert [frame.second for frame in frames] == seconds
     levels = [picture(frame).mean() for frame in frames]
@@ -61,7 +59,7 @@ def test_a_stretch_is_covered_evenly(video: Path) -> None:
     assert [frame.second for frame in thumbnails.evenly_spaced(video, 10, 10, 4, 32)] == [10]
 
 
-def test_frames_of_a_turned_video_are_upright(video: Path, tmp_path: Path) -> None:
+def test_frames_of_a_rotated_video_are_upright(video: Path, tmp_path: Path) -> None:
     turned = tmp_path / "turned.mp4"
     with av.open(str(turned), "w") as container:
         stream = container.add_stream("libx264", rate=2)
@@ -83,7 +81,7 @@ def test_frames_of_a_turned_video_are_upright(video: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(picture(frame), expected, atol=20)
 
 
-def test_what_is_wrong_is_one_line(video: Path, tmp_path: Path) -> None:
+def test_errors_are_one_line(video: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^gone\.mp4: No such file or directory$"):
         thumbnails.at(tmp_path / "gone.mp4", [0], 32)
     with pytest.raises(UserError, match=r"^minute\.mkv: ends at 60\.0 s$"):

@@ -48,14 +48,14 @@ def json_of(ids: dict[str, int], normalization: Normalization) -> dict[str, Any]
 
 
 @pytest.mark.parametrize("case", PUBLISHED["cases"], ids=lambda case: str(case["settings"]))
-def test_ids_are_those_of_transformers(case: dict[str, Any]) -> None:
+def test_ids_equal_those_of_transformers(case: dict[str, Any]) -> None:
     tokenizer = word_piece(CASED, normalization(case["settings"]))
     assert tokenizer.encode(PUBLISHED["texts"]) == case["ids"]
     assert pickle.loads(pickle.dumps(tokenizer)).encode(PUBLISHED["texts"]) == case["ids"]
 
 
 @pytest.mark.parametrize("case", PUBLISHED["cases"][1:], ids=lambda case: str(case["settings"]))
-def test_the_file_is_one_that_other_tools_read(case: dict[str, Any], tmp_path: Path) -> None:
+def test_other_tools_read_the_saved_file(case: dict[str, Any], tmp_path: Path) -> None:
     tokenizer = word_piece(CASED, normalization(case["settings"]))
     assert tokenizer.file_name == "tokenizer.json"
     tokenizer.save(tmp_path)
@@ -93,7 +93,7 @@ def test_an_uncased_bert_keeps_its_vocabulary(tmp_path: Path) -> None:
     assert type(from_json) is WordPiece and from_json.content == content
 
 
-def test_settings_of_multilingual_and_accented_berts(tmp_path: Path) -> None:
+def test_settings_of_multilingual_and_accented_berts_are_read(tmp_path: Path) -> None:
     config = {"do_lower_case": True, "strip_accents": False, "tokenize_chinese_chars": False}
     tokenizer = tokenizers.read_published(folder_of(tmp_path / "a", SMALL, tokenizer_config=config))
     assert isinstance(tokenizer, WordPiece)
@@ -145,7 +145,7 @@ def test_the_published_vocabulary_is_uncased(reference_dir: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_right_is_refused(
+def test_contradictory_files_are_refused(
     tmp_path: Path, pieces: list[str], contents: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(UserError, match=problem):

@@ -39,7 +39,7 @@ def test_training_is_deterministic_and_round_trips(tmp_path: Path) -> None:
     assert loaded.decode(text) == "spin the red star"
 
 
-def test_what_the_corpus_lacks_is_unknown() -> None:
+def test_words_outside_the_corpus_are_unknown() -> None:
     tokenizer = tokenizers.train(LINES, 60)
     assert tokenizer.unk_id in tokenizer.encode(["日本"])[0]
 
@@ -57,8 +57,8 @@ def agrees(content: bytes) -> None:
         assert tokenizer.decode(expected) == decoded, ascii(text)
 
 
-def test_word_pieces_are_the_published_ones() -> None:
-    """BertTokenizerFast of transformers 3.4.0 (tokenizers 0.9.2), bert-base-uncased."""
+def test_word_pieces_equal_the_published_ones() -> None:
+    """The published ones are by transformers 3.4.0 (tokenizers 0.9.2) for bert-base-uncased."""
     agrees(VOCABULARY)
 
 
@@ -70,14 +70,14 @@ def test_ids_of_the_published_vocabulary(reference_dir: Path) -> None:
     assert control_ids(bert) == [0, 100, 101, 102, 103]
 
 
-def test_contractions_are_closed_up_as_published() -> None:
+def test_contractions_are_joined_as_published() -> None:
     pieces = [*CONTROL_SYMBOLS, "we", "'", "##re", "?", "add", "##s"]
     tokenizer = WordPiece("\n".join(pieces).encode())
     ids = [pieces.index(p) for p in ("we", "?", "'", "[SEP]", "##re", "add", "##s", "?")]
     assert tokenizer.decode(ids) == "we?'re adds?"
 
 
-def test_windows_line_ends_change_no_id() -> None:
+def test_windows_line_endings_do_not_change_ids() -> None:
     tokenizer = WordPiece(VOCABULARY.replace(b"\n", b"\r\n").rstrip())
     assert tokenizer.encode(["the dog."]) == WordPiece(VOCABULARY).encode(["the dog."])
 
@@ -85,7 +85,7 @@ def test_windows_line_ends_change_no_id() -> None:
 @both
 @settings(deadline=None)
 @given(texts=st.lists(TEXTS, max_size=3))
-def test_any_text_has_ids(tokenizer: Tokenizer, texts: list[str]) -> None:
+def test_any_text_can_be_encoded(tokenizer: Tokenizer, texts: list[str]) -> None:
     ids = tokenizer.encode(texts)
     assert len(ids) == len(texts) and tokenizer.encode(texts) == ids
     assert all(0 <= i < tokenizer.vocab_size for line in ids for i in line)
@@ -119,7 +119,7 @@ def test_a_tokenizer_is_found_in_its_folder(tokenizer: Tokenizer, tmp_path: Path
 
 
 @both
-def test_a_model_takes_the_ids_of_its_tokenizer(tokenizer: Tokenizer) -> None:
+def test_a_model_takes_its_control_ids_from_the_tokenizer(tokenizer: Tokenizer) -> None:
     dataset: Any = SimpleNamespace(tokenizer=tokenizer, feature_size=3)
     config = ConfigDict({"model": {"name": "vlm"}, "task": {"name": "pretrain"}})
     model_config = recipe.make_model(config, dataset).config
@@ -135,7 +135,7 @@ def test_a_model_takes_the_ids_of_its_tokenizer(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "problem"),
     [
         ("t.model", b"", "not a SentencePiece model"),
         ("t.model", VOCABULARY, "not a SentencePiece model"),
@@ -149,10 +149,10 @@ def test_a_model_takes_the_ids_of_its_tokenizer(tokenizer: Tokenizer) -> None:
         ("t.bin", b"{}", "expected a SentencePiece model"),
     ],
 )
-def test_a_foreign_file_is_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_a_foreign_file_is_refused(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"{name}: {said}"):
+    with pytest.raises(UserError, match=f"{name}: {problem}"):
         tokenizers.load(path)
 
 
@@ -171,6 +171,6 @@ def test_a_model_with_other_control_symbols_is_refused(
 
 
 @pytest.mark.parametrize("name", ["t.model", "t.txt"])
-def test_a_missing_file(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="no such tokenizer file"):
         tokenizers.load(tmp_path / name)

@@ -19,7 +19,7 @@ KINDS = {
 }
 
 
-# What torch.save writes
+# The values that torch.save writes
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from vtmask.files.subtitles import Caption
 
 
 class Toy(VideoTextBuilder):
-    """Every kind of field, in two splits."""
+    """A data set with every kind of field, in two splits."""
 
     BUILDER_CONFIGS = [VideoTextConfig(feature_size=4, vocab_size=60)]
 

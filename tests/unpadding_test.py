@@ -1,4 +1,4 @@
-"""Unpadding keeps the chosen rows in order, and its gradient equals that of indexing."""
+"""Unpadding keeps the chosen rows in order, and its gradients equal those of indexing."""
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +23,12 @@ def test_chosen_positions_are_gathered_and_scattered_back() -> None:
 
 
 @pytest.mark.parametrize("slots", [0, 24])
-def test_all_slots_and_none(slots: int) -> None:
+def test_no_slots_and_all_slots(slots: int) -> None:
     selection = unpadding.select(jnp.full_like(CHOSEN, bool(slots)), slots)
     assert selection.gather(jnp.array(X)).shape == (1, slots, 3)
 
 
-def test_gradients() -> None:
+def test_gradients_equal_those_of_indexing() -> None:
     selection = unpadding.select(jnp.array(CHOSEN), 16)
     weight = jax.random.normal(jax.random.key(0), (16, 3))
 
@@ -43,12 +43,12 @@ def test_gradients() -> None:
     )
 
 
-def test_slots_are_whole_tiles_and_at_most_all() -> None:
+def test_slots_are_rounded_up_to_tiles_but_not_beyond_all_positions() -> None:
     assert unpadding.num_slots(0.5, 100) == 56
     assert unpadding.num_slots(1.0, 100) == 100
     assert unpadding.num_slots(0.5, 10_000) == 5120
     assert unpadding.num_slots(1.0, 10_000) == 10_000
 
 
-def test_the_largest_group() -> None:
+def test_most_chosen_counts_the_largest_group() -> None:
     assert unpadding.most_chosen(jnp.array(CHOSEN)) == CHOSEN.sum()
