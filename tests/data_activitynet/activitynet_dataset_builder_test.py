@@ -52,7 +52,7 @@ def test_records(tmp_path: Path) -> None:
     }
 
 
-def test_splits_are_those_that_have_a_file(tmp_path: Path) -> None:
+def test_only_splits_with_a_file_are_built(tmp_path: Path) -> None:
     write(tmp_path, "val_2", v_a=COOK)
     builder = Builder(data_dir=tmp_path / "data")
     assert list(builder.splits(tmp_path)) == ["val_2"]

@@ -54,7 +54,7 @@ def test_a_bad_line_skips_its_video(tmp_path: Path, line: str) -> None:
     assert (skipped.video_id, line in skipped.reason) == ("Y6R7T", True)
 
 
-def test_a_missing_list(tmp_path: Path) -> None:
+def test_a_missing_list_is_reported(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "charades_sta_test.txt").unlink()
     with pytest.raises(UserError, match="charades_sta_test.txt: cannot be read: No such file"):

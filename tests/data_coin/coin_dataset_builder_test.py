@@ -76,7 +76,7 @@ def test_records(tmp_path: Path) -> None:
     }
 
 
-def test_classes_are_those_of_both_subsets(tmp_path: Path) -> None:
+def test_classes_come_from_both_subsets(tmp_path: Path) -> None:
     write(
         tmp_path,
         a=record("training", step(3, 0, 1), step(1, 1, 2)),
@@ -87,7 +87,7 @@ def test_classes_are_those_of_both_subsets(tmp_path: Path) -> None:
     assert builder.info.metadata["class_names"] == ["background", *NAMES.values()]
 
 
-def test_an_id_with_two_labels(tmp_path: Path) -> None:
+def test_an_id_with_two_labels_is_refused(tmp_path: Path) -> None:
     write(
         tmp_path,
         a=record("training", step(1, 0, 1)),
@@ -99,8 +99,8 @@ def test_an_id_with_two_labels(tmp_path: Path) -> None:
         splits(tmp_path)
 
 
-def test_a_filtered_file_has_the_classes_that_are_left(tmp_path: Path) -> None:
-    """Ids have a gap; classes are in the order of ids, whichever comes first in the file."""
+def test_a_filtered_file_has_only_the_remaining_classes(tmp_path: Path) -> None:
+    """Ids have a gap. Classes are in the order of ids, not of the file."""
     write(tmp_path, a=record("training", step(3, 0, 1), step(1, 1, 2)))
     builder = Builder(data_dir=tmp_path / "data")
     [video] = builder.splits(tmp_path)["train"]
@@ -112,7 +112,7 @@ def test_a_filtered_file_has_the_classes_that_are_left(tmp_path: Path) -> None:
     assert labels.steps == [(0, 1, 2), (1, 2, 1)]
 
 
-def test_white_space_makes_no_other_label(tmp_path: Path) -> None:
+def test_white_space_does_not_change_a_label(tmp_path: Path) -> None:
     write(
         tmp_path,
         a=record("training", step(1, 0, 1), step(1, 2, 3) | {"label": " jack up  the car "}),
@@ -158,7 +158,7 @@ def test_an_id_may_be_a_number(tmp_path: Path) -> None:
     assert not isinstance(splits(tmp_path)["train"][0], Skipped)
 
 
-def test_another_subset(tmp_path: Path) -> None:
+def test_another_subset_is_refused(tmp_path: Path) -> None:
     write(tmp_path, a=record("validation"))
     with pytest.raises(
         UserError, match="COIN.json: video a: field 'subset' is 'validation', expected"

@@ -26,7 +26,7 @@ def write(
     validation: Sequence[str] = (),
     annotations: dict[str, str] | None = None,
 ) -> None:
-    """Writes the release; videos are named TASK_VIDEO, and by default all are annotated."""
+    """Writes the release. Videos are named TASK_VIDEO; by default, all have annotations."""
     release = folder / "crosstask_release"
     (release / "annotations").mkdir(parents=True)
     (release / "tasks_primary.txt").write_text(PRIMARY)
@@ -60,8 +60,8 @@ def test_records(tmp_path: Path) -> None:
     download = tfds.download.DownloadConfig(manual_dir=tmp_path)
     builder.download_and_prepare(download_config=download)
 
-    model_config = {"train": 31, "validation": 1, "test": 1}
-    for split, size in model_config.items():
+    sizes = {"train": 31, "validation": 1, "test": 1}
+    for split, size in sizes.items():
         assert Dataset("crosstask", split, str(tmp_path / "data")).num_records == size
     actual = Dataset("crosstask", "validation", str(tmp_path / "data"))[0]
     assert actual["video_id"] == "23521_a_b"
@@ -155,8 +155,8 @@ def test_a_bad_annotation_file_is_skipped(tmp_path: Path, text: str, reason: str
     assert f"23521_x.csv: {reason}" in skipped["23521_x"]
 
 
-def test_bad_times_and_no_steps(tmp_path: Path) -> None:
-    """A step that ends before it starts is dropped and counted; a video may have none."""
+def test_bad_times_are_dropped_and_a_video_may_have_no_steps(tmp_path: Path) -> None:
+    """A step that ends before it starts is dropped and counted. A video may have no steps."""
     names = ["105222_t", "23521_x", "23521_v"]
     write(tmp_path, [f"23521_{i}" for i in range(31)], names)
     annotations = tmp_path / "crosstask_release/annotations"
@@ -177,7 +177,7 @@ def test_bad_times_and_no_steps(tmp_path: Path) -> None:
     assert actual == {"105222_t": [1], "23521_x": [], "23521_v": [1, 1, 3]}
 
 
-def test_tasks(tmp_path: Path) -> None:
+def test_tasks_are_read(tmp_path: Path) -> None:
     path = tmp_path / "tasks.txt"
     path.write_text(PRIMARY + "\n" + RELATED.strip().replace("https://www.wikihow.com/b", ""))
     assert read_tasks(path) == {
@@ -199,14 +199,14 @@ def test_tasks(tmp_path: Path) -> None:
         (PRIMARY + PRIMARY, "line 7: task 23521 occurs twice"),
     ],
 )
-def test_bad_tasks(tmp_path: Path, text: str, message: str) -> None:
+def test_bad_tasks_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "tasks.txt"
     path.write_text(text)
     with pytest.raises(UserError, match=f"tasks.txt: {message}"):
         read_tasks(path)
 
 
-def test_a_task_in_both_files(tmp_path: Path) -> None:
+def test_a_task_in_both_files_is_refused(tmp_path: Path) -> None:
     write(tmp_path, ["23521_x"])
     (tmp_path / "crosstask_release/tasks_related.txt").write_text(PRIMARY)
     with pytest.raises(UserError, match="tasks_related.txt: task 23521 is a primary one, too"):
@@ -216,7 +216,7 @@ def test_a_task_in_both_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["annotations", "videos.csv", "videos_val.csv", "tasks_related.txt"]
 )
-def test_a_missing_file(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, name: str) -> None:
     write(tmp_path, ["23521_x"])
     path = tmp_path / "crosstask_release" / name
     path.rename(path.with_suffix(".gone"))
@@ -224,7 +224,7 @@ def test_a_missing_file(tmp_path: Path, name: str) -> None:
         splits(tmp_path)
 
 
-def test_a_bad_table_of_videos(tmp_path: Path) -> None:
+def test_a_bad_table_of_videos_is_refused(tmp_path: Path) -> None:
     write(tmp_path, ["23521_x"])
     (tmp_path / "crosstask_release/videos.csv").write_text("23521,x\n")
     with pytest.raises(UserError, match="videos.csv: the first row has 2 fields, expected 3"):

@@ -11,14 +11,14 @@ from vtmask.inputs.dataset import Dataset
 
 @pytest.fixture(scope="module")
 def built(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The data folders of two builds of `tiny`, the second with the tokenizer of the first."""
+    """Returns the data folders of two builds of `tiny`; the second reuses the first's tokenizer."""
     other = tmp_path_factory.mktemp("data")
     tokenizer = str(demo_dir / "demo/tiny/2.0.0/tokenizer.model")
     Builder(config="tiny", data_dir=other, tokenizer=tokenizer).download_and_prepare()
     return [demo_dir, other]
 
 
-def test_two_builds_agree_to_the_bit(built: list[Path]) -> None:
+def test_two_builds_have_the_same_bits(built: list[Path]) -> None:
     first, second = (
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.m*")}
         for folder in built
@@ -37,7 +37,7 @@ def test_shards_are_array_records(built: list[Path]) -> None:
     ]
 
 
-def test_records_are_whole(built: list[Path]) -> None:
+def test_records_are_complete(built: list[Path]) -> None:
     dataset = Dataset("demo/tiny", "train", str(built[0]))
     assert dataset.num_records == 24
     assert dataset.feature_extractor == "pixel-statistics-v1"
@@ -56,7 +56,7 @@ def test_records_are_whole(built: list[Path]) -> None:
         assert sum(record["captions"]["num_tokens"]) == len(record["captions"]["tokens"])
 
 
-def test_features_are_those_of_the_video_files(built: list[Path]) -> None:
+def test_features_equal_those_of_the_video_files(built: list[Path]) -> None:
     dataset = Dataset("demo/tiny", "test", str(built[0]))
     record = dataset[0]
     features = extract(dataset.path / record["video"], create(dataset.feature_extractor))
@@ -73,5 +73,5 @@ def test_only_the_steps_show_objects() -> None:
     assert empty.any()
     for step in story.steps:
         if step.composition.colour != "white":
-            here = (step.start <= times) & (times < step.end)
-            assert saturation[here].min() > saturation[empty].max()
+            during = (step.start <= times) & (times < step.end)
+            assert saturation[during].min() > saturation[empty].max()

@@ -17,7 +17,7 @@ def test_descriptions_name_every_step_in_order(narrated: Narrated) -> None:
         assert colours == [step.composition.colour for step in story.steps]
 
 
-def test_hard_wrong_answers_are_other_combinations_of_the_same_words(narrated: Narrated) -> None:
+def test_hard_wrong_answers_recombine_the_same_words(narrated: Narrated) -> None:
     for _, texts in narrated:
         answers = texts.hard_choices.answers
         assert len(set(answers)) == 5
@@ -38,7 +38,7 @@ def test_wrong_answers_describe_other_videos(narrated: Narrated) -> None:
 
 
 def check_places(questions: list[language.Choices]) -> None:
-    """The right answer is at every place about equally often."""
+    """Checks that the right answer is at every place about equally often."""
     places = np.bincount([question.correct for question in questions], minlength=5)
     assert places.min() > len(questions) / 5 / 2
 

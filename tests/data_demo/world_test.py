@@ -28,12 +28,12 @@ def test_splits_share_no_composition(stories: Stories) -> None:
         assert {world.split_of(composition, DEFAULT.seed) for composition in seen} == {split}
 
 
-def test_every_word_is_learnt_in_train(stories: Stories) -> None:
+def test_train_has_every_word(stories: Stories) -> None:
     for words in zip(*compositions(stories["train"]), strict=True):
         assert set(words) in ({*world.OBJECTS}, {*world.COLOURS}, {*world.ACTIONS}, {0, 1, 2, 3})
 
 
-def test_shares_of_the_splits() -> None:
+def test_splits_have_their_shares() -> None:
     every = itertools.product(world.OBJECTS, world.COLOURS, world.ACTIONS, range(world.MAX_STEPS))
     splits = [world.split_of(world.Composition(*words), 0) for words in every]
     shares = [splits.count(split) / len(splits) for split in world.SPLITS]
@@ -47,7 +47,7 @@ def test_no_two_videos_have_the_same_steps(stories: Stories) -> None:
         )
 
 
-def test_times(stories: Stories) -> None:
+def test_steps_are_in_order_and_within_the_video(stories: Stories) -> None:
     for story in itertools.chain(*stories.values()):
         assert 12 <= story.seconds <= 20
         assert len({step.composition.object for step in story.steps}) == len(story.steps)

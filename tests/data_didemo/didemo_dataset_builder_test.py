@@ -92,7 +92,7 @@ def test_features_are_named_with_or_without_the_suffix(
     assert video.features == FeatureFile(manual / f"features/1@N0_2_{expected}")
 
 
-def test_splits_are_those_that_have_a_file(manual: Path) -> None:
+def test_only_splits_with_a_file_are_built(manual: Path) -> None:
     builder = Builder(data_dir=manual.parent / "data")
     assert list(builder.splits(manual)) == ["test"]
     write(manual, ITEMS, "train_data.json")
@@ -147,7 +147,7 @@ def test_each_sentence_has_its_own_number_of_segments(manual: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, 2**31, 1.5, None])
-def test_a_bad_annotation_id(manual: Path, value: Any) -> None:
+def test_a_bad_annotation_id_skips_its_video(manual: Path, value: Any) -> None:
     write(manual, [*ITEMS[:2], ITEMS[2] | {"annotation_id": value}])
     skipped = entries(manual)["1@N0_2_ab"]
     assert isinstance(skipped, Skipped)
@@ -155,7 +155,7 @@ def test_a_bad_annotation_id(manual: Path, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["description", "times", "num_segments", "annotation_id"])
-def test_a_missing_field(manual: Path, name: str) -> None:
+def test_a_missing_field_skips_its_video(manual: Path, name: str) -> None:
     write(manual, [{k: v for k, v in ITEMS[0].items() if k != name}, ITEMS[1]])
     skipped = entries(manual)["1@N0_2_ab"]
     assert isinstance(skipped, Skipped)
@@ -171,7 +171,7 @@ def test_a_missing_field(manual: Path, name: str) -> None:
         ("[{]", "line 1 column 3: not JSON"),
     ],
 )
-def test_files_that_are_not_what_they_should_be(manual: Path, content: str, message: str) -> None:
+def test_malformed_files_are_refused(manual: Path, content: str, message: str) -> None:
     (manual / "test_data.json").write_text(content)
     with pytest.raises(UserError, match=message):
         entries(manual)

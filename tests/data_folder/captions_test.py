@@ -1,4 +1,4 @@
-"""A video gets the right captions and descriptions; the others are reported."""
+"""A video gets the right captions and descriptions; files that are left out are reported."""
 
 from pathlib import Path
 
@@ -23,19 +23,19 @@ def manual(tmp_path: Path) -> Path:
         (["a.srt", "a.json", "a.info.json"], "a.json"),
     ],
 )
-def test_one_of_several_captions(manual: Path, names: list[str], read: str) -> None:
+def test_one_of_several_caption_files_is_chosen(manual: Path, names: list[str], read: str) -> None:
     write(manual, "a.mp4", *names)
     assert [line.text for line in videos(manual)["a"].captions.lines] == [read]
     assert not reasons(manual)
 
 
-def test_a_name_that_ends_like_a_language(manual: Path) -> None:
+def test_a_name_may_end_like_a_language(manual: Path) -> None:
     write(manual, "talk.npy", "talk.en.npy", "talk.en.srt", "talk.en.en.srt", "talk.de.srt")
     first_texts = {name: video.captions.lines[0].text for name, video in videos(manual).items()}
     assert first_texts == {"talk": "talk.de.srt", "talk.en": "talk.en.srt"}
 
 
-def test_texts_that_cannot_be_read_cost_no_video(manual: Path) -> None:
+def test_unreadable_texts_skip_no_video(manual: Path) -> None:
     write(manual, "a.mp4", "a.json", "a.srt", "a.vtt", "d.mov", "d.vtt", "e.mp4", "e.txt", "e.srt")
     (manual / "a.json").write_text('{"url": "https://x", "caption": "a cook"}')
     (manual / "d.vtt").write_text("WEBVTT\n\nnothing\n")
@@ -50,7 +50,7 @@ def test_texts_that_cannot_be_read_cost_no_video(manual: Path) -> None:
     assert [line.text for line in actual["e"].captions.lines] == ["e.srt"]
 
 
-def test_a_folder_of_video2dataset(manual: Path, reference_dir: Path) -> None:
+def test_a_video2dataset_folder_is_read(manual: Path, reference_dir: Path) -> None:
     manual.mkdir()
     for path in (reference_dir / "field/video2dataset").iterdir():
         (manual / path.name).write_bytes(path.read_bytes())
@@ -72,7 +72,7 @@ def test_a_folder_of_video2dataset(manual: Path, reference_dir: Path) -> None:
         ("e", "a.srt"),
     ],
 )
-def test_the_language_of_the_config(manual: Path, language: str, read: str) -> None:
+def test_the_config_chooses_the_language(manual: Path, language: str, read: str) -> None:
     write(manual, "a.mp4", "a.ar.vtt", "a.de.vtt", "a.en-US.srt", "a.en.vtt", "a.pt-BR.vtt")
     write(manual, "a.srt", "b.mp4", "b.de.vtt")
     actual = videos(manual, language=language)
@@ -83,7 +83,7 @@ def test_the_language_of_the_config(manual: Path, language: str, read: str) -> N
 
 
 @pytest.mark.parametrize("suffix", ["ass", "json3", "lrc", "sbv"])
-def test_captions_of_other_kinds_are_read(manual: Path, suffix: str) -> None:
+def test_captions_in_other_formats_are_read(manual: Path, suffix: str) -> None:
     contents = {
         "ass": "[Events]\nDialogue: 0,0:00:01.00,0:00:02.50,D,,0,0,0,,a",
         "json3": '{"events": [{"tStartMs": 1000, "dDurationMs": 1500, "segs": [{"utf8": "a"}]}]}',
@@ -95,7 +95,7 @@ def test_captions_of_other_kinds_are_read(manual: Path, suffix: str) -> None:
     assert videos(manual)["a"].captions.lines == [Caption(1, 2.5, "a")]
 
 
-def test_captions_of_kinds_that_are_not_read_are_named(manual: Path) -> None:
+def test_captions_in_unsupported_formats_are_reported(manual: Path) -> None:
     write(manual, "a.mp4", "a.en.ttml", "a.srv3", "b.mp4", "b.ttml", "b.vtt", "c.ttml")
     actual = videos(manual)
     assert actual["a"].unread == [
@@ -105,7 +105,7 @@ def test_captions_of_kinds_that_are_not_read_are_named(manual: Path) -> None:
     assert not actual["b"].unread and not reasons(manual)
 
 
-def test_rolling_captions(manual: Path) -> None:
+def test_rolling_captions_are_unrolled_on_request(manual: Path) -> None:
     write(manual, "a.mp4")
     (manual / "a.en.vtt").write_text(
         "WEBVTT\n\n00:00.000 --> 00:02.000\n \nchop<00:01.000><c> it</c>\n\n"

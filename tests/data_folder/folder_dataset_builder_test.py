@@ -1,4 +1,4 @@
-"""Files become the right videos or are skipped; records of real video files."""
+"""Files become the right videos or are skipped, and real video files become records."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def manual(tmp_path: Path) -> Path:
     return tmp_path / "manual"
 
 
-def test_files_of_a_name_are_a_video(manual: Path) -> None:
+def test_files_with_one_name_make_a_video(manual: Path) -> None:
     write(manual, "a.npy", "a.mp4", "a.srt", "a.txt", "deep/er/b.c.MKV", "deep/d.npy", "notes.md")
     (manual / "a.txt").write_text("one\n\n two\n")
     actual = videos(manual)
@@ -41,7 +41,7 @@ def test_files_of_a_name_are_a_video(manual: Path) -> None:
     assert actual["deep/er/b.c"].features == VideoFile(path, "pixel-statistics-v1")
 
 
-def test_what_is_skipped(manual: Path) -> None:
+def test_incomplete_and_ambiguous_videos_are_skipped(manual: Path) -> None:
     write(manual, "a.npy", "b.srt", "b.txt", "c.mp4", "c.webm", "d.mov", "d.vtt", "e.mp4", "e.txt")
     (manual / "d.vtt").write_text("WEBVTT\n\nnothing\n")
     (manual / "e.txt").write_bytes(b"\xff")
@@ -63,13 +63,13 @@ def test_gifs_are_videos(manual: Path, tmp_path: Path) -> None:
     assert dataset[0]["descriptions"]["text"] == ["a loop"]
 
 
-def test_hidden_and_other_files_are_left_alone(manual: Path) -> None:
+def test_hidden_and_other_files_are_ignored(manual: Path) -> None:
     write(manual, "a.mp4", "._a.mp4", ".trash/b.mp4", "vocab.txt", "a.info.json", "a.mp4.part")
     write(manual, "features.json", "deep/features.json")
     assert list(splits(manual)["train"]) == ["a"]
 
 
-def test_a_file_name_that_is_not_utf_8(manual: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_is_skipped(manual: Path) -> None:
     write(manual, "a.npy")
     try:
         (manual / "caf\udce9.mp4").touch()
@@ -78,7 +78,7 @@ def test_a_file_name_that_is_not_utf_8(manual: Path) -> None:
     assert reasons(manual) == {"caf\\udce9": "file name is not UTF-8; rename it"}
 
 
-def test_folders_are_splits(manual: Path) -> None:
+def test_folders_become_splits(manual: Path) -> None:
     write(
         manual, "test/b.npy", "train/a.npy", "train/deep/train.npy", "train.npy", "other/test.mp4"
     )
@@ -95,7 +95,7 @@ def test_folders_are_splits(manual: Path) -> None:
     assert isinstance(actual["train"]["other/test"], Skipped)
 
 
-def test_features_in_a_folder_of_their_own(manual: Path, tmp_path: Path) -> None:
+def test_features_may_be_in_a_separate_folder(manual: Path, tmp_path: Path) -> None:
     write(manual, "train/a.mp4", "train/a.vtt", "features/train/a.npy", "features/test/b.npy")
     actual = splits(manual, features="features")
     assert {split: list(entries) for split, entries in actual.items()} == {
@@ -108,7 +108,7 @@ def test_features_in_a_folder_of_their_own(manual: Path, tmp_path: Path) -> None
     assert splits(manual, features=str(manual / "features")) == actual
 
 
-def test_links_are_followed_but_not_in_circles(manual: Path, tmp_path: Path) -> None:
+def test_links_are_followed_but_not_in_cycles(manual: Path, tmp_path: Path) -> None:
     write(tmp_path / "disk", "a.npy")
     manual.mkdir()
     (manual / "train").symlink_to(tmp_path / "disk")
@@ -117,7 +117,7 @@ def test_links_are_followed_but_not_in_circles(manual: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("names", "fields", "said"),
+    ("names", "fields", "problem"),
     [
         (["a.srt"], {}, "neither videos .* nor features"),
         (["a.mp4"], {"feature_extractor": "s3d"}, "a.mp4: .* 's3d'.* as a .npy file"),
@@ -126,30 +126,30 @@ def test_links_are_followed_but_not_in_circles(manual: Path, tmp_path: Path) -> 
         (["a.npy"], {"features": "none"}, "none: cannot be read"),
     ],
 )
-def test_what_ends_a_build(
-    manual: Path, names: list[str], fields: dict[str, Any], said: str
+def test_errors_that_end_a_build(
+    manual: Path, names: list[str], fields: dict[str, Any], problem: str
 ) -> None:
     write(manual, *names)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=problem):
         splits(manual, **fields)
 
 
-def test_given_features_may_be_of_any_extractor(manual: Path) -> None:
+def test_feature_files_may_come_from_any_extractor(manual: Path) -> None:
     write(manual, "a.npy", "a.mp4")
     actual = videos(manual, feature_extractor="s3d", feature_size=4)
     assert actual["a"].features == FeatureFile(manual / "a.npy")
 
 
-def test_a_video_without_the_others_features_is_skipped(manual: Path) -> None:
+def test_a_video_without_s3d_features_is_skipped(manual: Path) -> None:
     write(manual, "a.npy", "a.mp4", "b.mp4")
     source = videos(manual, feature_extractor="s3d")["b"].features
     with pytest.raises(UserError, match="features 's3d' can't be made here"):
-        source.read()  # whoever makes records skips such a video and lists why
+        source.read()  # the build skips such a video and lists the reason
 
 
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
-    """A manual folder with two readable videos and a damaged one; and their features."""
+    """Makes a manual folder with two readable videos and a damaged one; returns features, too."""
     folder = tmp_path_factory.mktemp("manual")
     stories = world.stories(seed=3, split="train", count=2)
     made = {
@@ -204,15 +204,15 @@ def test_beam_writes_the_same_bytes(
 
 
 @pytest.mark.parametrize("length", [0.5, 2.0])
-def test_clips_of_features_of_ones_own(manual: Path, tmp_path: Path, length: float) -> None:
+def test_clips_of_custom_features(manual: Path, tmp_path: Path, length: float) -> None:
     """A clip has the features under its caption's time, whatever their width and rate."""
     times = {"chop the onions": (0.0, 3.0), "fry them": (4.5, 7.0), "now eat": (8.0, 30.0)}
-    said = [{"start": s, "end": e, "text": text} for text, (s, e) in times.items()]
+    captions = [{"start": s, "end": e, "text": text} for text, (s, e) in times.items()]
     rows = round(20 / length)
     manual.mkdir()
     for name in "abcd":
         np.save(manual / f"{name}.npy", np.repeat(np.arange(rows)[:, None] + 1.0, 3, axis=1))
-        (manual / f"{name}.json").write_text(json.dumps(said))
+        (manual / f"{name}.json").write_text(json.dumps(captions))
     card = {"feature_extractor": "clip", "feature_size": 3, "seconds_per_feature": length}
     (manual / "features.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match="features.json: features have .* set "):

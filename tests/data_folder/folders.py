@@ -14,7 +14,7 @@ JSON = '[{{"start": 1, "end": 2.5, "text": "{}"}}]'
 
 
 def write(folder: Path, *names: str) -> None:
-    """Writes files that hold their own name: `.npy` with a second of features, captions, others."""
+    """Writes a file for each name: `.npy` files hold features, all others contain their name."""
     forms = {".vtt": VTT, ".srt": SRT, ".json": JSON}
     for name in names:
         path = folder / name

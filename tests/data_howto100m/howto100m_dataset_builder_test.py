@@ -25,13 +25,13 @@ PLAIN = {"start": [1, 5], "end": [4.5, 7], "text": ["now we fry it", "and serve"
 
 @pytest.fixture
 def manual(tmp_path: Path) -> Path:
-    """Manual folder with four usable videos, one without captions and one in no list."""
-    said = {"-z_1": ROLLING, "v": PLAIN, "unlisted": PLAIN, "b": PLAIN, "a": PLAIN}
-    (tmp_path / "raw_caption.json").write_text(json.dumps(said))
+    """Makes a manual folder with four usable videos, one without captions and one in no list."""
+    captions = {"-z_1": ROLLING, "v": PLAIN, "unlisted": PLAIN, "b": PLAIN, "a": PLAIN}
+    (tmp_path / "raw_caption.json").write_text(json.dumps(captions))
     (tmp_path / "how2_s3d_train.lst").write_text("a\nb\n-z_1\n\ngone\n")
     (tmp_path / "how2_s3d_val.lst").write_text("v\n")
     (tmp_path / "features").mkdir()
-    for name in said:
+    for name in captions:
         np.save(tmp_path / f"features/{name}.npy", np.ones((8, 512), np.float16))
     return tmp_path
 
@@ -87,7 +87,7 @@ def test_videos_come_in_the_order_of_the_captions(manual: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("captions", "problem"),
     [
         (None, "raw_caption.json: is NoneType, expected an object"),
         (PLAIN | {"text": ["one"]}, "raw_caption.json: has 2 of 'start', 2 of 'end', 1 of 'text'"),
@@ -96,15 +96,15 @@ def test_videos_come_in_the_order_of_the_captions(manual: Path) -> None:
         (PLAIN | {"text": [None, " "]}, "raw_caption.json: has no captions of this video"),
     ],
 )
-def test_a_video_that_cannot_be_used(manual: Path, said: Any, problem: str) -> None:
-    (manual / "raw_caption.json").write_text(json.dumps({"a": said, "b": PLAIN}))
+def test_an_unusable_video_is_skipped(manual: Path, captions: Any, problem: str) -> None:
+    (manual / "raw_caption.json").write_text(json.dumps({"a": captions, "b": PLAIN}))
     train = splits(manual)["train"]
     assert reasons(train)["a"].startswith(problem)
     assert lines(train[1])
 
 
 @pytest.mark.parametrize("broken", [{"start": [1, "x"]}, {"end": [4.5, float("nan")]}])
-def test_a_broken_caption_costs_no_other(manual: Path, broken: dict[str, Any]) -> None:
+def test_a_broken_caption_drops_no_other(manual: Path, broken: dict[str, Any]) -> None:
     (manual / "raw_caption.json").write_text(json.dumps({"a": PLAIN | broken, "v": PLAIN}))
     assert lines(splits(manual)["train"][0]) == [Caption(1, 4.5, "now we fry it")]
     build(manual, "default", "train")
@@ -112,7 +112,7 @@ def test_a_broken_caption_costs_no_other(manual: Path, broken: dict[str, Any]) -
     assert counts == {"caption with unreadable times or text, dropped": 1}
 
 
-def test_a_video_that_comes_twice(manual: Path) -> None:
+def test_a_duplicate_video_is_kept_once(manual: Path) -> None:
     twice = f'{{"a": {json.dumps(PLAIN)}, "v": {json.dumps(PLAIN)}, "a": null}}'
     (manual / "raw_caption.json").write_text(twice)
     assert set(build(manual, "default", "train")) == {"a"}
@@ -121,7 +121,7 @@ def test_a_video_that_comes_twice(manual: Path) -> None:
     ]
 
 
-def test_files_that_end_the_build(manual: Path) -> None:
+def test_bad_files_end_the_build(manual: Path) -> None:
     path = manual / "raw_caption.json"
     path.write_text(path.read_text()[:-1])
     with pytest.raises(UserError, match=r"raw_caption.json: character \d+: is the end of the file"):
@@ -137,17 +137,17 @@ def test_files_that_end_the_build(manual: Path) -> None:
         splits(manual)
 
 
-def write_pickle(folder: Path, name: str, said: Any) -> None:
-    (folder / name).write_bytes(pickle.dumps(said))
+def write_pickle(folder: Path, name: str, captions: Any) -> None:
+    (folder / name).write_bytes(pickle.dumps(captions))
 
 
-def test_pickles(manual: Path) -> None:
-    said = {"a": json.dumps(ROLLING), "b": PLAIN, "v": json.dumps(PLAIN), "gone": "{not JSON"}
+def test_pickles_are_read(manual: Path) -> None:
+    captions = {"a": json.dumps(ROLLING), "b": PLAIN, "v": json.dumps(PLAIN), "gone": "{not JSON"}
     for config, name in {
         "pickle": "raw_caption.pkl",
         "deduplicated": "raw_caption_dedup.pkl",
     }.items():
-        write_pickle(manual, name, said)
+        write_pickle(manual, name, captions)
         train = splits(manual, config)["train"]
         assert [line.text for line in lines(train[0])] == [
             "take the",
@@ -162,13 +162,13 @@ def test_pickles(manual: Path) -> None:
         }
 
 
-def test_what_is_deduplicated_stays_as_it_is(manual: Path) -> None:
+def test_deduplicated_captions_stay_unchanged(manual: Path) -> None:
     write_pickle(manual, "raw_caption_dedup.pkl", {"a": json.dumps(ROLLING), "v": PLAIN})
     record = build(manual, "deduplicated", "train")["a"]
     assert record["captions"]["text"] == ["take the", "take the onion", "cut it"]
 
 
-def test_other_caption_files(manual: Path) -> None:
+def test_other_caption_files_are_refused(manual: Path) -> None:
     write_pickle(manual, "raw_caption.pkl", [PLAIN])
     with pytest.raises(UserError, match="raw_caption.pkl: is list, expected captions by video id"):
         splits(manual, "pickle")
@@ -179,7 +179,7 @@ def test_other_caption_files(manual: Path) -> None:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """Manual folder with shards of four videos, one of which is in no list."""
+    """Makes a manual folder with shards of four videos, one of which is in no list."""
     unlisted = {"unlisted": mmpt_writer.VIDEOS["b"]}
     mmpt_writer.write(tmp_path, "train", 0, mmpt_writer.VIDEOS | unlisted)
     mmpt_writer.write(tmp_path, "val", 0, {"v": mmpt_writer.VIDEOS["b"]})
@@ -194,10 +194,10 @@ def test_records_of_shards(shards: Path) -> None:
     assert set(actual) == {"a", "b"}
     features, _ = mmpt_writer.VIDEOS["a"]
     np.testing.assert_array_equal(actual["a"]["features"], features)
-    said = actual["a"]["captions"]
-    assert said["start"].tolist() == [0.5, 2] and said["end"].tolist() == [2.25, 8]
-    assert said["tokens"].tolist() == [5, 6, 7, 8] and said["num_tokens"].tolist() == [3, 1]
-    assert said["text"] == ["w0 w1 w2", "w3"]
+    captions = actual["a"]["captions"]
+    assert captions["start"].tolist() == [0.5, 2] and captions["end"].tolist() == [2.25, 8]
+    assert captions["tokens"].tolist() == [5, 6, 7, 8] and captions["num_tokens"].tolist() == [3, 1]
+    assert captions["text"] == ["w0 w1 w2", "w3"]
     counts = report(shards, "shards")
     assert counts["train"]["skipped"] == [
         {"video_id": "gone", "reason": "train_meta.pkl: has no such video"}

@@ -29,7 +29,7 @@ COLUMNS = ("id", "caption", "from", "to", "part", "score", "tags")
 
 
 def write(folder: Path, suffix: str) -> None:
-    """Writes the rows to two tables, and the features of three videos."""
+    """Writes the rows to two tables, and features of three videos."""
     (folder / "features").mkdir(parents=True)
     for number, name in enumerate("abc"):
         np.save(folder / f"features/{name}.npy", np.full((10, 4), number, np.float16))
@@ -78,11 +78,11 @@ def test_rows_of_a_video_are_gathered_from_all_tables(tmp_path: Path, suffix: st
     builder = build(tmp_path / "manual", tmp_path, split="part", extra=extra, **TIMED)
     train, test = records(tmp_path, "train"), records(tmp_path, "test")
     assert (sorted(train), sorted(test)) == (["a", "b"], ["c"])
-    said = train["b"]["captions"]
-    assert said["text"] == ["chop it", "stir it"]
-    assert said["start"].tolist() == [1, 4.5] and said["end"].tolist() == [3, 6]
-    assert [float(score) for score in said["score"]] == [0.25, 0.5]
-    assert said["tags"] == ['["é"]', ""]
+    captions = train["b"]["captions"]
+    assert captions["text"] == ["chop it", "stir it"]
+    assert captions["start"].tolist() == [1, 4.5] and captions["end"].tolist() == [3, 6]
+    assert [float(score) for score in captions["score"]] == [0.25, 0.5]
+    assert captions["tags"] == ['["é"]', ""]
     assert train["a"]["captions"]["end"].tolist() == [2.5]
     assert (train["b"]["features"] == 1).all()
     assert all(record["descriptions"]["text"] == [] for record in train.values())
@@ -103,7 +103,7 @@ def test_beam_writes_the_same_bytes(tmp_path: Path) -> None:
         assert len({(folder / name).read_bytes() for folder in folders}) == 1, name
 
 
-def test_texts_about_whole_videos(tmp_path: Path) -> None:
+def test_texts_without_times_become_descriptions(tmp_path: Path) -> None:
     manual = tmp_path / "manual"
     write(manual, ".csv")
     build(manual, tmp_path, tables="t*.csv", video="id", text="caption", extra=["score"])
@@ -164,7 +164,7 @@ def test_columns_are_named_on_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "problem"),
     [
         ({"start": "from"}, "fields 'start' and 'end' go together"),
         ({"extra": "score"}, "field 'extra' is not a list of columns"),
@@ -174,13 +174,13 @@ def test_columns_are_named_on_the_command_line() -> None:
         ({"extra": ["a"], "deduplicate": True}, "can't be combined with 'deduplicate'"),
     ],
 )
-def test_fields_that_do_not_fit(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
         ManifestConfig(name="mine", **fields)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
-def test_tables_that_do_not_fit(tmp_path: Path, suffix: str) -> None:
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path, suffix: str) -> None:
     def splits(**fields: Any) -> Any:
         builder = Builder(config=ManifestConfig(name="mine", **fields), data_dir=tmp_path / "data")
         return {split: list(entries) for split, entries in builder.splits(tmp_path).items()}

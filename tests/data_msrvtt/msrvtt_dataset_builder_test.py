@@ -48,7 +48,7 @@ def write_sentences(folder: Path, sentences: dict[str, list[str]]) -> None:
     (folder / "MSRVTT_data.json").write_text(json.dumps({"sentences": items, "videos": []}))
 
 
-def test_a_config_of_ones_own_has_any_protocol(manual: Path) -> None:
+def test_a_custom_config_may_have_any_protocol(manual: Path) -> None:
     for protocol in Builder.builder_configs:
         config = MsrvttConfig(name="clip", protocol=protocol, feature_extractor="clip")
         builder = Builder(config=config, data_dir=manual.parent / "data")
@@ -87,7 +87,7 @@ def built(manual: Path, config: str) -> dict[str, dict[str, dict]]:
     }
 
 
-def test_1k_a_is_the_default_and_trains_on_the_test_videos_it_does_not_test(manual: Path) -> None:
+def test_1k_a_is_the_default_and_trains_on_the_other_test_videos(manual: Path) -> None:
     assert next(iter(Builder.builder_configs)) == "1k-a"
     records = built(manual, "1k-a")
     texts = {
@@ -100,18 +100,18 @@ def test_1k_a_is_the_default_and_trains_on_the_test_videos_it_does_not_test(manu
     assert "choices" not in records["test"]["video7010"]
 
 
-def test_1k_a_without_the_list_of_the_official_test(manual: Path) -> None:
+def test_1k_a_does_not_need_the_list_of_the_official_test(manual: Path) -> None:
     (manual / "MSRVTT_FULL_test.csv").unlink()
     assert sorted(descriptions(manual, "1k-a", "train")) == ["video0", "video1"]
 
 
-def test_full(manual: Path) -> None:
+def test_full_has_the_official_splits(manual: Path) -> None:
     assert sorted(descriptions(manual, "full", "train")) == ["video0", "video1"]
     tested = {name: SENTENCES[name] for name in ("video7010", "video7011")}
     assert descriptions(manual, "full", "test") == tested
 
 
-def test_a_table_with_a_row_for_each_sentence(manual: Path) -> None:
+def test_a_list_may_have_a_row_for_each_sentence(manual: Path) -> None:
     rows = "video_id,sentence\nvideo7010,a car drives\nvideo7010,a red car\n"
     (manual / "MSRVTT_FULL_test.csv").write_text(rows)
     assert descriptions(manual, "full", "test") == {"video7010": SENTENCES["video7010"]}
@@ -140,21 +140,21 @@ def test_every_question_of_a_video_is_kept(manual: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", ["5", "-1", "1.0", "", "a1"])
-def test_an_answer_that_is_none_of_the_five(manual: Path, answer: str) -> None:
+def test_an_answer_that_is_none_of_the_five_skips_its_question(manual: Path, answer: str) -> None:
     (manual / "MSR_MC_test.csv").write_text(f"{QUESTIONS}0\tMC0\tmsr7010\t{TEXTS}\t{answer}\n")
     (entry,) = entries(manual, "multiple-choice", "test").values()
     assert isinstance(entry, Skipped)
     assert entry.reason.endswith(f"MSR_MC_test.csv: line 2: answer is {answer!r}, expected 0 to 4")
 
 
-def test_a_question_with_an_empty_text(manual: Path) -> None:
+def test_a_question_with_an_empty_text_is_skipped(manual: Path) -> None:
     row = f"0\tMC0\tmsr7010\t{TEXTS.replace('a ball', ' ')}\t1\n"
     (manual / "MSR_MC_test.csv").write_text(QUESTIONS + row)
     (entry,) = entries(manual, "multiple-choice", "test").values()
     assert isinstance(entry, Skipped) and "line 2: has an empty text" in entry.reason
 
 
-def test_a_question_with_four_texts(manual: Path) -> None:
+def test_a_question_with_four_texts_is_refused(manual: Path) -> None:
     four = TEXTS.rpartition("\t")[0]
     (manual / "MSR_MC_test.csv").write_text(f"{QUESTIONS}0\tMC0\tmsr7010\t{four}\t1\n")
     with pytest.raises(UserError, match=r"MSR_MC_test.csv: line 2: has 8 fields, expected 9"):
@@ -169,13 +169,13 @@ def test_no_video_is_in_both_splits(manual: Path) -> None:
         assert isinstance(actual["video0"], Video)
 
 
-def test_a_listed_video_without_sentences(manual: Path) -> None:
+def test_a_listed_video_without_sentences_is_skipped(manual: Path) -> None:
     write_sentences(manual, SENTENCES | {"video1": [" "], "video7011": []})
     assert entries(manual, "full", "train")["video1"] == Skipped("video1", "has no sentence")
     assert entries(manual, "full", "test")["video7011"] == Skipped("video7011", "has no sentence")
 
 
-def test_delimiters_and_byte_order_marks(manual: Path) -> None:
+def test_other_delimiters_and_byte_order_marks_are_read(manual: Path) -> None:
     table = "video_id;sentence\r\nvideo7010;one, two\r\n"
     (manual / "MSRVTT_JSFUSION_test.csv").write_bytes(b"\xef\xbb\xbf" + table.encode())
     (manual / "MSRVTT_data.json").write_bytes(
@@ -203,7 +203,7 @@ def test_delimiters_and_byte_order_marks(manual: Path) -> None:
         ),
     ],
 )
-def test_files_that_are_not_what_they_should_be(
+def test_malformed_files_are_refused(
     manual: Path, name: str, content: str | None, message: str
 ) -> None:
     (manual / name).unlink()

@@ -92,7 +92,7 @@ def test_a_bad_query_skips_its_video(tmp_path: Path, change: dict[str, Any], rea
     assert f"{tmp_path}/highlight_test_with_gt.jsonl: {reason}" in skipped.reason
 
 
-def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path, QUERIES)
     path = tmp_path / "highlight_val_release.jsonl"
     path.write_bytes(path.read_bytes()[:-30])

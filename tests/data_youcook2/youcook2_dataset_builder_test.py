@@ -74,7 +74,7 @@ def reasons(entries: dict[str, Entry]) -> dict[str, str]:
 
 @pytest.fixture
 def manual(tmp_path: Path) -> Path:
-    """Manual folder with three videos, whose ids have the special characters of YouTube's."""
+    """Makes a manual folder with three videos, whose ids have YouTube's special characters."""
     database = {
         "-a_b_1": record("training", CUT, FRY),
         "b": record("training", CUT, FRY, SERVE),
@@ -116,7 +116,7 @@ def test_records(manual: Path) -> None:
     }
 
 
-def test_split_lists_decide(manual: Path) -> None:
+def test_split_lists_override_the_annotated_subsets(manual: Path) -> None:
     write_lists(manual, "101/c\n\n226/gone\n", "113/b")
     actual = splits(manual)
     assert reasons(actual["train"]) == {
@@ -128,20 +128,20 @@ def test_split_lists_decide(manual: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["b", "/b", "226/", "226/b/c"])
-def test_a_bad_line_of_a_split_list(manual: Path, line: str) -> None:
+def test_a_bad_line_of_a_split_list_is_refused(manual: Path, line: str) -> None:
     write_lists(manual, "101/c", f"101/b\n{line}\n")
     with pytest.raises(UserError, match="val_list.txt: has the line '.*', expected RECIPE/VIDEO"):
         splits(manual)
 
 
-def test_one_of_the_split_lists_is_missing(manual: Path) -> None:
+def test_a_missing_split_list_is_reported(manual: Path) -> None:
     write_lists(manual, "101/c", "")
     (manual / "splits/val_list.txt").unlink()
     with pytest.raises(UserError, match="val_list.txt: cannot be read"):
         splits(manual)
 
 
-def test_clips_of_pickles(manual: Path) -> None:
+def test_pickles_select_the_clips(manual: Path) -> None:
     train = [clip("b_2", "serve plate"), clip("-a_b_1_0", "cut onions"), clip("b_0", "cut onions")]
     write_pickles(manual, train, [clip("gone_0", "gone"), clip("c_0", "fry pan")])
     actual = splits(manual, "howto100m-pickles")
@@ -154,7 +154,7 @@ def test_clips_of_pickles(manual: Path) -> None:
     assert reasons(actual["validation"]) == {"gone": f"{FILE}: has no such video"}
 
 
-def test_captions_of_pickles(manual: Path) -> None:
+def test_captions_may_come_from_the_pickles(manual: Path) -> None:
     write_pickles(manual, [clip("b_2", "serve plate"), clip("b_0", "cut")], [clip("c_0", "fry")])
     build(manual, "howto100m-pickles-captions")
     actual = read(manual, "howto100m-pickles-captions", "train")
@@ -163,7 +163,7 @@ def test_captions_of_pickles(manual: Path) -> None:
     assert actual["b"]["clips"]["start"].tolist() == [2, 14]
 
 
-def test_what_pickles_leave_out(manual: Path) -> None:
+def test_videos_that_do_not_fit_the_pickles_are_skipped(manual: Path) -> None:
     write_pickles(manual, [clip("b_3", "")], [clip("c_0", "")])
     assert reasons(splits(manual, "howto100m-pickles")["train"]) == {
         "-a_b_1": "annotated, but in no pickle",
@@ -183,7 +183,7 @@ def test_what_pickles_leave_out(manual: Path) -> None:
         ([clip("b_-1", "")], "clip 0: field 'id' is 'b_-1', expected VIDEO_INDEX"),
     ],
 )
-def test_bad_pickles(manual: Path, clips: Any, message: str) -> None:
+def test_bad_pickles_are_refused(manual: Path, clips: Any, message: str) -> None:
     write_pickles(manual, [clip("b_0", "")], clips)
     with pytest.raises(UserError, match=message):
         splits(manual, "howto100m-pickles")
@@ -207,7 +207,7 @@ def test_a_bad_video_is_skipped(tmp_path: Path, bad: dict[str, Any], reason: str
     assert texts(actual["good"]) == [(2, 5, "cut the onions")]
 
 
-def test_another_subset(tmp_path: Path) -> None:
+def test_another_subset_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"x": record("testing", CUT)})
     with pytest.raises(UserError, match=f"{FILE}: video x: field 'subset' is 'testing', expected"):
         splits(tmp_path)
