@@ -1,4 +1,4 @@
-"""The common base of all builders: fields, cleaning, skips, report, Beam."""
+"""The base class of all builders makes fields, cleans captions, skips videos and reports them."""
 
 import json
 from collections import Counter
@@ -17,17 +17,18 @@ from vtmask.errors import UserError
 from vtmask.files.subtitles import Caption
 from vtmask.inputs.dataset import Dataset
 
-SAID = [[4.0, 6.0, "now chop it"], [1.0, 2.5, "take the onion"], [9.0, 5.0, "backwards"]]
+CAPTIONS = [[4.0, 6.0, "now chop it"], [1.0, 2.5, "take the onion"], [9.0, 5.0, "backwards"]]
 
 
 @pytest.fixture
 def manual(tmp_path: Path) -> Path:
-    """Manual folder with 5 usable videos, one without features, one NaN, one not annotated."""
+    """Makes a manual folder with 5 usable videos, one without features, one with a NaN, and one
+    without annotations per split."""
     folder = tmp_path / "manual"
     (folder / "features").mkdir(parents=True)
     names = {"train": ["a", "b", "c", "absent", "nan"], "test": ["d", "e"]}
     for split, videos in names.items():
-        annotated = {name: SAID for name in videos} | {f"{split}-silent": []}
+        annotated = {name: CAPTIONS for name in videos} | {f"{split}-silent": []}
         (folder / f"{split}.json").write_text(json.dumps(annotated))
         for number, name in enumerate(videos):
             values = np.full((10, 4), number, np.float32)
@@ -38,7 +39,7 @@ def manual(tmp_path: Path) -> Path:
 
 
 def build(manual: Path, out: Path, beam: bool = False, **fields: Any) -> Toy:
-    """Builds Toy's default config or, given fields, a config "mine"."""
+    """Builds Toy's default config or, if given fields, a config "mine"."""
     options = {}
     if beam:
         options["beam_options"] = pytest.importorskip(
@@ -85,14 +86,14 @@ def test_beam_writes_the_same_bytes(manual: Path, tmp_path: Path) -> None:
         assert (alone / name).read_bytes() == (beam / name).read_bytes(), name
 
 
-def test_a_split_without_any_usable_video(manual: Path, tmp_path: Path) -> None:
+def test_a_split_without_any_usable_video_is_refused(manual: Path, tmp_path: Path) -> None:
     for name in "de":
         (manual / "features" / f"{name}.npy").unlink()
     with pytest.raises(UserError, match="test: none of its 3 videos .* first: video d: .*d.npy"):
         build(manual, tmp_path / "data")
 
 
-def test_a_video_that_comes_twice(
+def test_a_duplicate_video_is_kept_once(
     manual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries = Toy._entries
@@ -138,7 +139,7 @@ def test_times_at_other_rates(
         (0.5, -1e308, -1, []),
     ],
 )
-def test_a_label_for_each_feature_a_step_touches(
+def test_every_feature_that_a_step_touches_has_its_label(
     length: float, start: float, end: float, labelled: list[int]
 ) -> None:
     labels = FeatureLabels([(start, end, 7)])
@@ -146,7 +147,7 @@ def test_a_label_for_each_feature_a_step_touches(
     assert actual.shape == (10,) and np.flatnonzero(actual == 7).tolist() == labelled
 
 
-def test_captions_of_equal_times_keep_the_order_of_the_file() -> None:
+def test_captions_with_equal_times_keep_the_order_of_the_file() -> None:
     lines = [
         Caption(1, 2, "stir"),
         Caption(0, 9, "last"),
@@ -160,7 +161,7 @@ def test_captions_of_equal_times_keep_the_order_of_the_file() -> None:
 
 
 @pytest.mark.parametrize("length", [0, -1, float("nan"), float("inf")])
-def test_a_rate_that_is_none(length: float) -> None:
+def test_an_invalid_rate_is_refused(length: float) -> None:
     with pytest.raises(UserError, match="'seconds_per_feature' is .*, expected a finite number"):
         VideoTextConfig(seconds_per_feature=length)
 
@@ -168,7 +169,7 @@ def test_a_rate_that_is_none(length: float) -> None:
 CARD = {"feature_extractor": "clip", "feature_size": 4, "seconds_per_feature": 0.5, "more": 1}
 
 
-def test_features_with_a_card_that_agrees(manual: Path, tmp_path: Path) -> None:
+def test_a_feature_card_that_agrees_is_accepted(manual: Path, tmp_path: Path) -> None:
     (manual / "features" / "features.json").write_text(json.dumps(CARD))
     build(manual, tmp_path / "data", feature_extractor="clip", seconds_per_feature=0.5)
     dataset = Dataset("toy/mine", "train", str(tmp_path / "data"))
@@ -176,7 +177,7 @@ def test_features_with_a_card_that_agrees(manual: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("card", "said"),
+    ("card", "problem"),
     [
         (
             json.dumps(CARD | {"seconds_per_feature": 1}),
@@ -194,9 +195,11 @@ def test_features_with_a_card_that_agrees(manual: Path, tmp_path: Path) -> None:
         ('{"extractor', "line 1 column 2: not JSON"),
     ],
 )
-def test_a_card_that_does_not_fit(manual: Path, tmp_path: Path, card: str, said: str) -> None:
+def test_a_feature_card_that_disagrees_is_refused(
+    manual: Path, tmp_path: Path, card: str, problem: str
+) -> None:
     path = manual / "features" / "features.json"
     path.write_text(card)
     with pytest.raises(UserError) as error:
         build(manual, tmp_path / "data")
-    assert str(error.value).startswith(f"{path}: {said}")
+    assert str(error.value).startswith(f"{path}: {problem}")

@@ -1,4 +1,4 @@
-"""Captions are de-duplicated as published; nothing is dropped without being counted."""
+"""Captions are de-duplicated as published, and every dropped caption is counted."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def test_deduplication_agrees_with_the_published_one(golden_dir: Path, side: str
         assert actual == timed(case[side])
 
 
-def test_rolling_captions_are_said_once(reference_dir: Path) -> None:
+def test_rolling_captions_are_unrolled(reference_dir: Path) -> None:
     shown, _ = subtitles.read(reference_dir / "field/rolling/roll.vtt")
     unrolled, problems = captions.unroll(shown)
     assert " ".join(caption.text for caption in unrolled) == (
@@ -43,12 +43,12 @@ def test_rolling_captions_are_said_once(reference_dir: Path) -> None:
     )
     assert len(shown) == 18 and len(unrolled) == 9
     assert problems == {"lines of a rolling caption shown again, removed": 17}
-    for lost in range(len(shown)):  # a cue that is missing costs no word of another
+    for lost in range(len(shown)):  # a missing cue loses no word of another
         rest, _ = captions.unroll([*shown[:lost], *shown[lost + 1 :]])
         assert sum(len(caption.text.split()) for caption in rest) == 53
 
 
-def test_captions_that_do_not_roll_stay_as_they_are() -> None:
+def test_captions_that_do_not_roll_are_unchanged() -> None:
     given = [
         Caption(0, 2, "I said no"),
         Caption(2, 3, "no no no"),
@@ -83,7 +83,7 @@ def test_clean_captions_stay_clean_when_deduplicated(given: list[Caption], seed:
     assert bool(actual) == bool(cleaned)
 
 
-def test_the_coin_depends_on_seed_and_video_alone() -> None:
+def test_the_coin_depends_only_on_seed_and_video() -> None:
     def throws(seed: int, video_id: str) -> list[bool]:
         toss = captions.coin(seed, video_id)
         return [toss() for _ in range(400)]
@@ -148,7 +148,8 @@ def test_statistics_of_a_video() -> None:
         "bin_width": 10.0,
         "histogram": [2, *[0] * 59],
     }
-    lengths = actual["seconds_per_caption"]  # the second's first second belongs to the first
+    # The second caption's first second belongs to the first caption.
+    lengths = actual["seconds_per_caption"]
     assert (lengths["count"], lengths["min"], lengths["max"]) == (3, 1, 2)
     assert lengths["histogram"][:5] == [0, 0, 1, 0, 2]
     assert actual["caption_seconds"]["max"] == 5
@@ -157,7 +158,7 @@ def test_statistics_of_a_video() -> None:
     assert actual["words_per_caption_second"]["mean"] == pytest.approx(6 / 5)
 
 
-def test_no_videos_and_no_seconds_give_no_nan() -> None:
+def test_statistics_without_videos_or_seconds_have_no_nan() -> None:
     statistics = Statistics()
     statistics.add([Caption(0.0, 1e-320, "a")], 0)
     for actual in (Statistics().to_json(), statistics.to_json()):
@@ -166,7 +167,7 @@ def test_no_videos_and_no_seconds_give_no_nan() -> None:
     assert actual["words_per_caption_second"]["count"] == 0
 
 
-def test_the_last_bin_holds_all_above() -> None:
+def test_the_last_bin_counts_all_larger_values() -> None:
     figure = captions.Figure(0.5)
     for value in (0.0, 0.49, 0.5, 29.9, 1e9):
         figure.add(value)

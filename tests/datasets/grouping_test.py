@@ -1,4 +1,4 @@
-"""Rows are grouped by a column, in order, a bucket at a time; nothing stays on disk."""
+"""Rows are grouped by a column, in order and a bucket at a time, and no file stays on disk."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def batches(rows: list[tuple[str, str, str]], size: int) -> list[pyarrow.RecordB
 
 
 @pytest.mark.parametrize("size", [7, 1000])
-def test_groups(size: int) -> None:
+def test_rows_are_grouped_in_order(size: int) -> None:
     rng = np.random.default_rng(0)
     names, parts = rng.integers(300, size=1000), rng.choice(["x", "y"], 1000)
     rows = [
@@ -34,7 +34,7 @@ def test_groups(size: int) -> None:
     assert dict(groups.read("x")) == dict(groups.read("x"))
 
 
-def test_one_value_without_a_column_for_it() -> None:
+def test_without_a_column_of_values_there_is_one_value() -> None:
     groups = Groups(batches([("v", "x", "1"), ("v", "y", "2")], 9), "a")
     assert groups.values == ("",)
     assert list(groups.read("")) == [
@@ -42,7 +42,7 @@ def test_one_value_without_a_column_for_it() -> None:
     ]
 
 
-def test_the_files_are_gone_with_it() -> None:
+def test_the_files_are_deleted_with_the_groups() -> None:
     rows = [(str(number), "", "") for number in range(1000)]
     groups = Groups(batches(rows, 100), "a")
     folder = Path(groups._folder.name)

@@ -1,4 +1,4 @@
-"""MMPT's shards give what their expected.json says; inconsistent files are refused."""
+"""MMPT's shards give the values in expected.json, and inconsistent files are refused."""
 
 import json
 import pickle
@@ -32,10 +32,10 @@ def entries(folder: Path, vocab_size: int = 600) -> dict[str, Any]:
     }
 
 
-def test_published_shards(golden_dir: Path) -> None:
+def test_published_shards_have_the_expected_records(golden_dir: Path) -> None:
     """`expected.json` has the captions, lengths and sums of features of every video.
 
-    Its captions are those from before the shards were written, with all of their tokens.
+    Its captions still have all of their tokens, which shards cut.
     """
     folder = golden_dir / "mmpt_shards"
     if not folder.exists():
@@ -70,7 +70,7 @@ def test_published_shards(golden_dir: Path) -> None:
     assert "val" in splits
 
 
-def test_videos(folder: Path) -> None:
+def test_videos_have_their_features_and_captions(folder: Path) -> None:
     actual = entries(folder)
     assert list(actual) == ["a", "b", "c"]
     for name, (expected, captions) in VIDEOS.items():
@@ -86,7 +86,7 @@ def captions_of(video: Video) -> tuple[Any, Any]:
     return video.captions.lines, video.captions.tokens
 
 
-def test_videos_that_cannot_be_used(tmp_path: Path) -> None:
+def test_unusable_videos_are_skipped(tmp_path: Path) -> None:
     bad = {
         "silent": (features(4), []),
         "odd": (features(4), [(0, 1, [5]), (1, 2, [6, -7])]),
@@ -100,7 +100,7 @@ def test_videos_that_cannot_be_used(tmp_path: Path) -> None:
     assert list(reasons) == ["silent", "odd"]
 
 
-def test_another_vocabulary(folder: Path) -> None:
+def test_another_vocabulary_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match=r"train_0.caps_ids_data.npy: has token id 12, but"):
         entries(folder, 12)
     assert entries(folder, 13)
@@ -118,7 +118,7 @@ def test_another_vocabulary(folder: Path) -> None:
         f"{CAPTIONS}.train_1.startends_starts.npy",
     ],
 )
-def test_missing_and_damaged_files(folder: Path, name: str) -> None:
+def test_missing_and_damaged_files_are_refused(folder: Path, name: str) -> None:
     path = folder / name
     data = path.read_bytes()
     for damaged in (data[:-1], b"", b"x" + data):
@@ -133,13 +133,13 @@ def test_missing_and_damaged_files(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "starts", [[0, 8], [0, 8, 14], [1, 8, 13], [0, 14, 13], [], [[0, 8, 13]], [0.0, 8.0, 13.0]]
 )
-def test_starts_that_do_not_fit(folder: Path, starts: Any) -> None:
+def test_starts_that_do_not_fit_are_refused(folder: Path, starts: Any) -> None:
     np.save(folder / "train_0_starts.npy", np.asarray(starts))
     with pytest.raises(UserError, match="train_0_starts.npy: does not fit train_0_data.npy"):
         mmpt_shards.find(folder, "train", CAPTIONS)
 
 
-def test_arrays_that_do_not_fit(folder: Path) -> None:
+def test_arrays_that_do_not_fit_are_refused(folder: Path) -> None:
     kept = {path: path.read_bytes() for path in folder.iterdir()}
 
     def refused(problem: str) -> None:
@@ -172,14 +172,14 @@ def test_arrays_that_do_not_fit(folder: Path) -> None:
         ({0: ["a", 2]}, "shard 0: expected a list of video ids"),
     ],
 )
-def test_other_lists_of_videos(folder: Path, meta: Any, problem: str) -> None:
+def test_malformed_lists_of_videos_are_refused(folder: Path, meta: Any, problem: str) -> None:
     path = folder / "train_meta.pkl"
     path.write_bytes(pickle.dumps(meta))
     with pytest.raises(UserError, match=re.escape(f"{path}: {problem}")):
         mmpt_shards.find(folder, "train", CAPTIONS)
 
 
-def test_damaged_starts(folder: Path) -> None:
+def test_damaged_starts_are_refused(folder: Path) -> None:
     path = folder / "train_0_starts.npy"
 
     def read(_: Path) -> None:

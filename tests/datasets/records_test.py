@@ -1,4 +1,4 @@
-"""Records keep texts, tokens and times together; bad ones are refused by name."""
+"""Records keep texts, tokens and times together; the error of a bad record names its video."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def record() -> dict[str, Any]:
     }
 
 
-def test_a_record_survives_its_serialisation() -> None:
+def test_a_record_survives_serialisation() -> None:
     fields = records.features(4)
     written = record()
     read = fields.deserialize_example_np(fields.serialize_example(written))
@@ -38,7 +38,7 @@ def test_a_record_survives_its_serialisation() -> None:
     assert len(read["descriptions"]["num_tokens"]) == 0
 
 
-def test_what_no_model_should_see_is_refused() -> None:
+def test_bad_records_are_refused() -> None:
     records.check("v", record())
     bad = record()
     bad["features"][5, 2] = np.nan
@@ -54,7 +54,7 @@ def test_what_no_model_should_see_is_refused() -> None:
         records.check("v", bad)
 
 
-def test_texts_of_equal_times_stay_in_order() -> None:
+def test_texts_with_equal_times_stay_in_order() -> None:
     lines = [(1.0, 2.0, "spin"), (0.0, 3.0, "b"), (1.0, 2.0, "box"), (0.0, 2.0, "z")]
     texts = records.encode_timed_texts(TOKENIZER, lines)["text"]
     assert texts == ["z", "b", "spin", "box"]

@@ -50,24 +50,24 @@ def shown(plot: str) -> list[str]:
 
 
 @given(st.permutations(range(12)), st.integers(0, 12))
-def test_the_order_of_videos_changes_nothing(order: list[int], cut: int) -> None:
+def test_the_order_of_videos_does_not_matter(order: list[int], cut: int) -> None:
     parts = [built(timed(n), 7.3 * n, True) for n in range(10)]
     parts += [Counts(skipped=[(f"v{n}", "x.npy: broken")]) for n in range(2)]
     halves = [Counts(), Counts()]
     for place, number in enumerate(order):
         halves[place < cut] += parts[number]
-    whole = sum(parts, Counts())
-    assert json.dumps((halves[0] + halves[1]).to_json()) == json.dumps(whole.to_json())
+    total = sum(parts, Counts())
+    assert json.dumps((halves[0] + halves[1]).to_json()) == json.dumps(total.to_json())
 
 
-def test_the_sum_of_two_leaves_them_as_they_are() -> None:
+def test_adding_two_counts_changes_neither() -> None:
     one, other = built(timed(3)), Counts(skipped=[("a", "b")])
     before = json.dumps([one.to_json(), other.to_json()])
     assert (one + other).to_json()["num_skipped"] == 1
     assert json.dumps([one.to_json(), other.to_json()]) == before
 
 
-def test_numbers(tmp_path: Path) -> None:
+def test_the_page_shows_the_counts(tmp_path: Path) -> None:
     counts = built(timed(4)) + built(timed(2))
     counts.skipped = [("b", "b.npy: has 3 rows"), ("a", "a.npy: has 17 rows"), ("c", "no <text>")]
     counts.problems.update({"empty caption": 3, "caption cut at the video's end": 1200})
@@ -91,7 +91,7 @@ def test_splits_come_in_the_usual_order(tmp_path: Path) -> None:
     assert not (tmp_path / "build").exists()
 
 
-def test_captions_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
+def test_captions_before_and_after_deduplication_are_side_by_side(tmp_path: Path) -> None:
     counts = built(timed(4), deduplicated=True) + built(timed(2), deduplicated=True)
     page = written(tmp_path, train=counts, test=built(timed(2)))
     train, test = page.split("<h2>test</h2>")
@@ -104,7 +104,7 @@ def test_captions_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
     assert "de-duplication" not in "".join(plots(test)) + test
 
 
-def test_files_left_out(tmp_path: Path) -> None:
+def test_files_that_are_left_out_are_listed(tmp_path: Path) -> None:
     unread = [(f"v{n}", f"/here/v{n}.json: holds no captions") for n in (2, 1)]
     page = text(written(tmp_path, train=built(timed(2)) + Counts(unread=unread)))
     assert "holds no captions 2" in page and "v1 /here/v1.json: holds no captions" in page
@@ -113,7 +113,7 @@ def test_files_left_out(tmp_path: Path) -> None:
     assert [video["video_id"] for video in actual["left_out"]] == ["v1", "v2"]
 
 
-def test_without_any_captions(tmp_path: Path) -> None:
+def test_a_build_may_have_no_captions(tmp_path: Path) -> None:
     page = written(tmp_path, train=built([]))
     assert "Captions 0 0 a video" in text(page)
     assert "Length of a caption, seconds – – – " in text(page)
@@ -123,7 +123,7 @@ def test_without_any_captions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds, named", [(1179, False), (1180, True), (90_000, True)])
-def test_the_last_bin_says_that_it_holds_all_above(
+def test_the_last_bin_is_labelled_if_it_counts_larger_values(
     tmp_path: Path, seconds: int, named: bool
 ) -> None:
     counts = built(timed(2), 100) + built(timed(2), seconds)
@@ -132,7 +132,7 @@ def test_the_last_bin_says_that_it_holds_all_above(
     assert not any("≥" in label for plot in others for label in shown(plot))
 
 
-def test_many_skipped_videos_are_all_in_the_json_alone(tmp_path: Path) -> None:
+def test_only_the_json_lists_all_of_many_skipped_videos(tmp_path: Path) -> None:
     count = 20_000
     names = random.Random(0).sample(range(count), count)
     reasons = [f"f: {'ab'[name % 2] * (name // 100 + 1)}" for name in names]
@@ -165,11 +165,11 @@ def test_equal_builds_give_equal_bytes(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_a_build_that_is_there_keeps_its_report(tmp_path: Path) -> None:
+def test_an_existing_build_keeps_its_report(tmp_path: Path) -> None:
     page = written(tmp_path, train=built(timed(2)))
     assert written(tmp_path) == page
 
 
-def test_a_split_without_videos_has_no_report(tmp_path: Path) -> None:
+def test_a_split_without_videos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="split test: none of its 1 videos .*: video a: gone$"):
         written(tmp_path, test=Counts(skipped=[("a", "gone")]))

@@ -14,7 +14,7 @@ assert tf.config.get_visible_devices("GPU") == []
 """
 
 
-def test_nothing_happens_on_import_and_nothing_is_told() -> None:
+def test_tensorflow_is_loaded_lazily_and_quietly() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Shards have the same bytes for any order of fields, uncompressed; a full disk is named."""
+"""Shards are uncompressed, and equal for any order of fields. A full disk is reported."""
 
 import json
 import resource
@@ -51,7 +51,7 @@ def small_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk(tmp_path: Path, small_disk: None) -> None:
+def test_a_full_disk_is_reported_and_the_build_discarded(tmp_path: Path, small_disk: None) -> None:
     (tmp_path / "features").mkdir()
     for split, video_ids in {"train": "abc", "test": "d"}.items():
         annotated = {video_id: [[1, 2, "take the onion"]] for video_id in video_ids}
@@ -70,6 +70,6 @@ def test_a_full_disk(tmp_path: Path, small_disk: None) -> None:
     assert list((tmp_path / "data/toy/default").iterdir()) == []
 
 
-def test_another_file_format(tmp_path: Path) -> None:
+def test_another_file_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--file_format is tfrecord, expected array_record"):
         Toy(data_dir=tmp_path, file_format="tfrecord")
