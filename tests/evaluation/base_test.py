@@ -1,4 +1,4 @@
-"""Examples go through a model once, in order, for any batch size."""
+"""Each example goes through the model once, in order, for any batch size."""
 
 from pathlib import Path
 from typing import Any
@@ -45,15 +45,15 @@ def test_each_example_has_its_own_result(batch_size: int) -> None:
 
 
 def test_options_are_shared_and_results_may_be_trees() -> None:
-    def tell(module: VLM, offset: Array, **batch: Array) -> dict[str, Array]:
+    def describe(module: VLM, offset: Array, **batch: Array) -> dict[str, Array]:
         return {"frames": batch["video_mask"].sum(axis=1) + offset, "mask": batch["video_mask"]}
 
-    actual = list(base.apply(MODEL, tell, clips(2, 6, 4), 2, "clips", offset=jnp.array(10)))
+    actual = list(base.apply(MODEL, describe, clips(2, 6, 4), 2, "clips", offset=jnp.array(10)))
     assert [int(one["frames"]) for one in actual] == [12, 16, 14]
     assert actual[2]["mask"].tolist() == [True] * 4 + [False] * 2
 
 
-def test_equal_texts_go_through_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_texts_are_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     text = mock.Mock(side_effect=examples.text)
     monkeypatch.setattr(base.examples, "text", text)
     texts: list[Any] = [[7, 8], np.array([9], np.int32), np.array([7, 8], np.int32), []]
@@ -66,15 +66,15 @@ def test_equal_texts_go_through_the_model_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("stride", [1, 4, 6])
-def test_windows_are_merged_to_whole_videos(stride: int) -> None:
+def test_windows_are_merged_into_videos(stride: int) -> None:
     dataset = in_memory.InMemory([in_memory.record(i, n) for i, n in enumerate((3, 6, 7, 20))])
 
-    def tell(module: VLM, video: Array, video_mask: Array, scale: Array) -> Array:
+    def describe(module: VLM, video: Array, video_mask: Array, scale: Array) -> Array:
         """Returns a frame's first feature, and the number of frames in its window."""
         length = jnp.broadcast_to(video_mask.sum(axis=1)[:, None, None], (*video_mask.shape, 1))
         return jnp.concatenate([video[..., :1].astype(jnp.float32), scale * length], axis=2)
 
-    actual = list(base.over_windows(MODEL, tell, dataset, 3, stride, scale=jnp.array(10.0)))
+    actual = list(base.over_windows(MODEL, describe, dataset, 3, stride, scale=jnp.array(10.0)))
     assert len(actual) == 4
     for record, values in zip(dataset.records, actual, strict=True):
         length = len(record["features"])
@@ -86,12 +86,12 @@ def test_windows_are_merged_to_whole_videos(stride: int) -> None:
 
 
 @pytest.mark.parametrize("stride", [0, 7])
-def test_windows_that_would_leave_frames_out(stride: int) -> None:
+def test_windows_that_leave_frames_out_are_refused(stride: int) -> None:
     with pytest.raises(UserError, match=f"config.eval.stride is {stride}, expected 1 to .*, 6$"):
         list(base.over_windows(MODEL, embed, in_memory.dataset(), 2, stride))
 
 
-def test_records_have_the_fields_that_are_asked_for() -> None:
+def test_records_must_have_the_requested_fields() -> None:
     dataset = in_memory.dataset()
     assert [r["video_id"] for r in base.records(dataset, "clips", "steps")] == ["v0", "v1", "v2"]
     with pytest.raises(UserError, match="^data: data set has no field 'answers'; it does not fit"):
@@ -105,13 +105,13 @@ def test_records_have_the_fields_that_are_asked_for() -> None:
         (np.full((2, 4), np.nan), "data: video v1: field features is not finite; extract this"),
     ],
 )
-def test_a_video_that_no_model_should_see(features: np.ndarray, problem: str) -> None:
+def test_empty_and_non_finite_features_are_refused(features: np.ndarray, problem: str) -> None:
     dataset = in_memory.dataset()
     dataset.records[1]["features"] = features
     with pytest.raises(UserError, match=problem):
         list(base.records(dataset))
 
 
-def test_files_of_videos() -> None:
+def test_videos_have_the_paths_of_their_files() -> None:
     videos = base.videos(in_memory.dataset())
     assert videos("v0") is None and videos("v2") == Path("data/v2.mp4")

@@ -1,4 +1,4 @@
-"""Caption scores agree with the scorers' corpus figures, with values by hand, and resampled."""
+"""Caption scores agree with pycocoevalcap's corpus scores, with values by hand, and resampled."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ def small(indices: list[int] | range) -> caption_metrics.CaptionScores:
     return caption_metrics.score([GENERATED[i] for i in indices], [REFERENCES[i] for i in indices])
 
 
-def test_the_corpus_is_scored_as_by_the_scorers(
+def test_corpus_scores_equal_those_of_pycocoevalcap(
     no_java: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from pycocoevalcap.bleu.bleu import Bleu
@@ -79,7 +79,7 @@ def test_a_resample_is_scored_as_a_corpus(no_java: None) -> None:
 
 
 @pytest.mark.parametrize("generated", [["", ""], ["same", "same"]])
-def test_figures_are_finite_where_nothing_is_right(no_java: None, generated: list[str]) -> None:
+def test_scores_are_finite_if_nothing_matches(no_java: None, generated: list[str]) -> None:
     scores = caption_metrics.score(generated, [["other words"], ["more of them"]])
     assert list(scores.corpus.values()) == pytest.approx([0] * 6, abs=1e-4)
 
@@ -94,7 +94,7 @@ def test_meteor() -> None:
     assert exact.corpus["METEOR"] == pytest.approx(1, abs=0.01)
 
 
-def test_a_java_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_java_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\nexit 1\n")
     java.chmod(java.stat().st_mode | stat.S_IXUSR)

@@ -91,7 +91,7 @@ def test_one_query_of_one_video() -> None:
     assert group.cards[0].note == "The right video ranks 1 of 1"
 
 
-def test_without_video_files_one_remark_is_made() -> None:
+def test_missing_video_files_are_mentioned_once() -> None:
     predictions = [query(i, i + 1) for i in range(12)]
     groups = cards.retrieval(predictions, no_file, TEXTS, 12)
     assert not strips(groups)
@@ -129,7 +129,7 @@ def test_questions_are_ordered_by_margin() -> None:
     ]
 
 
-def test_questions_all_right_or_all_wrong() -> None:
+def test_questions_may_be_all_right_or_all_wrong() -> None:
     for correct, note in ((0, "Answered correctly"), (1, "Answered incorrectly")):
         predictions = [question(i, [1.0, 0.0], correct) for i in range(7)]
         groups = cards.question_answering(predictions, file)
@@ -137,12 +137,12 @@ def test_questions_all_right_or_all_wrong() -> None:
         assert {card.note for group in groups for card in group.cards} == {note}
 
 
-def test_a_question_with_one_answer() -> None:
+def test_a_question_may_have_one_answer() -> None:
     (group,) = cards.question_answering([question(0, [1.0], 0)], no_file)
     assert len(lines(group.cards[0])) == 1
 
 
-def test_captions() -> None:
+def test_captions_are_ordered_by_cider() -> None:
     predictions = [
         {
             "video_id": f"v{i}",
@@ -183,7 +183,7 @@ def localised(number: int, recall: float | None) -> dict[str, Any]:
     }
 
 
-def test_steps_show_what_was_found_and_what_was_missed() -> None:
+def test_steps_show_hits_and_misses() -> None:
     (group,) = cards.steps([localised(0, 1 / 3)], file)
     (card,) = group.cards
     assert (card.title, card.note) == ("Make Latte", "v0: 1 of 3 steps found")
@@ -207,7 +207,7 @@ def test_steps_show_what_was_found_and_what_was_missed() -> None:
     ]
 
 
-def test_steps_are_ordered_by_recall_where_there_is_one() -> None:
+def test_steps_are_ordered_by_recall_if_it_is_defined() -> None:
     predictions = [localised(i, None if i == 3 else i / 12) for i in range(12)]
     best, worst = cards.steps(predictions, file)
     assert best.cards[0].note.startswith("v11:")
@@ -215,7 +215,7 @@ def test_steps_are_ordered_by_recall_where_there_is_one() -> None:
     assert cards.steps([localised(0, None)], file) == []
 
 
-def test_segments_join_equal_classes() -> None:
+def test_adjacent_frames_of_a_class_make_one_segment() -> None:
     prediction = {
         "video_id": "v0",
         "true": [0, 0, 2, 2, 2, 0],
@@ -268,7 +268,7 @@ def test_moments_are_ordered_by_rank_then_by_iou() -> None:
     assert groups[0].cards[0].note == "v2: rank 1, IoU 0.90"
 
 
-def test_moments_show_those_that_rank_highest_and_those_of_the_annotators() -> None:
+def test_moments_show_the_best_ranked_and_those_of_the_annotators() -> None:
     (group,) = moment_cards.moments([sentence(0, 2, 0.5)], file)
     (card,) = group.cards
     assert timeline(card) == Timeline(

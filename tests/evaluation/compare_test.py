@@ -1,4 +1,4 @@
-"""Comparison of runs on a page: names, configs, curves, evaluations."""
+"""A page compares runs by their names, configs, curves and evaluations."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def write_run(folder: Path, lr: float, lines: list[dict[str, float]], **config: 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> list[Path]:
-    """Two runs, the first with validation both between and within the training lines."""
+    """Makes two runs; the first has validation both between and within the training lines."""
     first = [
         {"step": 50, "loss": 3.0, "learning_rate": 0.1},
         {"step": 50, "validation/loss": 3.5, "validation/R@1": 0.25, "validation/seconds": 1.0},
@@ -65,7 +65,7 @@ def test_names_are_the_parts_of_paths_that_differ(paths: list[str], names: list[
     assert runs.names([Path(path) for path in paths]) == names
 
 
-def test_fields_that_differ() -> None:
+def test_differences_between_configs_are_listed() -> None:
     configs = [{"lr": 0.1, "seed": 0, "t": 1.0}, {"lr": 0.2, "seed": 0}, {}]
     expected = {"lr": ["0.1", "0.2", "–"], "t": ["1.0", "–", "–"]}
     assert runs.config_differences(configs) == expected
@@ -129,7 +129,7 @@ def test_the_page(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> No
     assert not re.search(r"(src|srcset)=\"(?!data:)|<script|url\(", page)
 
 
-def test_many_differing_fields_are_rows(folders: list[Path]) -> None:
+def test_many_differing_fields_become_rows(folders: list[Path]) -> None:
     config = {"optim": {"lr": 0.3, "warmup": 6}, "seed": 1, "name": "<b>"}
     (folders[0] / "config.json").write_text(json.dumps(config))
     out = folders[0].parents[1] / "compare.html"
@@ -160,7 +160,9 @@ def test_folders_without_training_are_compared(
         ("metrics.json", '{"metrics": {}}', "metrics.json: has no field 'intervals'"),
     ],
 )
-def test_a_folder_that_is_no_run(tmp_path: Path, name: str | None, text: str, message: str) -> None:
+def test_a_folder_without_a_run_is_refused(
+    tmp_path: Path, name: str | None, text: str, message: str
+) -> None:
     if name:
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError) as error:

@@ -28,28 +28,28 @@ def test_the_first_right_moment_counts() -> None:
         np.array([1, 0, 0, 0]), np.array([[0, 4], [6, 9], [2, 4], [0, 4.0]]), np.zeros(4)
     )
     right = np.array([0]), np.array([[0, 4.0]])
-    assert evaluation.first_right(moments, *right, 1, iou=0.5) == 3  # exactly half of it is enough
+    assert evaluation.first_right(moments, *right, 1, iou=0.5) == 3  # an IoU of 0.5 is enough
     assert evaluation.first_right(moments, *right, 1, iou=0.7) == 4
     assert evaluation.first_right(moments, np.array([2]), right[1], 1, iou=0.3) == np.inf
     any_of_two = np.array([0, 1]), np.array([[0, 4.0], [0, 4.0]])
     assert evaluation.first_right(moments, *any_of_two, 1, iou=0.7) == 1
 
 
-def test_two_annotators_must_agree_with_a_moment() -> None:
+def test_a_moment_must_agree_with_two_annotators() -> None:
     moments = Retrieved(np.zeros(3, int), np.array([[0, 5], [5, 10], [0, 10.0]]), np.zeros(3))
     chosen = np.zeros(3, int), np.array([[0, 5], [0, 10], [10, 15.0]])
     assert evaluation.first_right(moments, *chosen, 1, iou=0.5) == 1
-    assert evaluation.first_right(moments, *chosen, 2, iou=0.5) == 1  # [0, 10] is half of it
+    assert evaluation.first_right(moments, *chosen, 2, iou=0.5) == 1  # the IoU with [0, 10] is 0.5
     assert evaluation.first_right(moments, *chosen, 2, iou=0.7) == np.inf
     assert evaluation.first_right(moments, chosen[0][1:], chosen[1][1:], 2, iou=0.3) == np.inf
 
 
 def test_recalls() -> None:
-    found = evaluation.recalls(np.array([1, 5, 6, np.inf]))
-    assert found == {"R@1": 0.25, "R@5": 0.5, "R@10": 0.75, "R@100": 0.75}
+    actual = evaluation.recalls(np.array([1, 5, 6, np.inf]))
+    assert actual == {"R@1": 0.25, "R@5": 0.5, "R@10": 0.75, "R@100": 0.75}
 
 
-def test_chance_is_that_of_draws() -> None:
+def test_chance_equals_that_of_random_draws() -> None:
     queries = Queries(
         ["a", "b"],
         [],
@@ -72,42 +72,42 @@ def test_chance_is_that_of_draws() -> None:
             .reshape(-1, 5)
             for right, times in zip(queries.videos, queries.times, strict=True)
         ]
-        found = evaluation.chance(queries, seconds, iou)
-        assert found["R@1"] == pytest.approx(np.mean(hits), abs=0.01)
-        assert found["R@5"] == pytest.approx(np.mean([hit.any(axis=1) for hit in hits]), abs=0.02)
+        actual = evaluation.chance(queries, seconds, iou)
+        assert actual["R@1"] == pytest.approx(np.mean(hits), abs=0.01)
+        assert actual["R@5"] == pytest.approx(np.mean([hit.any(axis=1) for hit in hits]), abs=0.02)
 
 
-def test_a_text_that_finds_its_second_finds_its_moment() -> None:
+def test_the_highest_second_gives_its_moment() -> None:
     """Scores are set by hand: the text's moment is the only high one."""
     scores = np.zeros(30)
     scores[12:16] = [3, 5, 5, 3]
-    found = evaluation.retrieve(scores, np.array([10, 20]), seconds_per_feature=0.5)
-    assert (found.videos[0], found.times[0].tolist()) == (1, [1.0, 3.0])
-    assert found.scores[0] == 5
+    actual = evaluation.retrieve(scores, np.array([10, 20]), seconds_per_feature=0.5)
+    assert (actual.videos[0], actual.times[0].tolist()) == (1, [1.0, 3.0])
+    assert actual.scores[0] == 5
 
 
-def test_equal_texts_ask_for_any_of_their_moments() -> None:
+def test_equal_texts_accept_any_of_their_moments() -> None:
     steps = [
         timed((0, 4, "spin the blue box"), (5, 8, "lift a star")),
         timed((2, 6, "spin the blue box")),
     ]
     data = InMemory([in_memory.record(i, 9, steps=steps[i]) for i in range(2)])
     model = in_memory.model()
-    found = evaluation.evaluate(model, MomentRetrieval(), data, SETTINGS)
-    spin, lift = found.predictions
+    actual = evaluation.evaluate(model, MomentRetrieval(), data, SETTINGS)
+    spin, lift = actual.predictions
     assert [right["video_id"] for right in spin["right"]] == ["v0", "v1"]
     assert [right["time"] for right in lift["right"]] == [[5, 8]]
     for row, iou in enumerate(evaluation.IOUS):
-        ranks = [p["ranks"][f"IoU {iou}"] for p in found.predictions]
+        ranks = [p["ranks"][f"IoU {iou}"] for p in actual.predictions]
         for depth in evaluation.DEPTHS:
             expected = np.mean([rank is not None and rank <= depth for rank in ranks])
-            assert list(found.metrics.values())[row][f"R@{depth}"] == expected
-            low, high = list(found.intervals.values())[row][f"R@{depth}"]
+            assert list(actual.metrics.values())[row][f"R@{depth}"] == expected
+            low, high = list(actual.intervals.values())[row][f"R@{depth}"]
             assert low <= expected <= high
 
 
-def test_moments_are_those_of_their_field() -> None:
-    """DiDeMo's are of each annotator, in segments; others are windows in seconds."""
+def test_moments_are_read_from_their_field() -> None:
+    """DiDeMo's moments are segments by each annotator; others are windows in seconds."""
     queries = corpus_queries.read(in_memory.dataset(1), "moments")
     segments = [[[0, 5], [0, 9]], [[5, 9]]]  # the second segment ends with the video
     assert [times.tolist() for times in queries.times] == segments
@@ -117,21 +117,21 @@ def test_moments_are_those_of_their_field() -> None:
     moments = in_memory.texts("spin the blue box", "nowhere", "lift a star") | windows
     data: Any = InMemory([in_memory.record(0, moments=moments)])
     queries = corpus_queries.read(data, "moments")
-    assert queries.texts == ["spin the blue box", "lift a star"]  # nobody saw the other
+    assert queries.texts == ["spin the blue box", "lift a star"]  # the other has no window
     assert [times.tolist() for times in queries.times] == [[[0, 3], [5, 9]], [[2, 4.5]]]
     assert queries.agreement == [1, 1]
 
 
 @pytest.mark.parametrize(
-    ("field", "said"), [("descriptions", "has no times"), ("none", "no field 'none'")]
+    ("field", "problem"), [("descriptions", "has no times"), ("none", "no field 'none'")]
 )
-def test_a_field_that_does_not_fit(field: str, said: str) -> None:
+def test_a_field_that_does_not_fit_is_refused(field: str, problem: str) -> None:
     settings = ConfigDict({**SETTINGS.to_dict(), "field": field})
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=problem):
         evaluation.evaluate(in_memory.model(), MomentRetrieval(), in_memory.dataset(), settings)
 
 
-def test_a_split_without_texts() -> None:
+def test_a_split_without_texts_is_refused() -> None:
     data = InMemory([in_memory.record(0, steps=timed())])
     with pytest.raises(UserError, match="no video of test has steps"):
         evaluation.evaluate(in_memory.model(), MomentRetrieval(), data, SETTINGS)

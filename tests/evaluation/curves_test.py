@@ -3,7 +3,7 @@ from evaluation.figures_test import svg
 from vtmask.evaluation import curves
 
 
-def test_training_curves_tell_the_course_of_the_loss() -> None:
+def test_training_curves_describe_the_loss() -> None:
     lines = [
         {"step": step, "loss": loss, "learning_rate": 1e-4, "grad_norm": 1.0}
         for step, loss in ((100, 8.0), (200, 1.5), (1300, 2.0))

@@ -69,7 +69,7 @@ def test_more_candidates_than_queries() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_score_that_is_not_finite_is_named(bad: float) -> None:
+def test_a_non_finite_score_is_reported_with_its_place(bad: float) -> None:
     scores = np.zeros((4, 4))
     scores[2, 1] = bad
     with pytest.raises(UserError, match="query 2, candidate 1"):
@@ -77,23 +77,23 @@ def test_a_score_that_is_not_finite_is_named(bad: float) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (3, 2), (4,)])
-def test_wrong_shape(shape: tuple[int, ...]) -> None:
+def test_scores_of_the_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="queries, candidates"):
         metrics.ranks(np.zeros(shape))
 
 
-def test_ranks_alone_give_what_scores_give() -> None:
+def test_ranks_give_the_metrics_of_their_scores() -> None:
     scores = np.random.default_rng(1).standard_normal((30, 40))
     assert metrics.retrieval_of_ranks(metrics.ranks(scores)) == metrics.retrieval(scores)
 
 
-def test_half_ranks_are_not_within_a_depth_they_pass() -> None:
+def test_half_ranks_beyond_a_depth_do_not_count() -> None:
     actual = metrics.retrieval_of_ranks(np.array([1.0, 1.5, 5.5, 10.0]))
     assert actual == {"R@1": 0.25, "R@5": 0.5, "R@10": 1.0, "MedR": 3.5}
 
 
 @pytest.mark.parametrize("shape", [(0,), (2, 2)])
-def test_ranks_of_wrong_shape(shape: tuple[int, ...]) -> None:
+def test_ranks_of_the_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"ranks \[queries\]"):
         metrics.retrieval_of_ranks(np.ones(shape))
 
@@ -118,13 +118,13 @@ def test_long_videos_count_more_in_frame_accuracy() -> None:
 @pytest.mark.parametrize(
     "predicted", [[np.zeros(3, int)], [np.zeros(2, int), np.zeros(3, int)], []]
 )
-def test_frames_that_do_not_fit(predicted: list[np.ndarray]) -> None:
+def test_frames_that_do_not_fit_are_refused(predicted: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match="same videos and features"):
         metrics.frame_accuracy(predicted, [np.zeros(3, int), np.zeros(2, int)])
 
 
 def done(*steps: list[int]) -> np.ndarray:
-    """Marks, of six seconds, those in which each step is done."""
+    """Marks the seconds, out of six, in which each step is done."""
     truth = np.zeros((6, len(steps)), bool)
     for step, seconds in enumerate(steps):
         truth[seconds, step] = True
@@ -137,11 +137,11 @@ def test_step_recall_pools_videos_of_a_task_and_averages_tasks() -> None:
         [np.array([0, 3]), np.array([1, 5]), np.array([2])],
         [done([0, 1], [2]), done([], [4, 5]), done([2, 3])],
     )
-    # Of the second video's first step, not done there, nothing is counted.
+    # The second video's first step does not count, because it is never done.
     assert actual == pytest.approx({"jello": 2 / 3, "tire": 1.0, "recall": 5 / 6})
 
 
-def test_a_step_that_is_nowhere_is_not_found() -> None:
+def test_an_unplaced_step_is_a_miss() -> None:
     actual = metrics.step_recall(["a"], [np.array([-1, 2])], [done([5], [2])])
     assert actual == {"a": 0.5, "recall": 0.5}
 
@@ -153,7 +153,7 @@ def test_tasks_without_a_step_done_are_left_out() -> None:
     assert metrics.step_recall(["a"], [seconds], [nothing]) == {}
 
 
-def test_steps_that_do_not_fit() -> None:
+def test_steps_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="a second for each step"):
         metrics.step_recall(["a"], [np.array([1])], [done([1], [2])])
     with pytest.raises(ValueError):
@@ -172,7 +172,7 @@ def test_moments_take_the_three_times_that_agree_best() -> None:
     ]
 
 
-def test_fewer_than_three_times() -> None:
+def test_fewer_than_three_times_are_averaged() -> None:
     ranked, times = np.repeat(RANKED, 2, axis=0), [np.array([[2, 3]]), np.array([[1, 2], [0, 0]])]
     np.testing.assert_array_equal(metrics.moment_ranks(ranked, times), [3, 1.5])
     np.testing.assert_allclose(metrics.moment_ious(ranked, times), [1 / 3, 0.5])
@@ -186,7 +186,7 @@ def test_fewer_than_three_times() -> None:
         ([], "times for each"),
     ],
 )
-def test_wrong_times(times: list[Any], message: str) -> None:
+def test_wrong_times_are_refused(times: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metrics.moments(RANKED, [np.array(of_sentence) for of_sentence in times])
 
@@ -205,7 +205,7 @@ def test_bootstrap_is_the_same_for_a_seed() -> None:
     assert wide[0] < low < values.mean() < high < wide[1]
 
 
-def test_bootstrap_covers_as_often_as_it_says() -> None:
+def test_bootstrap_intervals_have_their_stated_coverage() -> None:
     rng = np.random.default_rng(0)
     hits = 0
     for seed in range(200):
@@ -219,7 +219,7 @@ def test_bootstrap_covers_as_often_as_it_says() -> None:
     assert 165 <= hits <= 195
 
 
-def test_a_figure_that_some_draws_lack() -> None:
+def test_a_figure_may_be_missing_in_some_draws() -> None:
     def drawn_first(drawn: np.ndarray) -> dict[str, float]:
         return {"always": 1.0} | ({"first": 2.0} if 0 in drawn else {})
 
@@ -228,6 +228,6 @@ def test_a_figure_that_some_draws_lack() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"count": 0}, {"samples": 0}, {"level": 1.0}])
-def test_wrong_bootstrap(arguments: dict[str, Any]) -> None:
+def test_wrong_arguments_of_the_bootstrap_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="count and samples"):
         metrics.bootstrap(lambda drawn: {}, **({"count": 1} | arguments))

@@ -1,4 +1,4 @@
-"""Windows of seconds: the set of windows, their scores, and an evaluation end to end."""
+"""Moments are retrieved as windows of seconds: candidates, scores and a complete evaluation."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def test_contrast_is_the_difference_of_means_in_standard_errors() -> None:
             assert actual[row, place] == pytest.approx(expected)
 
 
-def test_a_stretch_with_noise_is_found_whole() -> None:
+def test_a_noisy_stretch_is_found_completely() -> None:
     scores = np.random.default_rng(1).normal(0, 0.3, (1, 60))
     scores[0, 20:35] += 1
     windows = moment_windows.candidates(60)
@@ -47,7 +47,7 @@ def test_a_stretch_with_noise_is_found_whole() -> None:
     assert moment_metrics.ious(best[None], np.array([[20, 35]])) > 0.8
 
 
-def test_windows_that_overlap_a_better_one_are_left_out() -> None:
+def test_windows_that_overlap_a_better_one_are_suppressed() -> None:
     windows = np.array([[0, 10], [0, 9], [0, 5], [20, 30], [0, 4]])
     order = np.array([1, 0, 3, 2, 4])
     # [0, 10] has IoU 0.9 with the first, [0, 5] has 5/9, [0, 4] has 4/9.
@@ -65,7 +65,7 @@ def moments(*windows: list[list[float]]) -> dict[str, Any]:
     }
 
 
-def test_an_evaluation() -> None:
+def test_an_evaluation_agrees_with_its_predictions() -> None:
     dataset: Any = InMemory(
         [
             in_memory.record(0, 9, moments=moments([[0, 4], [10, 12]], [[2, 18]])),
@@ -95,10 +95,10 @@ def test_an_evaluation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "problem"),
     [(moments(), "moments is empty in all videos"), (moments([]), "has no window; take a split")],
 )
-def test_nothing_to_find(given: dict[str, Any], said: str) -> None:
+def test_data_without_windows_is_refused(given: dict[str, Any], problem: str) -> None:
     dataset: Any = InMemory([in_memory.record(0, moments=given)])
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=problem):
         moment_retrieval.evaluate(in_memory.model(), MomentRetrieval(None), dataset, SETTINGS)

@@ -19,7 +19,7 @@ def test_all_moments() -> None:
     assert actual[[6, 20]].tolist() == [[0, 1], [4, 5]]
 
 
-def test_agrees_with_means_of_hidden_states() -> None:
+def test_ranking_agrees_with_means_of_hidden_states() -> None:
     frames, text = RNG.standard_normal((4, 32, 8)), RNG.standard_normal((4, 8))
     lengths = [30, 27, 12, 32]
     actual = moments.rank(frames, text, mask(*lengths))
@@ -55,7 +55,7 @@ def test_equal_scores_are_in_the_order_of_moments() -> None:
     np.testing.assert_array_equal(actual[0], moments.all_moments(6))
 
 
-def test_a_score_that_is_not_finite_is_named() -> None:
+def test_a_non_finite_score_is_reported_with_its_sentence() -> None:
     frames = np.ones((2, 32, 4))
     frames[1, 27] = np.nan
     with pytest.raises(UserError, match="scores of sentence 1 are not finite"):
@@ -71,7 +71,7 @@ def test_a_score_that_is_not_finite_is_named() -> None:
         ((2, 32, 4), (2, 5), (2, 32)),
     ],
 )
-def test_wrong_shapes(
+def test_wrong_shapes_are_refused(
     frames: tuple[int, ...], text: tuple[int, ...], video_mask: tuple[int, ...]
 ) -> None:
     with pytest.raises(ValueError, match=r"frames \[B, V, H\]"):

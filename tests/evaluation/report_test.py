@@ -93,7 +93,7 @@ def style(tag: dict[str, str]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, value in pairs}
 
 
-def test_needs_no_other_file_and_runs_no_script(tmp_path: Path) -> None:
+def test_a_report_needs_no_other_file_and_runs_no_script(tmp_path: Path) -> None:
     strip = Strip(make_video(tmp_path / "v.mp4"))
     timeline = Timeline(9, {"true": [Span(0, 3, "a"), Span(3, 9, "b")]})
     page = write(
@@ -123,7 +123,7 @@ def test_numbers_with_intervals_and_baselines(tmp_path: Path) -> None:
     assert "split <held out>" in page.text
 
 
-def test_without_intervals_none_are_spoken_of(tmp_path: Path) -> None:
+def test_without_intervals_none_are_mentioned(tmp_path: Path) -> None:
     page = write(tmp_path, headline=[("test", "accuracy")])
     assert "Test, accuracy 50.0 %" in page.text
     assert "interval" not in page.text
@@ -140,7 +140,7 @@ def test_without_intervals_none_are_spoken_of(tmp_path: Path) -> None:
         ("recall", float("nan"), "–"),
     ],
 )
-def test_formats(column: str, value: float, text: str) -> None:
+def test_numbers_are_formatted_by_their_column(column: str, value: float, text: str) -> None:
     assert report.number(column, value) == text
 
 
@@ -176,7 +176,7 @@ def test_all_text_is_escaped(tmp_path: Path) -> None:
         ],
     )
     assert "script" not in {tag for tag, _ in page.tags}
-    # Title 2, tile 3, explanation 1, heads of the table 3, fact 2, caption 1, group 2, card 2,
+    # Title 2, tile 3, explanation 1, table headers 3, fact 2, caption 1, group 2, card 2,
     # row 1, span 1, legend 1, line 2.
     assert page.text.count("alert(1)") == 21
     assert any(values.get("alt") == attack for _, values in page.tags)
@@ -206,7 +206,7 @@ def test_frames_of_a_stretch(
     assert [frame["title"] for frame in page.frames] == [f"{second} s" for second in seconds]
 
 
-def test_a_strip_without_frames_is_said_in_its_place(tmp_path: Path) -> None:
+def test_a_strip_without_frames_says_why(tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"not a video")
     truncated = make_video(tmp_path / "truncated.mp4")
@@ -240,7 +240,7 @@ def test_spans_are_placed_in_percent_of_the_axis(tmp_path: Path) -> None:
     assert drawing["aria-label"] == "True: pour, 50–150 s; stir, 199–200 s. "
 
 
-def test_a_label_has_one_colour_on_the_page_and_others_have_others(tmp_path: Path) -> None:
+def test_each_label_has_one_colour_on_the_page(tmp_path: Path) -> None:
     first = Timeline(9, {"true": [Span(0, 3, "a"), Span(3, 9, "b")]})
     second = Timeline(9, {"predicted": [Span(0, 3, "b"), Span(3, 9, "c")]})
     page = write(tmp_path, first, second)
@@ -251,7 +251,7 @@ def test_a_label_has_one_colour_on_the_page_and_others_have_others(tmp_path: Pat
     assert "1 a 2 b 1 b 2 c 0 s" not in page.text
 
 
-def test_hundred_labels_have_hundred_colours(tmp_path: Path) -> None:
+def test_a_hundred_labels_have_a_hundred_colours(tmp_path: Path) -> None:
     spans = [Span(i, i + 1, f"class {i}") for i in range(100)]
     page = write(tmp_path, Timeline(100, {"true": spans}))
     assert len({style(span)["--hue"] for span in page.of_class("span")}) == 100
@@ -263,7 +263,7 @@ def test_a_single_label_needs_no_legend(tmp_path: Path) -> None:
     assert page.of_class("timeline")[0]["aria-label"] == "True: a, 0–3 s. Predicted: none. "
 
 
-def test_overlapping_spans_are_below_each_other(tmp_path: Path) -> None:
+def test_overlapping_spans_are_stacked(tmp_path: Path) -> None:
     spans = [Span(0, 4, "a"), Span(2, 6, "b"), Span(4, 8, "a"), Span(3, 5, "c")]
     page = write(tmp_path, Timeline(9, {"true": spans}))
     assert [style(span)["--lane"] for span in page.of_class("span")] == ["0", "1", "0", "2"]
@@ -271,12 +271,12 @@ def test_overlapping_spans_are_below_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spans", [[], [Span(0, 0, "a")]])
-def test_a_timeline_of_no_length(tmp_path: Path, spans: list[Span]) -> None:
+def test_a_timeline_may_have_no_length(tmp_path: Path, spans: list[Span]) -> None:
     page = write(tmp_path, Timeline(0, {"true": spans}))
     assert len(page.of_class("span")) == len(spans)
 
 
-def test_a_span_that_ends_after_the_video_lengthens_the_axis(tmp_path: Path) -> None:
+def test_a_span_beyond_the_video_lengthens_the_axis(tmp_path: Path) -> None:
     page = write(tmp_path, Timeline(10, {"true": [Span(10, 20, "a")]}))
     assert style(page.of_class("span")[0])["width"] == "50.000%"
 
@@ -294,13 +294,13 @@ def test_lines_have_their_marks(tmp_path: Path) -> None:
     assert all(page.of_class(mark) for mark in ("right", "wrong", "chosen"))
 
 
-def test_a_report_of_nothing_but_numbers(tmp_path: Path) -> None:
+def test_a_report_may_have_only_numbers(tmp_path: Path) -> None:
     page = write(tmp_path, groups=[])
     assert "Test 50.0 %" in page.text
     assert "Plots" not in page.text
 
 
-def test_large_pages_stay_small(tmp_path: Path) -> None:
+def test_a_page_with_many_frames_stays_small(tmp_path: Path) -> None:
     strip = Strip(make_video(tmp_path / "v.mp4"))
     cards = [Card(f"query {i}", "", [Lines([Line("x", strip=strip)] * 4)]) for i in range(10)]
     write(tmp_path, groups=[Group("Best", "", cards)])

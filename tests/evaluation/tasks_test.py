@@ -1,4 +1,4 @@
-"""Evaluations give the figures of their predictions, which equal the bare model's."""
+"""Evaluations give the metrics of their predictions, which equal those of separate model calls."""
 
 import dataclasses
 import functools
@@ -61,7 +61,7 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
 
 
 class Evaluated:
-    """An untrained small model of a demo recipe on demo/tiny's 8 validation videos.
+    """A small untrained model of a demo recipe, evaluated on demo/tiny's 8 validation videos.
 
     If the recipe has windows, they are shorter than the videos.
     """
@@ -95,7 +95,7 @@ class Evaluated:
             self.config.to_dict(),
             self.dataset.class_names if module.config.num_classes else (),
         )
-        self.found = self.evaluate(3)
+        self.result = self.evaluate(3)
 
     def evaluate(self, batch_size: int) -> Evaluation:
         settings = ConfigDict({**self.config.eval.to_dict(), "batch_size": batch_size})
@@ -145,36 +145,38 @@ def text_embeddings(model: Model, method: Callable[..., Any], field: Any) -> np.
 
 
 @pytest.fixture(scope="module", params=EVALUATIONS)
-def every(request: pytest.FixtureRequest, demo_dir: Path) -> Evaluated:
+def evaluated(request: pytest.FixtureRequest, demo_dir: Path) -> Evaluated:
     return Evaluated(request.param, demo_dir)
 
 
-def test_an_evaluation_does_not_depend_on_the_batch_size(every: Evaluated) -> None:
-    """Its predictions also survive JSON, one per example, and a page shows them."""
-    other = every.evaluate(50)
-    assert every.found.metrics == other.metrics
-    assert every.found.intervals == other.intervals
-    assert every.found.baselines == other.baselines
-    read = json.loads(json.dumps(every.found.predictions))
-    assert read == list(every.found.predictions)
+def test_an_evaluation_does_not_depend_on_the_batch_size(evaluated: Evaluated) -> None:
+    """There is one prediction per example, and predictions survive JSON."""
+    other = evaluated.evaluate(50)
+    assert evaluated.result.metrics == other.metrics
+    assert evaluated.result.intervals == other.intervals
+    assert evaluated.result.baselines == other.baselines
+    read = json.loads(json.dumps(evaluated.result.predictions))
+    assert read == list(evaluated.result.predictions)
     expected = {
         "demo_retrieval": 2 * 8,
-        "demo_moments": sum(len(r["moments"]["text"]) for r in every.records),
-        "demo_corpus_moments": len({text for r in every.records for text in r["steps"]["text"]}),
+        "demo_moments": sum(len(r["moments"]["text"]) for r in evaluated.records),
+        "demo_corpus_moments": len(
+            {text for r in evaluated.records for text in r["steps"]["text"]}
+        ),
     }
-    assert len(read) == expected.get(every.name, 8)
-    if every.name == "demo_corpus_moments":
+    assert len(read) == expected.get(evaluated.name, 8)
+    if evaluated.name == "demo_corpus_moments":
         read = [right for prediction in read for right in prediction["right"]]
-    key = "right" if every.name == "demo_retrieval" else "video_id"
-    assert {str(p[key]) for p in read} >= {r["video_id"] for r in every.records}
-    json.dumps([every.found.metrics, every.found.intervals, every.found.baselines])
-    for row, column in every.found.headline:
-        low, high = every.found.intervals[row][column]
-        assert low <= every.found.metrics[row][column] <= high
+    key = "right" if evaluated.name == "demo_retrieval" else "video_id"
+    assert {str(p[key]) for p in read} >= {r["video_id"] for r in evaluated.records}
+    json.dumps([evaluated.result.metrics, evaluated.result.intervals, evaluated.result.baselines])
+    for row, column in evaluated.result.headline:
+        low, high = evaluated.result.intervals[row][column]
+        assert low <= evaluated.result.metrics[row][column] <= high
 
 
-def test_the_report_shows_the_predictions(every: Evaluated, tmp_path: Path) -> None:
-    actual = every.found
+def test_the_report_shows_the_predictions(evaluated: Evaluated, tmp_path: Path) -> None:
+    actual = evaluated.result
     groups = [dataclasses.replace(group, cards=group.cards[:1]) for group in actual.groups]
     report.write(
         tmp_path / "report.html",
@@ -198,69 +200,69 @@ def test_the_report_shows_the_predictions(every: Evaluated, tmp_path: Path) -> N
     assert "No frames are shown" not in page
 
 
-@pytest.mark.parametrize("every", ["demo_retrieval"], indirect=True)
-def test_retrieval_is_that_of_all_scores(every: Evaluated) -> None:
-    encoding = every.task.encoding
-    videos = np.stack([every.video(encoding.embed_video, r) for r in every.records])
-    sentences = [every.texts(encoding.embed_text, r["descriptions"]) for r in every.records]
+@pytest.mark.parametrize("evaluated", ["demo_retrieval"], indirect=True)
+def test_retrieval_ranks_by_all_scores(evaluated: Evaluated) -> None:
+    encoding = evaluated.task.encoding
+    videos = np.stack([evaluated.video(encoding.embed_video, r) for r in evaluated.records])
+    sentences = [evaluated.texts(encoding.embed_text, r["descriptions"]) for r in evaluated.records]
     scores = np.concatenate(sentences) @ videos.T
-    assert every.found.metrics == {
+    assert evaluated.result.metrics == {
         "text to video": metrics.retrieval(scores),
         "video to text": metrics.retrieval(scores.T),
     }
-    assert every.found.baselines == {"chance": metrics.chance(8)}
+    assert evaluated.result.baselines == {"chance": metrics.chance(8)}
     ranks = np.concatenate([metrics.ranks(scores), metrics.ranks(scores.T)])
-    assert [p["rank"] for p in every.found.predictions] == ranks.tolist()
-    for prediction, row in zip(every.found.predictions, scores, strict=False):
-        names = [every.records[i]["video_id"] for i in np.argsort(-row)]
+    assert [p["rank"] for p in evaluated.result.predictions] == ranks.tolist()
+    for prediction, row in zip(evaluated.result.predictions, scores, strict=False):
+        names = [evaluated.records[i]["video_id"] for i in np.argsort(-row)]
         assert [c["id"] for c in prediction["retrieved"]] == names
         actual = [c["score"] for c in prediction["retrieved"]]
         np.testing.assert_allclose(actual, -np.sort(-row), rtol=1e-4)
 
 
-@pytest.mark.parametrize("every", ["demo_qa"], indirect=True)
-def test_questions_are_answered_by_the_highest_score(every: Evaluated) -> None:
+@pytest.mark.parametrize("evaluated", ["demo_qa"], indirect=True)
+def test_questions_are_answered_by_the_highest_score(evaluated: Evaluated) -> None:
     retrieval_ = Retrieval(1)
     right = []
-    for record, prediction in zip(every.records, every.found.predictions, strict=True):
-        answers = every.texts(retrieval_.encoding.embed_text, record["choices"])
-        scores = answers @ every.video(retrieval_.encoding.embed_video, record)
+    for record, prediction in zip(evaluated.records, evaluated.result.predictions, strict=True):
+        answers = evaluated.texts(retrieval_.encoding.embed_text, record["choices"])
+        scores = answers @ evaluated.video(retrieval_.encoding.embed_video, record)
         np.testing.assert_allclose(prediction["scores"], scores, rtol=1e-3, atol=1e-3)
         assert prediction["answers"] == record["choices"]["text"]
         assert prediction["correct"] == record["choices"]["correct"]
         assert prediction["predicted"] == scores.argmax()
         right.append(scores.argmax() == record["choices"]["correct"])
-    assert every.found.metrics == {"questions": {"accuracy": np.mean(right)}}
-    assert every.found.baselines == {"chance": {"accuracy": 0.2}}
+    assert evaluated.result.metrics == {"questions": {"accuracy": np.mean(right)}}
+    assert evaluated.result.baselines == {"chance": {"accuracy": 0.2}}
 
 
-@pytest.mark.parametrize("every", ["demo_segmentation"], indirect=True)
-def test_features_have_the_class_of_their_merged_scores(every: Evaluated) -> None:
+@pytest.mark.parametrize("evaluated", ["demo_segmentation"], indirect=True)
+def test_features_have_the_class_of_their_merged_scores(evaluated: Evaluated) -> None:
     right: list[bool] = []
-    for record, prediction in zip(every.records, every.found.predictions, strict=True):
-        classes = every.windows(every.task.scores, record).argmax(axis=1)
+    for record, prediction in zip(evaluated.records, evaluated.result.predictions, strict=True):
+        classes = evaluated.windows(evaluated.task.scores, record).argmax(axis=1)
         assert prediction["predicted"] == classes.tolist()
         assert prediction["true"] == record["labels"].tolist()
         hits = (classes == record["labels"]).tolist()
         assert prediction["accuracy"] == pytest.approx(np.mean(hits))
         right += hits
-    actual = every.found.metrics["features"]["frame accuracy"]
+    actual = evaluated.result.metrics["features"]["frame accuracy"]
     assert actual == pytest.approx(np.mean(right))
-    labels = np.concatenate([record["labels"] for record in every.records])
+    labels = np.concatenate([record["labels"] for record in evaluated.records])
     most = int(np.bincount(labels).argmax())
-    assert every.found.baselines == {
-        f"always “{every.dataset.class_names[most]}”": {
+    assert evaluated.result.baselines == {
+        f"always “{evaluated.dataset.class_names[most]}”": {
             "frame accuracy": pytest.approx((labels == most).mean())
         }
     }
 
 
-@pytest.mark.parametrize("every", ["demo_localization"], indirect=True)
-def test_steps_are_put_in_order_where_their_scores_are_highest(every: Evaluated) -> None:
+@pytest.mark.parametrize("evaluated", ["demo_localization"], indirect=True)
+def test_steps_are_assigned_in_order_by_their_scores(evaluated: Evaluated) -> None:
     assigned, shown = [], []
-    for record, prediction in zip(every.records, every.found.predictions, strict=True):
-        steps = every.texts(every.task.embed_steps, record["step_texts"])
-        frames = every.windows(every.task.encoding.encode_frames, record)
+    for record, prediction in zip(evaluated.records, evaluated.result.predictions, strict=True):
+        steps = evaluated.texts(evaluated.task.embed_steps, record["step_texts"])
+        frames = evaluated.windows(evaluated.task.encoding.encode_frames, record)
         seconds = ordered_steps.assign(frames @ steps.T)
         assert prediction["predicted"] == seconds.tolist()
         exists = np.zeros((len(record["features"]), len(steps)), bool)
@@ -273,19 +275,19 @@ def test_steps_are_put_in_order_where_their_scores_are_highest(every: Evaluated)
         hits = exists[seconds, np.arange(len(seconds))][exists.any(axis=0)]
         assert prediction["recall"] == pytest.approx(hits.mean())
     recall = metrics.step_recall(["all"] * 8, assigned, shown)["recall"]
-    assert every.found.metrics == {"mean over tasks": {"recall": recall}}
+    assert evaluated.result.metrics == {"mean over tasks": {"recall": recall}}
 
 
-@pytest.mark.parametrize("every", ["demo_moments"], indirect=True)
-def test_moments_are_ranked_by_their_frames(every: Evaluated) -> None:
-    predictions = iter(every.found.predictions)
+@pytest.mark.parametrize("evaluated", ["demo_moments"], indirect=True)
+def test_moments_are_ranked_by_their_frames(evaluated: Evaluated) -> None:
+    predictions = iter(evaluated.result.predictions)
     ranked, times = [], []
-    for record in every.records:
-        frames = every.video(every.task.encoding.encode_frames, record)
+    for record in evaluated.records:
+        frames = evaluated.video(evaluated.task.encoding.encode_frames, record)
         frames = np.pad(frames, ((0, 30 - len(frames)), (0, 0)))[None]
         mask = np.arange(30)[None] < len(record["features"])
         field = record["moments"]
-        sentences = every.texts(every.task.encoding.embed_text, field)
+        sentences = evaluated.texts(evaluated.task.encoding.embed_text, field)
         for text, sentence, time in zip(field["text"], sentences, field["times"], strict=True):
             order = moments.rank(frames, sentence[None], mask, np.array([field["num_segments"]]))[0]
             prediction = next(predictions)
@@ -296,8 +298,8 @@ def test_moments_are_ranked_by_their_frames(every: Evaluated) -> None:
             ranked.append(order)
             times.append(time[None])
     assert next(predictions, None) is None
-    assert every.found.metrics == {"sentences": metrics.moments(np.stack(ranked), times)}
-    chance = every.found.baselines["chance"]
+    assert evaluated.result.metrics == {"sentences": metrics.moments(np.stack(ranked), times)}
+    chance = evaluated.result.baselines["chance"]
     assert 0 < chance["rank@1"] < chance["rank@5"] < 1
 
 
@@ -306,14 +308,14 @@ SETTINGS = ConfigDict({"batch_size": 2, "stride": 4, "field": "descriptions"})
 
 
 def several_texts() -> Any:
-    """Three videos with one, three and two texts; two of these are equal."""
+    """Makes three videos with one, three and two texts, two of which are equal."""
     described = (in_memory.TEXTS[:1], in_memory.TEXTS[1:4], (*in_memory.TEXTS[4:], "lift a star"))
     return InMemory(
         [in_memory.record(i, descriptions=texts(*lines)) for i, lines in enumerate(described)]
     )
 
 
-def test_every_text_of_a_video_is_a_query_and_the_best_is_its_answer() -> None:
+def test_every_text_is_a_query_and_the_best_text_of_a_video_is_its_answer() -> None:
     dataset, task = several_texts(), Retrieval(None)
     actual = retrieval.evaluate(MODEL, task, dataset, SETTINGS)
     embed_video = task.encoding.embed_video
@@ -324,8 +326,8 @@ def test_every_text_of_a_video_is_a_query_and_the_best_is_its_answer() -> None:
     owner = np.repeat([0, 1, 2], [1, 3, 2])
     scores = np.concatenate(sentences) @ videos.T
     by_text = [
-        1 + (row > row[own]).sum() + ((row == row[own]).sum() - 1) / 2
-        for row, own in zip(scores, owner, strict=True)
+        1 + (row > row[index]).sum() + ((row == row[index]).sum() - 1) / 2
+        for row, index in zip(scores, owner, strict=True)
     ]
     by_video = []
     for video in range(3):
@@ -351,7 +353,7 @@ def test_a_text_of_two_videos_ties_with_itself() -> None:
     assert [p["rank"] for p in actual.predictions] == [1.5] * 4
 
 
-def test_timed_texts_are_matched_with_their_own_part() -> None:
+def test_timed_texts_are_matched_with_their_part_of_the_video() -> None:
     dataset, task = in_memory.dataset(2), Retrieval(None)
     settings = ConfigDict({"batch_size": 3, "field": "clips"})
     actual = retrieval.evaluate(MODEL, task, dataset, settings)
@@ -372,12 +374,12 @@ def test_timed_texts_are_matched_with_their_own_part() -> None:
     assert [p["query"] for p in actual.predictions[4:]] == names
 
 
-def test_one_video_with_one_text() -> None:
+def test_one_video_with_one_text_is_ranked_first() -> None:
     actual = retrieval.evaluate(MODEL, Retrieval(None), in_memory.dataset(1), SETTINGS)
     assert actual.metrics["text to video"] == {"R@1": 1, "R@5": 1, "R@10": 1, "MedR": 1}
 
 
-def test_segmentation_without_a_classifier_goes_by_the_names() -> None:
+def test_segmentation_without_a_classifier_uses_class_names() -> None:
     dataset, labels = in_memory.dataset(), TextLabels()
     actual = segmentation.evaluate(MODEL, Segmentation(), dataset, SETTINGS)
     names = text_embeddings(MODEL, labels.encoding.embed_text, texts(*in_memory.CLASSES[1:]))
@@ -398,7 +400,7 @@ def test_segmentation_without_a_classifier_goes_by_the_names() -> None:
 
 
 def test_classes_are_matched_by_name() -> None:
-    """A class that only training had is not in the data set, so it is never predicted."""
+    """A class that the data set lacks is never predicted."""
     known = ("spin", "background", "jump", "lift", "slide")
     model, task, dataset = in_memory.model(known), Segmentation(), in_memory.dataset()
     actual = segmentation.evaluate(model, task, dataset, SETTINGS)
@@ -409,7 +411,7 @@ def test_classes_are_matched_by_name() -> None:
         assert [dataset.class_names[i] for i in prediction["predicted"]] == names
 
 
-def test_a_class_that_was_not_in_training() -> None:
+def test_a_class_that_was_not_in_training_is_refused() -> None:
     model = in_memory.model(("background", "slide", "spin"))
     problem = "^data/metadata.json: 1 of its classes were not in the model's training, .*'lift'"
     with pytest.raises(UserError, match=problem):
@@ -497,7 +499,7 @@ NO_FIELD = InMemory([{"video_id": "v", "video": "", "features": np.ones((3, 4), 
         ],
     ],
 )
-def test_a_data_set_that_does_not_fit(
+def test_a_data_set_that_does_not_fit_is_refused(
     evaluate: Callable[..., Evaluation], task: Any, dataset: InMemory, problem: str
 ) -> None:
     settings = SETTINGS.copy_and_resolve_references()
@@ -509,12 +511,12 @@ def test_a_data_set_that_does_not_fit(
 
 @pytest.fixture
 def without_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saves ten seconds of Java, which reads its paraphrases."""
+    """Saves the ten seconds in which Java reads its paraphrases."""
     monkeypatch.setattr(caption_metrics, "_meteor", lambda *_: (None, ""))
 
 
 @pytest.mark.usefixtures("without_meteor")
-def test_all_descriptions_of_a_video_are_references_of_its_one_caption() -> None:
+def test_all_descriptions_of_a_video_are_references_of_its_caption() -> None:
     described = ["slide the red ball", "spin the blue box"]
     videos = [
         in_memory.record(0, 9, descriptions=texts(*described)),
@@ -524,16 +526,16 @@ def test_all_descriptions_of_a_video_are_references_of_its_one_caption() -> None
     dataset: Any = InMemory(videos, seconds_per_feature=2.0)
     settings = ConfigDict({"batch_size": 2, "field": "descriptions", "sampled": False})
     task = Captioning(num_beams=1, max_decode_length=6)
-    found = captioning.evaluate(in_memory.model(), task, dataset, settings)
-    places = [(line["video_id"], line["start"], line["end"]) for line in found.predictions]
+    actual = captioning.evaluate(in_memory.model(), task, dataset, settings)
+    places = [(line["video_id"], line["start"], line["end"]) for line in actual.predictions]
     assert places == [("v0", 0, 18), ("v2", 0, 22)]
-    assert [line["references"] for line in found.predictions] == [described, ["lift a star"]]
+    assert [line["references"] for line in actual.predictions] == [described, ["lift a star"]]
 
 
 @pytest.mark.usefixtures("without_meteor")
 def test_a_timed_text_is_the_reference_of_its_clip() -> None:
     settings = ConfigDict({"batch_size": 2, "field": "clips", "sampled": False})
     task = Captioning(num_beams=1, max_decode_length=6)
-    found = captioning.evaluate(in_memory.model(), task, in_memory.dataset(1), settings)
-    places = [(line["start"], line["end"], line["references"]) for line in found.predictions]
+    actual = captioning.evaluate(in_memory.model(), task, in_memory.dataset(1), settings)
+    places = [(line["start"], line["end"], line["references"]) for line in actual.predictions]
     assert places == [(0, 4, ["slide the red ball"]), (4.5, 7.25, ["spin the blue box"])]

@@ -1,4 +1,4 @@
-"""Validation gives evaluation's figures and pre-training's loss, the same at every call."""
+"""Validation gives the metrics of evaluation and the loss of pre-training, equal at every call."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -46,7 +46,7 @@ def figures(params: Any) -> dict[str, float]:
     return validation()(params)
 
 
-def test_the_loss_is_that_of_fixed_clips_and_masks_without_dropout(
+def test_the_loss_uses_fixed_clips_and_masks_and_no_dropout(
     params: Any, figures: dict[str, float]
 ) -> None:
     loss = jax.jit(nn.apply(Pretrain().loss, VLM(synthetic.CALM)))
@@ -58,7 +58,7 @@ def test_the_loss_is_that_of_fixed_clips_and_masks_without_dropout(
     assert {"frame_loss", "word_loss"} <= figures.keys()
 
 
-def test_two_calls_agree_to_the_bit(params: Any, figures: dict[str, float]) -> None:
+def test_two_calls_give_the_same_bits(params: Any, figures: dict[str, float]) -> None:
     assert validation()(params) == figures
 
 
@@ -77,7 +77,7 @@ def test_alignment_is_among_clips_of_different_videos(
     assert figures["alignment/chance"] == pytest.approx(1 / 6)
 
 
-def test_frames_that_are_embedded_alike_have_no_spread(
+def test_frames_with_equal_embeddings_have_no_spread(
     params: Any, figures: dict[str, float]
 ) -> None:
     class Alike(Batches):
@@ -85,13 +85,13 @@ def test_frames_that_are_embedded_alike_have_no_spread(
             for batch in super().from_step(start_step):
                 yield batch | {"video": np.zeros_like(batch["video"])}
 
-    alike = jax.tree.map(jnp.zeros_like, params["positions"])
-    collapsed = validation(Alike())(params | {"positions": alike})
-    # Not 0, as clips differ in how many frames attend to [CLS] and [SEP].
+    equal_positions = jax.tree.map(jnp.zeros_like, params["positions"])
+    collapsed = validation(Alike())(params | {"positions": equal_positions})
+    # It exceeds 0, because clips differ in how many frames attend to [CLS] and [SEP].
     assert collapsed["frame_spread"] < 0.1 * figures["frame_spread"]
 
 
-def test_a_task_has_the_headline_of_its_evaluation() -> None:
+def test_a_task_is_validated_by_the_headline_of_its_evaluation() -> None:
     model, dataset = in_memory.model(), in_memory.dataset(4)
     settings = ConfigDict({"batch_size": 2, "field": "descriptions"})
     task = Retrieval(None)
