@@ -20,13 +20,13 @@ def videos(tmp_path: Path) -> list[Listed]:
     return [*good, Listed("text", tmp_path / "text.mp4")]
 
 
-def test_beam_writes_what_one_machine_writes(videos: list[Listed], tmp_path: Path) -> None:
+def test_beam_writes_the_same_files_as_one_machine(videos: list[Listed], tmp_path: Path) -> None:
     alone, spread = tmp_path / "alone", tmp_path / "spread"
     expected = extraction.extract_all(
         videos, create(CONFIG.model), alone, alone / "extracted.jsonl", 2
     )
     options = PipelineOptions([])
-    for _ in range(2):  # the second time there is nothing to do but the bad video
+    for _ in range(2):  # the second time only the bad video remains
         actual = beam.extract_all(videos, CONFIG, spread, spread / "extracted.jsonl", options)
         assert {outcome.video: outcome for outcome in actual} == {o.video: o for o in expected}
     for video in videos[:3]:

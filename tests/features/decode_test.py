@@ -26,12 +26,12 @@ CLOCKWISE = (0, 1, -1, 0)  # a display matrix
 def decoded(
     path: Path, rate: int, size: int = 32, interpolation: Literal["bicubic", "area"] = "bicubic"
 ) -> np.ndarray:
-    """Returns all frames except those that fill up the last window."""
+    """Returns all frames except the padding of the last window."""
     return np.concatenate(list(windows(path, Window(1, rate, size, interpolation))))
 
 
 def salvaged(path: Path, rate: int, size: int = 32) -> tuple[np.ndarray, str]:
-    """Returns all frames of a damaged video, and the report of what is lost."""
+    """Returns all frames of a damaged video, and the message about what is lost."""
     frames = []
     with pytest.raises(DamagedVideo) as error:
         for window in windows(path, Window(1, rate, size)):
@@ -40,7 +40,7 @@ def salvaged(path: Path, rate: int, size: int = 32) -> tuple[np.ndarray, str]:
 
 
 def levels(frames: np.ndarray) -> list[int]:
-    """Returns the brightness of uniform frames in units of 10, as written."""
+    """Returns the brightness of uniform frames in the units of 10 in which tests write them."""
     return (frames.mean((1, 2, 3)) / 10).round().astype(int).tolist()
 
 
@@ -53,7 +53,7 @@ def refused(path: Path) -> str:
     return message
 
 
-# Equality with the ffmpeg command.
+# Equality with the ffmpeg command
 
 
 def assert_published(path: Path, rate: int = 30, size: int = 40) -> None:
@@ -61,25 +61,25 @@ def assert_published(path: Path, rate: int = 30, size: int = 40) -> None:
 
 
 @pytest.mark.parametrize("rate", [8, 24, 25, Fraction(30000, 1001), 30, 50, 60])
-def test_rates_are_converted_as_by_ffmpeg(tmp_path: Path, rate: Fraction) -> None:
+def test_frame_rates_match_ffmpeg(tmp_path: Path, rate: Fraction) -> None:
     assert_published(write(tmp_path / "a.mp4", textures(int(rate)), rate=rate))
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_variable_rates_are_as_by_ffmpeg(tmp_path: Path, suffix: str) -> None:
+def test_variable_frame_rates_match_ffmpeg(tmp_path: Path, suffix: str) -> None:
     times = [0, 0.01, 0.02, 0.3, 0.31, 0.7, 0.75, 0.758, 1.4]
     assert_published(write(tmp_path / f"a.{suffix}", textures(9), times))
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
-def test_late_and_early_starts_are_as_by_ffmpeg(tmp_path: Path, suffix: str) -> None:
+def test_late_and_early_starts_match_ffmpeg(tmp_path: Path, suffix: str) -> None:
     late = [0.5 + index / 24 for index in range(12)]
     assert_published(write(tmp_path / f"alone.{suffix}", textures(12), late))
     assert_published(write(tmp_path / f"late.{suffix}", textures(12), late, sound=1.5))
     assert_published(write(tmp_path / f"offset.{suffix}", textures(12), start=100, sound=1.5))
 
 
-def test_time_zero_is_where_sound_begins(tmp_path: Path) -> None:
+def test_time_starts_with_the_sound(tmp_path: Path) -> None:
     video = write(tmp_path / "a.mp4", greys([50, 100]), [0.5, 1.0], rate=4, sound=2.0)
     assert levels(decoded(video, 4)) == [5, 5, 5, 5, 10]
 
@@ -88,11 +88,11 @@ def test_time_zero_is_where_sound_begins(tmp_path: Path) -> None:
     "name, codec",
     [("a.avi", "mpeg4"), ("a.mpg", "mpeg2video"), ("a.flv", "libx264"), ("a.webm", "libvpx")],
 )
-def test_formats_are_as_by_ffmpeg(tmp_path: Path, name: str, codec: str) -> None:
+def test_formats_match_ffmpeg(tmp_path: Path, name: str, codec: str) -> None:
     assert_published(write(tmp_path / name, textures(30), rate=25, codec=codec))
 
 
-def test_frames_stored_out_of_order_are_as_by_ffmpeg(tmp_path: Path) -> None:
+def test_frames_stored_out_of_order_match_ffmpeg(tmp_path: Path) -> None:
     options = {"bf": "3", "preset": "fast", "b-pyramid": "normal"}
     for suffix in ("mp4", "avi", "h264"):
         assert_published(write(tmp_path / f"a.{suffix}", textures(30), options=options))
@@ -100,7 +100,7 @@ def test_frames_stored_out_of_order_are_as_by_ffmpeg(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width, height", [(35, 37), (37, 35), (1, 1), (3, 1), (160, 30), (400, 8)])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
-def test_sizes_are_as_by_ffmpeg(tmp_path: Path, width: int, height: int, pix_fmt: str) -> None:
+def test_sizes_match_ffmpeg(tmp_path: Path, width: int, height: int, pix_fmt: str) -> None:
     pictures = textures(3, width, height)
     video = write(tmp_path / "a.nut", pictures, rate=8, codec="rawvideo", pix_fmt=pix_fmt)
     assert_published(video, rate=8)
@@ -109,17 +109,17 @@ def test_sizes_are_as_by_ffmpeg(tmp_path: Path, width: int, height: int, pix_fmt
 @pytest.mark.parametrize(
     "pix_fmt", ["yuvj420p", "yuv422p10le", "yuva420p", "gray", "gray16le", "rgb24", "bgra"]
 )
-def test_colours_are_as_by_ffmpeg(tmp_path: Path, pix_fmt: str) -> None:
+def test_colours_match_ffmpeg(tmp_path: Path, pix_fmt: str) -> None:
     video = write(tmp_path / "a.nut", textures(3), rate=8, codec="rawvideo", pix_fmt=pix_fmt)
     assert_published(video, rate=8)
 
 
 @pytest.mark.parametrize("tags", ["colormatrix=bt709", "colormatrix=bt2020nc", "range=pc"])
-def test_tagged_colours_are_as_by_ffmpeg(tmp_path: Path, tags: str) -> None:
+def test_tagged_colours_match_ffmpeg(tmp_path: Path, tags: str) -> None:
     assert_published(write(tmp_path / "a.mp4", textures(3), options={"x264-params": tags}))
 
 
-def test_unknown_colours_are_taken_for_untagged(tmp_path: Path) -> None:
+def test_unknown_colours_are_treated_as_untagged(tmp_path: Path) -> None:
     options = {"crf": "1", "preset": "ultrafast"}
     plain = write(tmp_path / "a.mp4", textures(3), options=options)
     options["x264-params"] = "colormatrix=ycgco"
@@ -134,29 +134,29 @@ def test_unknown_colours_are_taken_for_untagged(tmp_path: Path) -> None:
         *[(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)],
     ],
 )
-def test_turned_and_mirrored_videos_are_as_by_ffmpeg(
+def test_rotated_and_mirrored_videos_match_ffmpeg(
     tmp_path: Path, matrix: tuple[int, int, int, int]
 ) -> None:
     assert_published(turn(write(tmp_path / "a.mp4", textures(6, 64, 46)), matrix))
 
 
-def test_interlaced_and_oblong_pixels_are_as_by_ffmpeg(tmp_path: Path) -> None:
+def test_interlaced_frames_and_oblong_pixels_match_ffmpeg(tmp_path: Path) -> None:
     for name, option in (("a.mp4", "tff=1"), ("b.mp4", "sar=4/3")):
         assert_published(write(tmp_path / name, textures(6), options={"x264-params": option}))
 
 
-def test_pancake_is_as_by_ffmpeg(reference_dir: Path) -> None:
+def test_the_pancake_video_matches_ffmpeg(reference_dir: Path) -> None:
     assert_published(reference_dir / "videos" / "flipping_a_pancake.mkv", size=224)
 
 
-def test_corrupted_video_is_as_by_ffmpeg(reference_dir: Path) -> None:
+def test_a_corrupted_video_matches_ffmpeg(reference_dir: Path) -> None:
     video = reference_dir / "videos" / "corrupted.mp4"
     frames, message = salvaged(video, 30, 224)
     np.testing.assert_array_equal(frames, published(video, 30, 224))
     assert "1 of 50 packets can't be decoded" in message
 
 
-# Times.
+# Times
 
 
 def test_frames_are_sampled_by_their_timestamps(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_frames_are_sampled_by_their_timestamps(tmp_path: Path) -> None:
     assert levels(decoded(video, 4)) == [4, 4, 8, 12, 12, 12, 12, 16]
 
 
-def test_higher_rates_are_thinned_out(tmp_path: Path) -> None:
+def test_higher_rates_are_subsampled(tmp_path: Path) -> None:
     video = write(tmp_path / "a.mp4", greys(np.arange(24) * 10), np.arange(24) / 24)
     assert levels(decoded(video, 8)) == [*range(1, 24, 3)]  # 1/24 s rounds to tick 0, 2/24 to 1
 
@@ -187,18 +187,18 @@ def test_pictures_are_resized_once_and_only_if_shown(
     assert len(decoded(fast, 2)) == len(resized) == 2
 
 
-def test_pictures_may_stay_for_minutes(tmp_path: Path) -> None:
+def test_a_picture_may_last_for_minutes(tmp_path: Path) -> None:
     for suffix in ("mp4", "mkv"):
         video = write(tmp_path / f"a.{suffix}", greys([50, 100, 150]), [0, 300, 301], rate=1)
         assert levels(decoded(video, 1)) == [5] * 300 + [10, 15]
 
 
-def test_raw_streams_have_the_rate_they_tell(tmp_path: Path) -> None:
+def test_raw_streams_have_their_stated_rate(tmp_path: Path) -> None:
     video = write(tmp_path / "a.h264", greys([50, 100, 150, 200]), rate=2)
     assert levels(decoded(video, 4)) == [5, 5, 10, 10, 15, 15, 20, 20]
 
 
-def test_raw_streams_without_rate_have_25_frames_a_second(tmp_path: Path) -> None:
+def test_raw_streams_without_a_rate_have_25_frames_a_second(tmp_path: Path) -> None:
     pictures = greys(range(0, 250, 5))
     video = write(tmp_path / "a.mjpeg", pictures, rate=8, codec="mjpeg", pix_fmt="yuvj420p")
     assert len(decoded(video, 25)) == 50
@@ -210,7 +210,7 @@ def joined(path: Path, *parts: Path) -> Path:
 
 
 @pytest.mark.parametrize("starts", [(0, 93_600), (93_600, 0), (0, 0), (95_442, 0), (0, 3)])
-def test_time_goes_on_over_jumps_in_streams(tmp_path: Path, starts: tuple[int, int]) -> None:
+def test_time_continues_across_jumps_in_streams(tmp_path: Path, starts: tuple[int, int]) -> None:
     parts = [
         write(tmp_path / f"{index}.ts", textures(24), start=start, sound=1.0)
         for index, start in enumerate(starts)
@@ -233,21 +233,21 @@ def with_cluster_at(path: Path, milliseconds: int) -> Path:
 
 
 @pytest.mark.parametrize("live", ["0", "1"])
-def test_times_that_cannot_be_true_are_not_believed(tmp_path: Path, live: str) -> None:
+def test_impossible_times_are_ignored(tmp_path: Path, live: str) -> None:
     clusters = {"cluster_time_limit": "1000", "live": live}
     pictures, options = greys(range(0, 240, 4)), {"g": "5"}
-    times = [0.9 + index / 10 for index in range(60)]  # so that clusters' times take two bytes
+    times = [0.9 + index / 10 for index in range(60)]  # clusters' times then take two bytes
     video = write(tmp_path / "a.mkv", pictures, times, rate=10, options=options, container=clusters)
     expected = decoded(video, 10)
     with_cluster_at(video, 65_000)
-    found = decoded(video, 10)
+    actual = decoded(video, 10)
     if live == "0":  # the file states how long it is
-        assert np.abs(levels(found) - np.array(levels(expected))).max() <= 1
+        assert np.abs(levels(actual) - np.array(levels(expected))).max() <= 1
     else:
-        assert len(found) < 700
+        assert len(actual) < 700
 
 
-def test_no_picture_stays_for_more_than_an_hour(tmp_path: Path) -> None:
+def test_no_picture_lasts_for_more_than_an_hour(tmp_path: Path) -> None:
     video = write(tmp_path / "a.mkv", greys([50, 100, 150]), [0, 1, 93_600], rate=1)
     assert levels(decoded(video, 1)) == [5, 10, 15]
 
@@ -289,10 +289,10 @@ def test_ten_hours_take_no_more_memory_than_one(tmp_path: Path) -> None:
     )
     assert (short, long) == (36, 360)
     assert python_long < python + 1e6
-    assert total_long < total + 4096  # KiB; the file's index of packets takes some
+    assert total_long < total + 4096  # KiB, for the file's index of packets
 
 
-# Windows.
+# Windows
 
 
 @pytest.mark.parametrize("fill, last", [("black", [15, 0, 0, 0]), ("last", [15] * 4)])
@@ -300,8 +300,8 @@ def test_last_window_is_filled_up(
     tmp_path: Path, fill: Literal["black", "last"], last: list[int]
 ) -> None:
     video = write(tmp_path / "a.mp4", greys(np.repeat([50, 100, 150], [6, 2, 1])), rate=2)
-    found = [levels(window) for window in windows(video, Window(4, 2, 32, fill=fill))]
-    assert found == [[5] * 4, [5, 5, 10, 10], last]
+    actual = [levels(window) for window in windows(video, Window(4, 2, 32, fill=fill))]
+    assert actual == [[5] * 4, [5, 5, 10, 10], last]
 
 
 @pytest.mark.parametrize("width, height", [(64, 48), (48, 64), (64, 64), (70, 30), (9000, 2)])
@@ -324,23 +324,23 @@ def test_windows_are_not_overwritten(tmp_path: Path) -> None:
 
 def test_portrait_videos_of_phones_are_upright(tmp_path: Path) -> None:
     picture = np.zeros((48, 64, 3), np.uint8)
-    picture[:, :32] = 200  # left, which comes to the top
+    picture[:, :32] = 200  # the left half, which becomes the top
     video = turn(write(tmp_path / "a.mp4", [picture] * 4), CLOCKWISE)
     frame = decoded(video, 8)[0].mean(-1)
     assert frame[:14].min() > 150 and frame[18:].max() < 50
 
 
-def test_pictures_may_change_their_size(tmp_path: Path) -> None:
-    model_config = [(64, 48), (96, 64), (32, 64)]
+def test_pictures_may_change_size(tmp_path: Path) -> None:
+    sizes = [(64, 48), (96, 64), (32, 64)]
     parts = [
         write(tmp_path / f"{index}.h264", greys([50 + 50 * index] * 8, *size), rate=8)
-        for index, size in enumerate(model_config)
+        for index, size in enumerate(sizes)
     ]
     video = joined(tmp_path / "a.h264", *parts)
     assert levels(decoded(video, 8)) == [5] * 8 + [10] * 8 + [15] * 8
 
 
-def test_area_is_as_features_were_made_with(tmp_path: Path) -> None:
+def test_area_interpolation_matches_pyav(tmp_path: Path) -> None:
     video = write(tmp_path / "a.mp4", textures(8, 96, 96), rate=8)
     with av.open(str(video)) as container:
         frames = list(container.decode(video=0))
@@ -348,7 +348,7 @@ def test_area_is_as_features_were_made_with(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decoded(video, 8, 48, interpolation="area"), expected)
 
 
-def test_largest_stream_is_taken(tmp_path: Path) -> None:
+def test_the_largest_stream_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     pictures = [greys([level], size, size)[0] for level, size in ((50, 32), (100, 64), (150, 48))]
     with av.open(str(path), "w") as file:
@@ -361,14 +361,14 @@ def test_largest_stream_is_taken(tmp_path: Path) -> None:
     assert set(levels(decoded(path, 8))) == {10}
 
 
-def test_extract_gives_one_unit_vector_a_second(tmp_path: Path) -> None:
+def test_extract_gives_one_unit_vector_per_second(tmp_path: Path) -> None:
     video = write(tmp_path / "a.mp4", greys(np.arange(60) * 3))
     features = extract(video, create("pixel-statistics-v1"))
     assert features.shape == (3, 512) and features.dtype == np.float16
     np.testing.assert_allclose(np.linalg.norm(features.astype(np.float32), axis=1), 1, atol=1e-2)
 
 
-# Damage.
+# Damage
 
 
 def long_video(path: Path, **other: Any) -> Path:
@@ -399,17 +399,15 @@ def test_frames_with_errors_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix, flags", [("mp4", "faststart"), ("mp4", "dash"), ("mkv", "")])
-def test_what_is_left_of_truncated_files_is_decoded(
-    tmp_path: Path, suffix: str, flags: str
-) -> None:
+def test_the_rest_of_a_truncated_file_is_decoded(tmp_path: Path, suffix: str, flags: str) -> None:
     container = {"movflags": f"{flags}+global_sidx"} if flags else {}
     video = long_video(tmp_path / f"a.{suffix}", sound=10.0, container=container)
-    whole = decoded(video, 10)
+    complete = decoded(video, 10)
     video.write_bytes(video.read_bytes()[: video.stat().st_size * 6 // 10])
     frames, message = salvaged(video, 10)
     assert re.search(r"ends after (5|6)\.\d of 10\.\d s", message)
     assert 50 <= len(frames) < 70
-    np.testing.assert_array_equal(frames[:-2], whole[: len(frames) - 2])
+    np.testing.assert_array_equal(frames[:-2], complete[: len(frames) - 2])
 
 
 class FailingDisk:
@@ -432,11 +430,9 @@ class FailingDisk:
         raise av.FFmpegError(errno.EIO, "Input/output error")
 
 
-def test_an_error_of_the_file_ends_the_video(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_error_ends_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = write(tmp_path / "a.mp4", textures(100), rate=10)
-    whole, opened = decoded(video, 10), av.open
+    complete, opened = decoded(video, 10), av.open
     monkeypatch.setattr(
         "vtmask.features.decode.av.open", lambda *args, **kw: FailingDisk(opened(*args, **kw), 50)
     )
@@ -444,27 +440,29 @@ def test_an_error_of_the_file_ends_the_video(
     assert message == (
         f"{video}: damaged: after 5.0 s: Input/output error; ends after 5.0 of 10.0 s"
     )
-    np.testing.assert_array_equal(frames, whole[:50])
+    np.testing.assert_array_equal(frames, complete[:50])
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts", "flv", "mov"])
 @pytest.mark.parametrize("sound", [0.0, 1.0, 20.0])
-def test_whole_files_are_not_damaged(tmp_path: Path, suffix: str, sound: float) -> None:
+def test_complete_files_are_not_reported_as_damaged(
+    tmp_path: Path, suffix: str, sound: float
+) -> None:
     video = write(tmp_path / f"a.{suffix}", textures(30), rate=10, sound=sound)
     assert 30 <= len(decoded(video, 10)) <= 32
 
 
-def test_files_without_a_stated_duration_are_not_damaged(tmp_path: Path) -> None:
+def test_files_without_a_stated_duration_are_not_reported_as_damaged(tmp_path: Path) -> None:
     for name, container in (("a.mkv", {"live": "1"}), ("a.mp4", {"movflags": "empty_moov"})):
         assert len(decoded(long_video(tmp_path / name, container=container), 10)) >= 100
 
 
-def test_covers_are_no_damage(tmp_path: Path) -> None:
+def test_cover_pictures_are_not_reported_as_damage(tmp_path: Path) -> None:
     video = with_cover(tmp_path / "a.mp4", video=True)
     assert set(levels(decoded(video, 8))) == {10}
 
 
-# Files that are refused.
+# Refused files
 
 
 def with_cover(path: Path, video: bool = False) -> Path:
@@ -559,7 +557,7 @@ def all_damaged(path: Path) -> Path:
         (all_damaged, "has no video frames; 3 of 3 packets can't be decoded (Invalid data"),
     ],
 )
-def test_files_that_are_no_video_are_refused(
+def test_files_without_a_video_are_refused(
     tmp_path: Path,
     make: Callable[[Path], Path],
     reason: str,
@@ -577,20 +575,22 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     assert "Permission denied" in refused(video)
 
 
-def test_names_are_no_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_names_are_not_read_as_protocols(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "a.mp4", greys([100] * 8), rate=8)
     (tmp_path / "a.mp4").rename(tmp_path / "How-to: 100%03d?.mp4")
     monkeypatch.chdir(tmp_path)
     assert len(decoded(Path("How-to: 100%03d?.mp4"), 8)) == 8
 
 
-def test_pictures_of_given_times(tmp_path: Path) -> None:
+def test_pictures_are_those_at_the_given_times(tmp_path: Path) -> None:
     video = write(tmp_path / "a.mp4", greys(range(20, 20 + 96)), rate=24)
     levels = [picture.mean() for picture in pictures(video, [0, 1.5, 1.5, 3.5, 9.0], 32)]
     np.testing.assert_allclose(levels, [20, 56, 56, 104, 115], atol=3)
 
 
-def test_pictures_of_a_damaged_video_are_those_that_are_left(tmp_path: Path) -> None:
+def test_a_damaged_video_gives_the_pictures_before_the_damage(tmp_path: Path) -> None:
     video = write(tmp_path / "a.mkv", greys([50] * 48 + [200] * 48), rate=24)
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     with pytest.raises(DamagedVideo):

@@ -1,4 +1,4 @@
-"""The decoder process; `stand_in` scripts are decoders that fail in different ways."""
+"""A decoder process may fail in different ways, which `stand_in` scripts imitate."""
 
 import sys
 from collections.abc import Sequence
@@ -36,21 +36,21 @@ def video(tmp_path: Path) -> Path:
     return videos.write(tmp_path / "a.mp4", videos.greys(np.arange(60) * 3))
 
 
-def test_windows_are_those_of_this_process(video: Path) -> None:
+def test_windows_equal_those_decoded_in_this_process(video: Path) -> None:
     with Decoder(WINDOW) as decoder:
         for _ in range(2):
             actual = list(decoder.windows(video))
             np.testing.assert_array_equal(actual, list(decode.windows(video, WINDOW)))
 
 
-def test_errors_come_across_and_the_next_video_is_decoded(video: Path, tmp_path: Path) -> None:
+def test_an_error_is_passed_on_and_the_next_video_is_decoded(video: Path, tmp_path: Path) -> None:
     with Decoder(WINDOW) as decoder:
         with pytest.raises(UserError, match="gone.mp4"):
             list(decoder.windows(tmp_path / "gone.mp4"))
         assert len(list(decoder.windows(video))) == 3
 
 
-def test_the_next_video_starts_anew_where_one_was_left_in_the_middle(video: Path) -> None:
+def test_a_video_that_is_abandoned_does_not_affect_the_next(video: Path) -> None:
     with Decoder(WINDOW) as decoder:
         left = decoder.windows(video)
         first = next(left)
@@ -60,7 +60,7 @@ def test_the_next_video_starts_anew_where_one_was_left_in_the_middle(video: Path
     np.testing.assert_array_equal(actual[0], first)
 
 
-def test_a_crash_is_told_and_costs_one_video(video: Path) -> None:
+def test_a_crash_is_reported_and_loses_one_video(video: Path) -> None:
     with Decoder(WINDOW, stand_in("os.abort()")) as decoder:
         with pytest.raises(UserError, match=r"a.mp4: the decoder crashed \(SIGABRT\) after 0 s"):
             list(decoder.windows(video))
@@ -68,7 +68,7 @@ def test_a_crash_is_told_and_costs_one_video(video: Path) -> None:
         assert len(list(decoder.windows(video))) == 3
 
 
-def test_a_crash_in_the_middle_is_no_damage_of_the_video() -> None:
+def test_a_crash_in_the_middle_is_not_reported_as_damage() -> None:
     actual: list[np.ndarray] = []
     decoder = Decoder(
         WINDOW, stand_in("send_window(pipe, window); send_window(pipe, window); os.abort()")
@@ -84,7 +84,7 @@ def test_a_decoder_that_hangs_is_killed() -> None:
         list(decoder.windows("a.mp4"))
 
 
-def test_a_decoder_that_gives_up_is_told() -> None:
+def test_a_decoder_that_exits_is_reported() -> None:
     decoder = Decoder(WINDOW, stand_in("sys.exit(7)"))
     with pytest.raises(UserError, match="the decoder ended with code 7"):
         list(decoder.windows("a.mp4"))

@@ -22,7 +22,7 @@ def extractor() -> Any:
     return ExtractorConfig(f"{FILE}:Extractor").create()
 
 
-def test_features_tell_what_is_in_a_picture(extractor: Any) -> None:
+def test_features_classify_a_picture(extractor: Any) -> None:
     """Classifies Matplotlib's picture of Grace Hopper with the head trained on these features."""
     picture = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
     image = Image.open(picture).convert("RGB").crop((0, 0, 512, 512)).resize((224, 224))

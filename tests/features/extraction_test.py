@@ -17,7 +17,7 @@ from vtmask.features.window import Window
 
 @dataclasses.dataclass
 class Brightness:
-    """An extractor of two numbers, which records the sizes of its batches."""
+    """An extractor of two numbers that records the sizes of its batches."""
 
     name: str = "brightness"
     size: int = 2
@@ -33,7 +33,7 @@ class Brightness:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Listed]:
-    """Videos of 1, 2, 3 and 4 seconds, each brighter than the previous one."""
+    """Writes videos of 1, 2, 3 and 4 seconds, each brighter than the previous one."""
     folder = tmp_path_factory.mktemp("videos")
     return [
         Listed(
@@ -56,7 +56,7 @@ def run(
 
 
 @pytest.mark.parametrize("batch_size, num_decoders", [(1, 1), (3, 2), (100, 7)])
-def test_features_are_those_of_each_video_alone(
+def test_features_equal_those_of_each_video_alone(
     videos: list[Listed], tmp_path: Path, batch_size: int, num_decoders: int
 ) -> None:
     extractor = Brightness(batch_size=batch_size)
@@ -76,7 +76,7 @@ def test_batches_are_filled_across_videos(videos: list[Listed], tmp_path: Path) 
     assert extractor.batches == [4, 4, 2]
 
 
-def test_videos_with_features_are_left_alone(videos: list[Listed], tmp_path: Path) -> None:
+def test_videos_with_features_are_not_extracted_again(videos: list[Listed], tmp_path: Path) -> None:
     before = run(videos[:2], tmp_path)
     marked = tmp_path / f"{videos[0].name}.npy"
     marked.write_bytes(b"mine")
@@ -88,7 +88,7 @@ def test_videos_with_features_are_left_alone(videos: list[Listed], tmp_path: Pat
     assert sorted(json.loads(line)["video"] for line in log) == sorted(v.name for v in videos)
 
 
-def test_a_log_cut_short_by_a_kill(videos: list[Listed], tmp_path: Path) -> None:
+def test_a_log_cut_short_by_a_kill_is_continued(videos: list[Listed], tmp_path: Path) -> None:
     run(videos[:2], tmp_path)
     log = tmp_path / "extracted.jsonl"
     log.write_text(log.read_text() + '{"video": "part-1/3", "pa')
@@ -96,7 +96,9 @@ def test_a_log_cut_short_by_a_kill(videos: list[Listed], tmp_path: Path) -> None
     assert len(list(feature_folder.read_logs(tmp_path))) == 4
 
 
-def test_a_line_without_features_is_redone(videos: list[Listed], tmp_path: Path) -> None:
+def test_a_logged_video_without_features_is_extracted_again(
+    videos: list[Listed], tmp_path: Path
+) -> None:
     run(videos, tmp_path)
     (tmp_path / f"{videos[2].name}.npy").unlink()
     extractor = Brightness()
@@ -104,7 +106,7 @@ def test_a_line_without_features_is_redone(videos: list[Listed], tmp_path: Path)
     assert sum(extractor.batches) == 3 and len(outcomes) == 4
 
 
-def test_a_folder_is_filled_by_several_commands(videos: list[Listed], tmp_path: Path) -> None:
+def test_several_commands_may_fill_a_folder(videos: list[Listed], tmp_path: Path) -> None:
     bad = Listed("bad", tmp_path / "gone.mp4")
     assert set(run([videos[0], bad], tmp_path)) == {videos[0].name, "bad"}
     assert set(run(videos[1:], tmp_path)) == {video.name for video in videos[1:]}
@@ -112,14 +114,16 @@ def test_a_folder_is_filled_by_several_commands(videos: list[Listed], tmp_path: 
     assert sorted(logged) == sorted(video.name for video in [bad, *videos])
 
 
-def test_lines_of_a_log_that_are_broken_are_left_out(videos: list[Listed], tmp_path: Path) -> None:
+def test_broken_lines_of_a_log_are_ignored(videos: list[Listed], tmp_path: Path) -> None:
     expected = run(videos, tmp_path)
     log = tmp_path / "extracted.jsonl"
     log.write_bytes(b"\0\0\0\n{}\n[1]\n\xff\n" + log.read_bytes())
     assert run(videos, tmp_path) == expected
 
 
-def test_a_second_command_at_one_log_is_refused(videos: list[Listed], tmp_path: Path) -> None:
+def test_a_second_command_with_the_same_log_is_refused(
+    videos: list[Listed], tmp_path: Path
+) -> None:
     log = tmp_path / "extracted.jsonl"
     with (
         feature_folder.alone(log),
@@ -128,11 +132,11 @@ def test_a_second_command_at_one_log_is_refused(videos: list[Listed], tmp_path: 
         run(videos, tmp_path)
 
 
-def test_a_video_listed_twice_is_one(videos: list[Listed], tmp_path: Path) -> None:
+def test_a_video_listed_twice_is_extracted_once(videos: list[Listed], tmp_path: Path) -> None:
     assert all(outcome.features for outcome in run([*videos, videos[0]], tmp_path).values())
 
 
-def test_features_of_another_video_of_that_name_do_not_count(
+def test_features_of_another_video_with_that_name_do_not_count(
     videos: list[Listed], tmp_path: Path
 ) -> None:
     run(videos[:1], tmp_path)
@@ -142,23 +146,23 @@ def test_features_of_another_video_of_that_name_do_not_count(
     assert outcome.problem.startswith(f"{other.path}: has the same name as {videos[0].path};")
 
 
-def test_a_name_that_can_not_be_written_is_skipped(videos: list[Listed], tmp_path: Path) -> None:
+def test_a_video_with_too_long_a_name_is_skipped(videos: list[Listed], tmp_path: Path) -> None:
     long = Listed("x" * 300, videos[0].path)
     outcomes = run([long, *videos], tmp_path)
     assert "can't be written (File name too long)" in outcomes[long.name].problem
     assert sum(outcome.features > 0 for outcome in outcomes.values()) == len(videos)
 
 
-def test_the_longest_name_that_is_possible(videos: list[Listed], tmp_path: Path) -> None:
+def test_the_longest_possible_name_is_written(videos: list[Listed], tmp_path: Path) -> None:
     long = Listed("x" * 251, videos[0].path)
     assert run([long], tmp_path)[long.name].features == 1
 
 
-def test_a_full_disk_names_the_file_and_what_is_kept(
+def test_a_full_disk_is_reported_and_keeps_earlier_features(
     videos: list[Listed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk behaves like /dev/full: what is written is lost."""
-    whole = disk.write_whole
+    """The disk behaves like /dev/full, which loses what is written."""
+    write_whole = disk.write_whole
     written: list[Path] = []
 
     def write(path: Path, data: str | bytes, writer: str = "") -> None:
@@ -166,7 +170,7 @@ def test_a_full_disk_names_the_file_and_what_is_kept(
             written.append(path)
             if len(written) == 3:
                 disk.unfinished(path, writer).symlink_to("/dev/full")
-        whole(path, data, writer)
+        write_whole(path, data, writer)
 
     monkeypatch.setattr(feature_folder, "write_whole", write)
     with pytest.raises(UserError) as error:
@@ -186,13 +190,13 @@ def test_a_full_disk_names_the_file_and_what_is_kept(
         np.testing.assert_array_equal(np.load(tmp_path / f"{video.name}.npy"), expected)
 
 
-def test_a_log_that_cannot_be_written(videos: list[Listed], tmp_path: Path) -> None:
+def test_an_unwritable_log_is_reported(videos: list[Listed], tmp_path: Path) -> None:
     log = Path("/dev/full")
     with pytest.raises(UserError, match="/dev/full: can't be written .No space left on device.; "):
         list(extraction.extract(videos[:1], Brightness(), tmp_path, log, 1))
 
 
-def test_a_folder_that_cannot_be_made(videos: list[Listed], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(videos: list[Listed], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "out"
     with pytest.raises(UserError, match="features.json: can't be written .Not a directory.; "):
@@ -200,7 +204,7 @@ def test_a_folder_that_cannot_be_made(videos: list[Listed], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("rows", [0, 2])
-def test_an_extractor_that_gives_other_rows_than_windows(
+def test_an_extractor_must_give_a_row_per_window(
     videos: list[Listed], tmp_path: Path, rows: int
 ) -> None:
     class Other(Brightness):
@@ -222,7 +226,7 @@ def test_rows_do_not_keep_their_batch_in_memory(videos: list[Listed]) -> None:
     assert row.base is None
 
 
-def test_problems_are_told_on_one_line_of_any_terminal() -> None:
+def test_problems_are_printable_on_one_line() -> None:
     text = feature_folder.printable("a\nb\udce9\x1b é")
     assert text == "a\\nb\\udce9\\x1b é"
 
@@ -236,7 +240,9 @@ def test_a_skipped_video_is_tried_again(videos: list[Listed], tmp_path: Path) ->
     assert run(listed, tmp_path / "out")["a"] == Outcome("a", str(tmp_path / "a.mp4"), 1)
 
 
-def test_two_videos_of_one_name(videos: list[Listed], tmp_path: Path) -> None:
+def test_only_the_first_of_two_videos_with_one_name_is_extracted(
+    videos: list[Listed], tmp_path: Path
+) -> None:
     twin = Listed(videos[0].name, videos[3].path)
     outcomes = extraction.extract_all(
         [*videos, twin], Brightness(), tmp_path, tmp_path / "extracted.jsonl", 2
@@ -248,9 +254,7 @@ def test_two_videos_of_one_name(videos: list[Listed], tmp_path: Path) -> None:
     assert len(np.load(tmp_path / f"{twin.name}.npy")) == 1
 
 
-def test_features_that_are_not_finite_skip_their_video_alone(
-    videos: list[Listed], tmp_path: Path
-) -> None:
+def test_non_finite_features_skip_only_their_video(videos: list[Listed], tmp_path: Path) -> None:
     class Sensitive(Brightness):
         def __call__(self, frames: np.ndarray) -> np.ndarray:
             features = super().__call__(frames)
@@ -272,7 +276,7 @@ def test_a_failing_extractor_ends_the_run(videos: list[Listed], tmp_path: Path) 
         run(videos, tmp_path, Failing())
 
 
-def test_one_folder_has_features_of_one_extractor(videos: list[Listed], tmp_path: Path) -> None:
+def test_a_folder_has_features_of_one_extractor(videos: list[Listed], tmp_path: Path) -> None:
     run(videos[:1], tmp_path)
     card = json.loads((tmp_path / "features.json").read_text())
     assert card["feature_extractor"] == "brightness"
@@ -286,7 +290,7 @@ def test_one_folder_has_features_of_one_extractor(videos: list[Listed], tmp_path
             run(videos, tmp_path, other)
 
 
-def test_features_of_unknown_making_are_not_mixed_with(
+def test_nothing_is_added_to_features_of_unknown_origin(
     videos: list[Listed], tmp_path: Path
 ) -> None:
     (tmp_path / "deep").mkdir()
@@ -295,7 +299,7 @@ def test_features_of_unknown_making_are_not_mixed_with(
         run(videos, tmp_path)
 
 
-def test_summary_tells_problems() -> None:
+def test_the_summary_lists_problems() -> None:
     outcomes = [
         Outcome("a", "a.mp4", 3),
         Outcome("b", "b.mp4", 2, "b.mp4: damaged after 2 s"),

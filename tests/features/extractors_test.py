@@ -15,7 +15,7 @@ from vtmask.features.extractors import ExtractorConfig
 def square(
     x: ArrayLike, y: ArrayLike, colour: tuple[int, int, int] = (220, 30, 30), background: int = 90
 ) -> np.ndarray:
-    """One second of frames, uint8 [1, 8, 48, 48, 3], with a square whose corner is at x, y."""
+    """Makes a second of frames, uint8 [1, 8, 48, 48, 3], with a square whose corner is at x, y."""
     frames = np.full((1, 8, 48, 48, 3), background, np.uint8)
     for frame, left, top in zip(
         frames[0], np.broadcast_to(x, 8), np.broadcast_to(y, 8), strict=True
@@ -47,29 +47,29 @@ def test_a_window_does_not_depend_on_its_neighbours() -> None:
 
 
 def test_place_matters_less_than_colour_and_motion() -> None:
-    here = square(8, 8)
-    elsewhere = similarity(here, square(28, 24))
-    assert elsewhere > similarity(here, square(8, 8, colour=(35, 80, 225)))
-    assert elsewhere > similarity(here, square(8 + 3 * np.arange(8), 8))
+    original = square(8, 8)
+    moved = similarity(original, square(28, 24))
+    assert moved > similarity(original, square(8, 8, colour=(35, 80, 225)))
+    assert moved > similarity(original, square(8 + 3 * np.arange(8), 8))
 
 
-def test_direction_of_motion_shows() -> None:
+def test_direction_of_motion_matters() -> None:
     right = 8 + 2 * np.arange(8)
     same, opposite = square(right + 6, 20), square(right[::-1], 8)
     assert similarity(square(right, 8), same) > similarity(square(right, 8), opposite)
 
 
-def test_features_that_can_not_be_made_here() -> None:
+def test_features_that_cannot_be_made_here_are_refused() -> None:
     with pytest.raises(UserError, match="'s4d'.*'pixel-statistics-v1'.*vtmask extract"):
         create("s4d")
 
 
-def test_unknown_model_lists_the_known_ones() -> None:
+def test_the_error_of_an_unknown_model_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="'s4d', expected 's3d' or 'pixel-statistics-v1' or"):
         ExtractorConfig("s4d").create()
 
 
-def test_s3d_without_weights_tells_where_they_are() -> None:
+def test_the_error_of_s3d_without_weights_says_where_they_are() -> None:
     with pytest.raises(UserError, match="needs --weights, s3d_howto100m.pth from https://"):
         ExtractorConfig("s3d").create()
 
@@ -122,7 +122,7 @@ def module(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "wrong", [{"frames": 0}, {"frame_rate": 0}, {"image_size": -1}, {"fill": "white"}]
 )
-def test_windows_that_can_not_be(wrong: dict[str, Any]) -> None:
+def test_invalid_windows_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"Window.{next(iter(wrong))} is "):
         Window(**{"frames": 1, "frame_rate": 1, "image_size": 32} | wrong)
 
@@ -135,13 +135,13 @@ def test_any_function_is_an_extractor(module: Path) -> None:
     np.testing.assert_allclose(extractor(frames), 0.2, rtol=1e-6)
 
 
-def test_a_callable_may_say_what_it_is(module: Path) -> None:
+def test_a_callable_may_state_its_name_and_window(module: Path) -> None:
     extractor = ExtractorConfig(f"{module}:Clip").create()
     assert (extractor.name, extractor.size) == ("clip-vit-b32", 5)
     assert extractor.window.seconds == 0.5
 
 
-def test_a_callable_of_a_module(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_callable_may_be_in_a_module(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(module.parent)
     assert ExtractorConfig("mine:Clip").create().size == 5
 
@@ -157,24 +157,28 @@ def test_a_callable_of_a_module(module: Path, monkeypatch: pytest.MonkeyPatch) -
         ("wide", "its window is 1.0, expected a Window"),
     ],
 )
-def test_callables_that_are_no_extractors(module: Path, name: str, problem: str) -> None:
+def test_callables_that_are_no_extractors_are_refused(
+    module: Path, name: str, problem: str
+) -> None:
     with pytest.raises(UserError, match=problem):
         ExtractorConfig(f"{module}:{name}").create()
 
 
-def test_a_dataclass_beside_a_module_that_it_needs(module: Path) -> None:
+def test_an_extractor_may_import_a_module_beside_it(module: Path) -> None:
     assert ExtractorConfig(f"{module}:Scaled").create().size == 3
 
 
 @pytest.mark.parametrize("place", ["gone.py:f", "no_such_module:f", ":f", "bad.py:f"])
-def test_callables_of_nowhere(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callables_that_cannot_be_imported_are_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.py").write_text("def f(:")
     with pytest.raises(UserError, match="can't be imported"):
         ExtractorConfig(place).create()
 
 
-def test_needs_neither_tensorflow_nor_jax() -> None:
+def test_features_need_neither_tensorflow_nor_jax() -> None:
     code = "import sys, vtmask.features; print({'tensorflow', 'jax'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""Vision encoders of transformers as extractors: tiny models that the test makes and saves."""
+"""Vision encoders of transformers are extractors. The tests make and save tiny models."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def transformers() -> Any:
 
 @pytest.fixture(scope="module")
 def folder(transformers: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder each for a CLIP, a SigLIP, a DINOv2 with registers and a ResNet."""
+    """Saves a CLIP, a SigLIP, a DINOv2 with registers and a ResNet, each in its folder."""
     transformers.set_seed(0)
     text = SIZES | {"intermediate_size": 16, "vocab_size": 20, "max_position_embeddings": 8}
     ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
@@ -58,7 +58,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def theirs(transformers: Any, folder: Path, frames: np.ndarray, pooling: str) -> np.ndarray:
-    """Returns each model's vectors of frames [n, height, width, 3], by transformers' classes."""
+    """Returns the vectors that transformers' classes compute of frames [n, height, width, 3]."""
     torch = pytest.importorskip("torch")
     kinds = {
         "clip": transformers.CLIPModel,
@@ -88,7 +88,7 @@ def theirs(transformers: Any, folder: Path, frames: np.ndarray, pooling: str) ->
 
 @pytest.mark.parametrize("pooling", ["pooled", "patches"])
 @pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "resnet"])
-def test_features_are_the_vision_encoders(
+def test_features_equal_those_of_transformers(
     transformers: Any, folder: Path, name: str, pooling: str
 ) -> None:
     config = ExtractorConfig(f"hf:{folder / name}", batch_size=2, pooling=pooling)
@@ -101,15 +101,15 @@ def test_features_are_the_vision_encoders(
     np.testing.assert_array_equal(extractor(frames[2:]), features[2:])
 
 
-def test_activations_of_bfloat16(folder: Path) -> None:
-    whole = ExtractorConfig(f"hf:{folder / 'clip'}").create()
+def test_bfloat16_activations_give_nearly_the_same_features(folder: Path) -> None:
+    full = ExtractorConfig(f"hf:{folder / 'clip'}").create()
     half = ExtractorConfig(f"hf:{folder / 'clip'}", dtype="bfloat16").create()
     frames = np.random.default_rng(0).integers(0, 256, (2, *half.window.shape), np.uint8)
-    np.testing.assert_allclose(half(frames), whole(frames), atol=0.05)
-    assert half.name == whole.name and half(frames).dtype == np.float32
+    np.testing.assert_allclose(half(frames), full(frames), atol=0.05)
+    assert half.name == full.name and half(frames).dtype == np.float32
 
 
-def test_the_mean_of_frames(folder: Path) -> None:
+def test_a_feature_is_the_mean_of_its_frames(folder: Path) -> None:
     model = f"hf:{folder / 'clip'}"
     extractor = ExtractorConfig(model, frame_rate=4, frames_per_feature=2).create()
     single = ExtractorConfig(model, frame_rate=4).create()
@@ -120,7 +120,7 @@ def test_the_mean_of_frames(folder: Path) -> None:
     np.testing.assert_allclose(extractor(frames), unit(each.mean(1)), atol=1e-6)
 
 
-def test_names_tell_models_apart(transformers: Any, folder: Path, tmp_path: Path) -> None:
+def test_names_distinguish_models(transformers: Any, folder: Path, tmp_path: Path) -> None:
     name = ExtractorConfig(f"hf:{folder / 'clip'}").create().name
     assert name.startswith("hf:clip@") and len(name) == len("hf:clip@") + 8
     assert ExtractorConfig(f"hf:{folder / 'clip'}", pooling="patches").create().name == (
@@ -136,7 +136,9 @@ def test_names_tell_models_apart(transformers: Any, folder: Path, tmp_path: Path
     assert ExtractorConfig(f"hf:{copy}").create().name != name
 
 
-def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_extracts_features(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     video = made.write(tmp_path / "video.mp4", made.textures(48))  # 2 s
     command = ["extract", video, "--out", tmp_path / "out", "--model", f"hf:{folder / 'dinov2'}"]
     command += ["--frame_rate", 2, "--num_decoders", 1]
@@ -158,8 +160,10 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "its features have feature_extractor 'hf:dinov2@" in run()
 
 
-def test_weights_without_a_pooler(transformers: Any, tmp_path: Path) -> None:
-    """Classifiers have such weights; their pooler would be random."""
+def test_weights_without_a_pooler_need_the_pooling_of_patches(
+    transformers: Any, tmp_path: Path
+) -> None:
+    """Classifiers have such weights. Their pooler would be random."""
     config = transformers.ViTConfig(**VISION)
     transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
     transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(
@@ -173,7 +177,7 @@ def test_weights_without_a_pooler(transformers: Any, tmp_path: Path) -> None:
     assert ExtractorConfig(model, pooling="patches").create().size == 16
 
 
-def test_models_that_are_no_vision_encoders(
+def test_models_that_are_no_vision_encoders_are_refused(
     transformers: Any, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=f"model hf:{tmp_path}: can't be loaded: "):
@@ -189,14 +193,14 @@ def test_models_that_are_no_vision_encoders(
         ExtractorConfig(f"hf:{folder / 'clip'}", pooling="max").create()
 
 
-def test_options_of_other_models() -> None:
+def test_options_of_other_models_are_refused() -> None:
     with pytest.raises(UserError, match="--pooling is for hf: models, not for s3d"):
         ExtractorConfig("s3d", pooling="patches").create()
     with pytest.raises(UserError, match="--weights is for s3d, not for hf:x, which has its own"):
         ExtractorConfig("hf:x", weights="s3d.pth").create()
 
 
-def test_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"hf:x: needs PyTorch and transformers.*'.\[hf\]'"):
         ExtractorConfig("hf:x").create()

@@ -25,7 +25,7 @@ def weights(golden_dir: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def checkpoint(weights: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights in a file like s3d_howto100m.pth."""
+    """Writes the weights to a file like s3d_howto100m.pth."""
     path = tmp_path_factory.mktemp("s3d") / "s3d_howto100m.pth"
     tensors = {name: torch_writer.tensor(value) for name, value in weights.items()}
     path.write_bytes(torch_writer.older(tensors))
@@ -52,15 +52,15 @@ def test_features_are_unit_embeddings(
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(features, expected, atol=1e-5)
 
-    # A resumed run has other windows beside these, and must write the same bytes.
+    # A resumed run batches these with other windows, and must write the same bytes.
     np.testing.assert_array_equal(extractor(frames[::-1])[::-1], features)
     np.testing.assert_array_equal(extractor(frames[1:2]), features[1:2])
 
 
-def test_a_model_of_such_features_takes_video_files(
+def test_a_model_of_s3d_features_takes_video_files(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class OneByOne(S3DFeatures):  # computes no windows to fill a batch
+    class OneByOne(S3DFeatures):  # computes no padding of a batch
         def __init__(self, weights: Path):
             super().__init__(weights, batch_size=1)
 
@@ -74,7 +74,7 @@ def test_a_model_of_such_features_takes_video_files(
     np.testing.assert_array_equal(loaded.embed_video(video), loaded.embed_video(seconds))
 
 
-def test_a_file_of_other_weights(tmp_path: Path) -> None:
+def test_a_file_with_other_weights_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     path.write_bytes(torch_writer.older({"layer.weight": torch_writer.tensor(np.ones((2, 2)))}))
     with pytest.raises(UserError, match="other.pth: .*do not fit.*; expected s3d_howto100m.pth"):
@@ -82,7 +82,7 @@ def test_a_file_of_other_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [{"model": {}}, [1, 2], {"fc.weight": 3.0}])
-def test_a_file_of_no_weights(tmp_path: Path, value: object) -> None:
+def test_a_file_without_weights_is_refused(tmp_path: Path, value: object) -> None:
     path = tmp_path / "other.pth"
     path.write_bytes(torch_writer.older(value))
     with pytest.raises(UserError, match="other.pth: .*expected s3d_howto100m.pth") as error:
@@ -90,6 +90,6 @@ def test_a_file_of_no_weights(tmp_path: Path, value: object) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_dtype(checkpoint: Path) -> None:
+def test_an_unknown_dtype_is_refused(checkpoint: Path) -> None:
     with pytest.raises(UserError, match="dtype is 'float8', expected 'float32' or 'bfloat16'"):
         S3DFeatures(checkpoint, dtype="float8")

@@ -1,4 +1,4 @@
-"""Small video files for tests, and their frames by the ffmpeg command."""
+"""Writes small video files for tests, and decodes them with the ffmpeg command."""
 
 import shutil
 import struct
@@ -26,7 +26,7 @@ def ffmpeg() -> str:
 
 
 def published(path: Path, rate: int, size: int) -> np.ndarray:
-    """Returns the published preprocessing's frames, uint8 [frames, size, size, 3], by ffmpeg."""
+    """Returns frames as published, uint8 [frames, size, size, 3], decoded by ffmpeg."""
     scale = f"trunc(iw*{size}/min(iw\\,ih)):trunc(ih*{size}/min(iw\\,ih))"
     filters = f"fps={rate},scale={scale},crop={size}:{size}"
     command = [ffmpeg(), "-v", "error", "-threads", "1", "-i", str(path), "-vf", filters]
@@ -43,7 +43,7 @@ def textures(count: int, width: int = 64, height: int = 48) -> list[np.ndarray]:
 
 
 def greys(levels: Iterable[float], width: int = 64, height: int = 48) -> list[np.ndarray]:
-    """Uniform pictures."""
+    """Makes uniform pictures."""
     return [np.full((height, width, 3), level, np.uint8) for level in levels]
 
 
