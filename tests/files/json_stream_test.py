@@ -1,4 +1,4 @@
-"""JSON objects are read member by member, with the values and the refusals of `json`."""
+"""JSON objects are read member by member, with the values and errors of `json`."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def written(folder: Path, text: str) -> Path:
     st.booleans(),
     st.integers(1, 40),
 )
-def test_members_are_those_of_json(
+def test_members_equal_those_of_json(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     value: dict[str, Any],
@@ -48,7 +48,7 @@ def test_members_are_those_of_json(
     assert list(json_stream.members(path)) == list(value.items())
 
 
-def test_what_captions_have_and_json_has_not(tmp_path: Path) -> None:
+def test_deviations_from_json_in_caption_files_are_read(tmp_path: Path) -> None:
     path = written(tmp_path, '\ufeff{"a": [NaN, null], "b": 12, "a": -Infinity}')
     (a, (nan, null)), b, c = json_stream.members(path)
     assert a == "a" and nan != nan and null is None
@@ -73,7 +73,7 @@ def test_what_captions_have_and_json_has_not(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("chunk", [1, 7, 2**20])
-def test_other_texts_are_refused(
+def test_malformed_texts_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, problem: str, chunk: int
 ) -> None:
     monkeypatch.setattr(json_stream, "_CHUNK", chunk)
@@ -82,7 +82,7 @@ def test_other_texts_are_refused(
         list(json_stream.members(path))
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     with pytest.raises(UserError, match="file.json: cannot be read: No such file"):
         list(json_stream.members(path))
@@ -97,7 +97,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     assert mutation.refusals(data.encode(), path, lambda p: list(json_stream.members(p)), 300)
 
 
-def test_memory_is_that_of_a_value(tmp_path: Path) -> None:
+def test_memory_is_bounded_by_one_value(tmp_path: Path) -> None:
     value = {"text": ["said in this video"] * 100}
     path = written(tmp_path, json.dumps({str(i): value for i in range(10_000)}))
     assert path.stat().st_size > 20e6
@@ -108,7 +108,7 @@ def test_memory_is_that_of_a_value(tmp_path: Path) -> None:
     assert count == 10_000 and peak < 8e6
 
 
-def test_a_value_that_does_not_end_is_not_read_to_the_end(
+def test_a_value_that_does_not_end_is_not_read_completely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(json_stream, "_CHUNK", 10)

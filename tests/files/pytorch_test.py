@@ -1,4 +1,4 @@
-"""PyTorch's checkpoint files are read as data; the files are written here without PyTorch."""
+"""PyTorch's checkpoint files are read as data. The tests write them without PyTorch."""
 
 import argparse
 import io
@@ -55,7 +55,7 @@ def refused(folder: Path, data: bytes, problem: str) -> None:
     assert "\n" not in str(caught.value) and len(str(caught.value)) < len(str(path)) + 250
 
 
-# What is read
+# Content that is read
 
 
 @both
@@ -72,7 +72,9 @@ def test_tensors_of_every_type(tmp_path: Path, write: Callable[..., bytes], prot
 
 
 @both
-def test_types_that_have_no_storage_class(tmp_path: Path, write: Callable[..., bytes]) -> None:
+def test_types_without_a_storage_class_are_read(
+    tmp_path: Path, write: Callable[..., bytes]
+) -> None:
     array = np.arange(6, dtype=np.uint32)
     storage = Storage(array.view(np.uint8), "Untyped")
     eight = Storage(np.array([0x38, 0xB8], np.uint8), "Untyped")
@@ -121,7 +123,7 @@ def test_views_of_a_storage(tmp_path: Path, write: Callable[..., bytes]) -> None
 
 
 @both
-def test_what_else_checkpoints_hold(tmp_path: Path, write: Callable[..., bytes]) -> None:
+def test_other_content_of_checkpoints_is_read(tmp_path: Path, write: Callable[..., bytes]) -> None:
     weight = tensor(np.ones((2, 3), np.float32))
     state: Any = OrderedDict(weight=weight, again=weight)
     state._metadata = OrderedDict({"": {"version": 1}})
@@ -153,7 +155,7 @@ def test_what_else_checkpoints_hold(tmp_path: Path, write: Callable[..., bytes])
     assert loaded["best"] == 0.5 and loaded["plain"] == value["plain"]
 
 
-def test_names_of_entries(tmp_path: Path) -> None:
+def test_the_folder_and_the_byte_order_may_vary(tmp_path: Path) -> None:
     """The folder has the file's name or "archive"; files before PyTorch 2 state no byte order."""
     entries = entries_of(tensor(np.ones(3, np.float32)))
     del entries["byteorder"]
@@ -165,7 +167,7 @@ def test_names_of_entries(tmp_path: Path) -> None:
     "checkpoint, case",
     [("vlm_checkpoint.pt", "vlm_pretrain.npz")] + [("videoclip_checkpoint.pt", "videoclip.npz")],
 )
-def test_published_layout(golden_dir: Path, checkpoint: str, case: str) -> None:
+def test_published_checkpoints_are_read(golden_dir: Path, checkpoint: str, case: str) -> None:
     if not (golden_dir / checkpoint).exists():
         pytest.skip(f"{golden_dir} has no {checkpoint}")
     loaded = pytorch.load(golden_dir / checkpoint)
@@ -179,10 +181,10 @@ def test_published_layout(golden_dir: Path, checkpoint: str, case: str) -> None:
         np.testing.assert_array_equal(published, weights[name])
 
 
-# What is refused
+# Content that is refused
 
 
-def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none.pt: cannot be read: No such file"):
         pytorch.load(tmp_path / "none.pt")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
@@ -191,8 +193,8 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     safetensors = (2).to_bytes(8, "little") + b"{}"
     for data in (b"text\n", b"<!DOCTYPE html>\n<title>404</title>", safetensors, pickle.dumps([1])):
         refused(tmp_path, data, r"begins with b['\"].*, expected what torch.save writes")
-    whole = zipped([tensor(np.ones(3, np.float32))])
-    refused(tmp_path, whole[:-30], "is not a complete zip archive")
+    complete = zipped([tensor(np.ones(3, np.float32))])
+    refused(tmp_path, complete[:-30], "is not a complete zip archive")
     refused(tmp_path, b"PK\3\4", "is not a complete zip archive")
     array = io.BytesIO()
     np.savez_compressed(array, a=np.ones(3))
@@ -203,7 +205,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         refused(tmp_path, script, "is a TorchScript archive, which is a program; .* state_dict")
 
 
-def test_zip_archives_that_torch_does_not_write(tmp_path: Path) -> None:
+def test_zip_archives_that_torch_does_not_write_are_refused(tmp_path: Path) -> None:
     entries = entries_of(tensor(np.ones(3, np.float32)))
     bomb = archive(entries | {"data/0": bytes(1 << 24)}, zipfile.ZIP_DEFLATED)
     refused(tmp_path, bomb, "entry 'made/data.pkl' is compressed or encrypted")
@@ -213,14 +215,16 @@ def test_zip_archives_that_torch_does_not_write(tmp_path: Path) -> None:
         with zipfile.ZipFile(file, "a") as more:
             more.writestr("made/data/0", bytes(12))
     refused(tmp_path, file.getvalue(), "is a zip archive with two entries of the same name")
-    whole = archive(entries)
-    for field, size in ((20, 4), (24, 4), (42, 4)):  # sizes and place, in the list of entries
-        at = whole.rindex(b"PK\1\2") + field
-        refused(tmp_path, whole[:at] + b"\xf0" * size + whole[at + size :], "entry 'made/version'")
+    complete = archive(entries)
+    for field, size in ((20, 4), (24, 4), (42, 4)):  # sizes and position in the list of entries
+        at = complete.rindex(b"PK\1\2") + field
+        refused(
+            tmp_path, complete[:at] + b"\xf0" * size + complete[at + size :], "entry 'made/version'"
+        )
 
 
 @pytest.mark.parametrize("size", [0, 8, 11, 13, 1000])
-def test_zipped_storages_of_another_size(tmp_path: Path, size: int) -> None:
+def test_zipped_storages_of_another_size_are_refused(tmp_path: Path, size: int) -> None:
     entries = entries_of(tensor(np.ones(3, np.float32))) | {"data/0": bytes(size)}
     problem = f"data.pkl: byte .*: storage '0' has {size} bytes, expected 12"
     refused(tmp_path, archive(entries), problem)
@@ -228,7 +232,7 @@ def test_zipped_storages_of_another_size(tmp_path: Path, size: int) -> None:
     refused(tmp_path, archive(entries), "data.pkl: byte .*: storage '0' has 0 bytes, expected 12")
 
 
-def test_older_files_with_wrong_parts(tmp_path: Path) -> None:
+def test_older_files_with_wrong_parts_are_refused(tmp_path: Path) -> None:
     value = [tensor(np.ones(3, np.float32)), tensor(np.zeros(2, np.int8))]
     refused(tmp_path, older(value, version=1002), "is not of version 1001 of PyTorch's older")
     refused(tmp_path, older(value, little=False), "comes from a big-endian machine")
@@ -249,7 +253,9 @@ def test_older_files_with_wrong_parts(tmp_path: Path) -> None:
 
 
 @both
-def test_tensors_beyond_their_storage(tmp_path: Path, write: Callable[..., bytes]) -> None:
+def test_tensors_beyond_their_storage_are_refused(
+    tmp_path: Path, write: Callable[..., bytes]
+) -> None:
     storage = Storage(np.zeros(24, np.float32))
     beyond: list[tuple[Any, Any, Any]] = [
         *((1, (4, 6), (6, 1)), (0, (4, 7), (6, 1)), (24, (), ()), (0, (2,), (24,))),
@@ -284,7 +290,9 @@ def test_tensors_beyond_their_storage(tmp_path: Path, write: Callable[..., bytes
 
 
 @both
-def test_persistent_ids_that_are_no_storages(tmp_path: Path, write: Callable[..., bytes]) -> None:
+def test_persistent_ids_that_are_no_storages_are_refused(
+    tmp_path: Path, write: Callable[..., bytes]
+) -> None:
     float32 = Name("torch", "FloatStorage")
     storage = Storage(np.zeros(4, np.float32))
     ids: list[Any] = [
@@ -309,8 +317,8 @@ def test_persistent_ids_that_are_no_storages(tmp_path: Path, write: Callable[...
 
 
 @both
-def test_expanded_tensors(tmp_path: Path, write: Callable[..., bytes]) -> None:
-    """They cost nothing themselves, but a copy of a terabyte would."""
+def test_hugely_expanded_tensors_are_refused(tmp_path: Path, write: Callable[..., bytes]) -> None:
+    """They take no memory themselves, but a copy could take a terabyte."""
     storage = Storage(np.zeros(2, np.float32))
     problem = ".*expands tensors to over 8 times the file's size"
     for shape, strides in (((2**40,), (0,)), ((2**31, 2**31), (0, 0)), ((2**62, 2), (0, 1))):
@@ -319,7 +327,7 @@ def test_expanded_tensors(tmp_path: Path, write: Callable[..., bytes]) -> None:
     refused(tmp_path, write([view(large, 0, (1000,), (1,)) for _ in range(99)]), problem)
 
 
-def test_flags_that_change_values(tmp_path: Path) -> None:
+def test_flags_that_change_values_are_refused(tmp_path: Path) -> None:
     storage = Storage(np.ones(2, np.complex64))
     plain = Call(Name("torch._utils", "_rebuild_tensor_v2"), (storage, 0, (2,), (1,), False, {}))
     for flags in ({"conj": True}, {"neg": True}, 1):
@@ -334,7 +342,10 @@ def modules() -> set[str]:
 
 @pytest.fixture
 def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file that hostile checkpoints would make; no module may be imported on the way."""
+    """Yields the file that hostile checkpoints would write.
+
+    Checks that it is not written and that no module is imported.
+    """
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "vtmask_trap.py").write_text(f"open({str(tmp_path / 'trap')!r}, 'w')")
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
@@ -346,7 +357,7 @@ def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @both
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_hostile_checkpoints(
+def test_hostile_checkpoints_execute_nothing(
     tmp_path: Path, trap: Path, write: Callable[..., bytes], protocol: int
 ) -> None:
     command = f"touch {trap}"
@@ -394,7 +405,9 @@ def test_objects_and_their_states(tmp_path: Path) -> None:
 
 
 @both
-def test_little_memory_is_taken(tmp_path: Path, write: Callable[..., bytes]) -> None:
+def test_hostile_checkpoints_take_little_memory(
+    tmp_path: Path, write: Callable[..., bytes]
+) -> None:
     storage = Storage(np.zeros(2, np.float32))
     giant = Id(("storage", Name("torch", "FloatStorage"), "0", "cpu", 2**28))
     items = [[i, i] for i in range(200)]
@@ -456,7 +469,7 @@ def test_damaged_checkpoints(
     assert mutation.refusals(data, tmp_path / "model.pt", used, 400)
 
 
-def test_damaged_pickles_in_whole_archives(tmp_path: Path, trap: Path) -> None:
+def test_damaged_pickles_in_complete_archives(tmp_path: Path, trap: Path) -> None:
     entries = entries_of(VALUE)
 
     def wrapped(path: Path) -> None:
@@ -467,7 +480,7 @@ def test_damaged_pickles_in_whole_archives(tmp_path: Path, trap: Path) -> None:
 
 
 @both
-def test_checkpoints_that_are_cut_off(tmp_path: Path, write: Callable[..., bytes]) -> None:
+def test_truncated_checkpoints_are_refused(tmp_path: Path, write: Callable[..., bytes]) -> None:
     data = write(VALUE)
     for end in range(0, len(data), 7):
         refused(tmp_path, data[:end], "")

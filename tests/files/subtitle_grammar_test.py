@@ -1,7 +1,7 @@
-"""Subtitle files generated from a grammar, which knows what should be read from each cue.
+"""Subtitle files are generated from a grammar, which knows the right result of each cue.
 
-A cue is drawn with the right result: its caption or none, and the expected counts. Files come with
-all kinds of line endings, numbering and headers, with comments between cues and faults in them.
+The result is a caption or none, and the expected counts. Files have all kinds of line endings,
+numbering and headers, comments between cues and faults in cues.
 """
 
 from collections import Counter
@@ -29,12 +29,12 @@ class Cue:
     """A cue as written, and the expected result.
 
     Attributes:
-      said: start, end and text, or None for a cue that is dropped.
+      caption: start, end and text, or None for a cue that is dropped.
     """
 
     times: str
     body: str
-    said: tuple[float, float, str] | None
+    caption: tuple[float, float, str] | None
     problem: str = ""
 
 
@@ -44,7 +44,7 @@ def stamp(milliseconds: int, point: str) -> str:
 
 
 @st.composite
-def whole(draw: st.DrawFn, point: str) -> Cue:
+def complete(draw: st.DrawFn, point: str) -> Cue:
     start, end, lines = draw(_MILLISECONDS), draw(_MILLISECONDS), draw(_TEXTS)
     tag = draw(st.sampled_from(["{}", "<i>{}</i>", "<c.red>{}", '<font color="#ffffff">{}</font>']))
     settings = draw(st.sampled_from(["", " ", " align:start position:0%", " X1:1 X2:9"]))
@@ -55,7 +55,7 @@ def whole(draw: st.DrawFn, point: str) -> Cue:
 
 @st.composite
 def dropped(draw: st.DrawFn, point: str) -> Cue:
-    good = draw(whole(point))
+    good = draw(complete(point))
     right = stamp(draw(_MILLISECONDS), point)
     times = draw(
         st.sampled_from(
@@ -66,52 +66,52 @@ def dropped(draw: st.DrawFn, point: str) -> Cue:
 
 
 def changed(change: Callable[[Cue], Cue]) -> Callable[[str], st.SearchStrategy[Cue]]:
-    return lambda point: whole(point).map(change)
+    return lambda point: complete(point).map(change)
 
 
 def _arrow(cue: Cue) -> Cue:
     return Cue(
-        cue.times.replace("-->", "->"), cue.body, cue.said, "arrow other than -->, read as one"
+        cue.times.replace("-->", "->"), cue.body, cue.caption, "arrow other than -->, read as one"
     )
 
 
 def _arrow_text(cue: Cue) -> Cue:
-    assert cue.said
-    said = (*cue.said[:2], f"{cue.said[2]} left --> right")
+    assert cue.caption
+    caption = (*cue.caption[:2], f"{cue.caption[2]} left --> right")
     problem = "--> without times, kept as text"
-    return Cue(cue.times, f"{cue.body}\nleft --> right", said, problem)
+    return Cue(cue.times, f"{cue.body}\nleft --> right", caption, problem)
 
 
 def _blank_line(cue: Cue) -> Cue:
     problem = "empty line in a cue, its text joined"
-    return Cue(cue.times, f"\n{cue.body}", cue.said, problem)
+    return Cue(cue.times, f"\n{cue.body}", cue.caption, problem)
 
 
 def _no_text(cue: Cue) -> Cue:
-    assert cue.said
-    return Cue(cue.times, "", (*cue.said[:2], ""))
+    assert cue.caption
+    return Cue(cue.times, "", (*cue.caption[:2], ""))
 
 
 def _placeholder(cue: Cue) -> Cue:
-    return Cue(cue.times, f" \n{cue.body}", cue.said)
+    return Cue(cue.times, f" \n{cue.body}", cue.caption)
 
 
 def _stray(cue: Cue) -> Cue:
     return Cue(
-        cue.times, f"{cue.body}\n\nlost words\nof it", cue.said, "text without times, dropped"
+        cue.times, f"{cue.body}\n\nlost words\nof it", cue.caption, "text without times, dropped"
     )
 
 
 def _blank_inside(cue: Cue) -> Cue:
-    assert cue.said
-    said = (*cue.said[:2], f"{cue.said[2]} more words")
+    assert cue.caption
+    caption = (*cue.caption[:2], f"{cue.caption[2]} more words")
     problem = "empty line in a cue, its text joined"
-    return Cue(cue.times, f"{cue.body}\n\nmore words", said, problem)
+    return Cue(cue.times, f"{cue.body}\n\nmore words", caption, problem)
 
 
 _FAULTS = [dropped, *map(changed, (_arrow, _arrow_text, _blank_line, _no_text))]
-_SUBRIP = [whole, whole, *_FAULTS, changed(_blank_inside)]
-_WEBVTT = [whole, whole, *_FAULTS, changed(_placeholder), changed(_stray)]
+_SUBRIP = [complete, complete, *_FAULTS, changed(_blank_inside)]
+_WEBVTT = [complete, complete, *_FAULTS, changed(_placeholder), changed(_stray)]
 _HEADERS = [
     ("WEBVTT\n\n", ""),
     ("WEBVTT - a title\nKind: captions\nLanguage: en\n\n", ""),
@@ -128,13 +128,13 @@ def check(
     path: Path, text: str, encoding: str, newline: str, cues: list[Cue], problems: list[str]
 ) -> None:
     path.write_bytes(text.replace("\n", newline).encode(encoding))
-    said = [cue.said for cue in cues if cue.said]
-    if cues and not said:
+    expected = [cue.caption for cue in cues if cue.caption]
+    if cues and not expected:
         with pytest.raises(UserError, match="times are"):
             subtitles.read(path)
         return
     counted = Counter(filter(None, [*problems, *(cue.problem for cue in cues)]))
-    assert subtitles.read(path) == (said, counted)
+    assert subtitles.read(path) == (expected, counted)
 
 
 _ENDS = st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"])
@@ -142,13 +142,13 @@ _ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
 
 
 def between(cue: Cue) -> st.SearchStrategy[str]:
-    """Draws lines after a cue; none if its text could then be the next cue's name."""
+    """Draws the empty lines after a cue: one or more if its text could be the next cue's name."""
     return st.sampled_from(["\n", "\n\n", "\n \n", *([""] * (not cue.body.startswith("\n")))])
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(_SUBRIP).flatmap(lambda kind: kind(","))), st.data())
-def test_subrip(
+def test_subrip_files_are_read_by_the_grammar(
     tmp_path_factory: pytest.TempPathFactory, cues: list[Cue], data: st.DataObject
 ) -> None:
     number = data.draw(st.sampled_from(["", "{}\n", "{}\n\n", "#{}\n"]))
@@ -167,7 +167,7 @@ def test_subrip(
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(_WEBVTT).flatmap(lambda kind: kind(".")), min_size=1), st.data())
-def test_webvtt(
+def test_webvtt_files_are_read_by_the_grammar(
     tmp_path_factory: pytest.TempPathFactory, cues: list[Cue], data: st.DataObject
 ) -> None:
     name = data.draw(st.sampled_from(["", "{}\n", "cue {}\n"]))
@@ -186,7 +186,7 @@ def rolling(lines: list[str], rows: int, tail: bool) -> str:
     """Writes WebVTT as YouTube does for speech that fills `rows` lines.
 
     Args:
-      tail: whether a short cue without the line that scrolls out follows each, as on YouTube.
+      tail: whether each cue is followed by a short one without the line that scrolls out.
     """
     text = "WEBVTT\nKind: captions\nLanguage: en\n"
     for i, line in enumerate(lines):
@@ -210,7 +210,7 @@ _SPOKEN = st.lists(st.sampled_from(["no", "no,", "a", "oh"]), min_size=1, max_si
 
 @settings(deadline=None)
 @given(st.lists(_SPOKEN, max_size=8))
-def test_rolling_captions_are_said_once(
+def test_rolling_captions_are_unrolled(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]
 ) -> None:
     """This holds even if the speaker repeats words or complete lines."""
@@ -223,7 +223,7 @@ def test_rolling_captions_are_said_once(
 
 @settings(deadline=None)
 @given(st.lists(_LINES, max_size=8, unique=True), st.integers(1, 4), st.booleans())
-def test_captions_that_roll_over_several_lines(
+def test_captions_that_roll_over_several_lines_are_unrolled(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], rows: int, tail: bool
 ) -> None:
     lines = [f"{i}th {line}" for i, line in enumerate(lines)]

@@ -11,7 +11,7 @@ import pytest
 from vtmask.errors import UserError
 from vtmask.files import subtitles
 
-SAID = [(1.5, 3, "a b"), (3, 4, "c")]
+CAPTIONS = [(1.5, 3, "a b"), (3, 4, "c")]
 FORMS = {
     "chunks of transformers": {
         "text": " a b c",
@@ -57,13 +57,13 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["a.json", "a.json3"])
-def test_json_of_other_tools(tmp_path: Path, form: str, name: str) -> None:
+def test_json_of_other_tools_is_read(tmp_path: Path, form: str, name: str) -> None:
     (tmp_path / name).write_text(json.dumps(FORMS[form]))
-    assert subtitles.read(tmp_path / name) == (SAID, {})
+    assert subtitles.read(tmp_path / name) == (CAPTIONS, {})
 
 
 @pytest.mark.parametrize("form", ["chunks", "segments"])
-def test_an_open_end(form: str) -> None:
+def test_an_open_end_is_closed(form: str) -> None:
     ends = [None, 4.0, None]
     keys = ("timestamp",) if form == "chunks" else ("start", "end")
     items = []
@@ -87,7 +87,7 @@ def test_an_open_end(form: str) -> None:
         {"start": 1, "duration": None, "text": "x"},
     ],
 )
-def test_a_bad_caption_costs_no_other(bad: Any) -> None:
+def test_a_bad_caption_drops_no_other(bad: Any) -> None:
     good = {"start": 3, "end": 4, "text": "c"}
     problems = {"caption with unreadable times or text, dropped": 1}
     for key in ("segments", "chunks", "transcription", "events"):
@@ -98,7 +98,7 @@ def test_a_bad_caption_costs_no_other(bad: Any) -> None:
 @pytest.mark.parametrize(
     "value", [{"url": "https://x", "caption": "a cook"}, {}, {"results": []}, {"key": None}]
 )
-def test_json_without_captions_says_which_forms_are_read(value: Any) -> None:
+def test_the_error_of_json_without_captions_lists_the_supported_forms(value: Any) -> None:
     with pytest.raises(UserError, match="^here: holds no captions; expected .*'transcription'"):
         subtitles.from_json(value, "here")
 
@@ -114,13 +114,13 @@ Comment: 0,0:00:00.00,0:00:09.00,Default,,0,0,0,,a remark
 Dialogue: 0,0:00:01.50,0:00:03.00,Default,,0,0,0,,{\an8}{\i1}a{\i0}\N b, then, more
 Dialogue: 0,0:00:03.00,1:00:04.05,Default,Bob,0,0,0,,c\hd
 """
-ASS_SAID = [(1.5, 3, "a b, then, more"), (3, 3604.05, "c d")]
+ASS_CAPTIONS = [(1.5, 3, "a b, then, more"), (3, 3604.05, "c d")]
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_ass(tmp_path: Path, newline: str) -> None:
     (tmp_path / "a.ass").write_text(ASS, encoding="utf-8-sig", newline=newline)
-    assert subtitles.read(tmp_path / "a.ass") == (ASS_SAID, {})
+    assert subtitles.read(tmp_path / "a.ass") == (ASS_CAPTIONS, {})
     text = "[Events]\nFormat: Text, End, Start\nDialogue: a,0:00:02.00,0:00:01.00\n"
     (tmp_path / "a.ssa").write_text(text)  # text is last everywhere, times need not be first
     assert subtitles.read(tmp_path / "a.ssa") == ([(1, 2, "a")], {})
@@ -131,7 +131,7 @@ def test_ass_with_bad_lines_and_drawings(tmp_path: Path) -> None:
     text += "Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{\\p1}m 0 0 l 9 9{\\p0}\n"
     (tmp_path / "a.ass").write_text(text)
     problems = {"cue with unreadable times, dropped": 2, "drawing, dropped": 1}
-    assert subtitles.read(tmp_path / "a.ass") == (ASS_SAID, problems)
+    assert subtitles.read(tmp_path / "a.ass") == (ASS_CAPTIONS, problems)
 
 
 SBV = "0:00:01.500,0:00:03.000\na\nb\n\n0:00:03.000,1:00:04.000\nc[br]d\n"
@@ -179,7 +179,7 @@ def test_lrc(tmp_path: Path) -> None:
         ("a.lrc", "[ar:x]\nhello", "line 2: is 'hello', expected [00:12.50] text"),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, name: str, text: str, problem: str) -> None:
+def test_malformed_files_are_refused(tmp_path: Path, name: str, text: str, problem: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=f"^{re.escape(f'{tmp_path / name}: {problem}')}"):
         subtitles.read(tmp_path / name)

@@ -1,4 +1,4 @@
-"""A bad cue costs no other cue: it is dropped or repaired, and counted."""
+"""A bad cue is dropped or repaired and counted, and affects no other cue."""
 
 from pathlib import Path
 
@@ -54,11 +54,11 @@ FIELD = {
 
 
 @pytest.mark.parametrize("name", FIELD)
-def test_files_people_met(reference_dir: Path, name: str) -> None:
+def test_files_from_the_field_are_read(reference_dir: Path, name: str) -> None:
     assert subtitles.read(reference_dir / "field/subtitles" / name) == FIELD[name]
 
 
-def test_every_file_people_met_is_tested(reference_dir: Path) -> None:
+def test_every_file_from_the_field_is_tested(reference_dir: Path) -> None:
     assert {path.name for path in (reference_dir / "field/subtitles").iterdir()} == set(FIELD)
 
 
@@ -92,7 +92,7 @@ A, B = "00:01.000 --> 00:02.000", "00:03.000 --> 00:04.000"
         ),
     ],
 )  # fmt: skip
-def test_webvtt(
+def test_webvtt_is_repaired(
     tmp_path: Path, text: str, first: str, second: str, problems: dict[str, int]
 ) -> None:
     expected = [(1, 2, first), (3, 4, second)]
@@ -123,10 +123,10 @@ C, D = "00:00:01,000 --> 00:00:02,000", "00:00:03,000 --> 00:00:04,000"
         (f"1\n{C.replace('-->', '->')}\na\n\n2\n{D}\nb", "a", "b", {ARROW: 1}),
         (f"1\n{C} said here\n\n2\n{D} X1:1\nb\\Nc", "said here", "b c", {BESIDE: 1}),
         (f"1\n{C.replace(':', ': ')}\na\n\n2\n{D}\nb", "a", "b", {}),
-        (f"WEBVTT\n\n{A}\na\n\nNOTE no\n\n{B}\nb", "a", "b", {}),  # in spite of its suffix
+        (f"WEBVTT\n\n{A}\na\n\nNOTE no\n\n{B}\nb", "a", "b", {}),  # despite its suffix
     ],
 )  # fmt: skip
-def test_subrip(
+def test_subrip_is_repaired(
     tmp_path: Path, text: str, first: str, second: str, problems: dict[str, int]
 ) -> None:
     expected = [(1, 2, first), (3, 4, second)]
@@ -149,7 +149,7 @@ def test_a_cue_without_times_is_dropped_with_its_text(tmp_path: Path, times: str
     assert read(tmp_path, "a.vtt", "WEBVTT\n\n" + text) == expected
 
 
-def test_sixty_and_negative_times(tmp_path: Path) -> None:
+def test_sixty_seconds_and_negative_times_are_read(tmp_path: Path) -> None:
     text = "1\n-00:00:01,500 --> 00:60:60,000\na"
     problems = {"time of 60 seconds or minutes, carried over": 1}
     assert read(tmp_path, "a.srt", text) == ([(-1.5, 3660, "a")], problems)
@@ -161,7 +161,7 @@ def test_a_file_without_any_good_cue_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["srt", "vtt"])
-def test_damage_in_one_cue_costs_only_its_neighbours(tmp_path: Path, suffix: str) -> None:
+def test_damage_in_one_cue_affects_only_its_neighbours(tmp_path: Path, suffix: str) -> None:
     rng = np.random.default_rng(0)
     cues = [
         f"{i}\n00:{i:02}:01.000 --> 00:{i:02}:02.000\n<i>word</i> of\n{'abcdefghi'[i - 1]}\n\n"

@@ -1,4 +1,4 @@
-"""Subtitles of three kinds are read as found in the wild."""
+"""Subtitles in three formats are read as they occur in practice."""
 
 import json
 import re
@@ -59,7 +59,7 @@ FROM_VTT = [(1.5, 3.25, "now we"), (3.25, 3604, "to cut <the> onion now")]
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_encodings_and_line_ends(tmp_path: Path, newline: str, encoding: str) -> None:
+def test_encodings_and_line_endings(tmp_path: Path, newline: str, encoding: str) -> None:
     for name, text, expected in (("a.srt", SRT, FROM_SRT), ("a.VTT", VTT, FROM_VTT)):
         assert read(tmp_path, name, text.replace("\n", newline).encode(encoding)) == expected
 
@@ -70,7 +70,7 @@ def test_srt_without_blank_lines_or_counters(tmp_path: Path) -> None:
     assert read(tmp_path, "a.srt", "") == []
 
 
-def test_numbers_that_are_said_stay(tmp_path: Path) -> None:
+def test_spoken_numbers_are_kept(tmp_path: Path) -> None:
     text = "1\n00:01,0 --> 00:02,0\n42\n\n2\n00:03,0 --> 00:04,0\n7\n\n8\n"
     assert read(tmp_path, "a.srt", text) == [(1, 2, "42"), (3, 4, "7 8")]
 
@@ -81,13 +81,13 @@ def test_vtt_without_blank_lines(tmp_path: Path) -> None:
     assert read(tmp_path, "a.vtt", "WEBVTT") == []
 
 
-def test_empty_captions_are_left_to_be_counted(tmp_path: Path) -> None:
+def test_empty_captions_are_kept_to_be_counted(tmp_path: Path) -> None:
     actual = read(tmp_path, "a.vtt", "WEBVTT\n\n00:01.0 --> 00:02.0\n\n00:05.0 --> 00:03.0\n \nb")
     assert actual == [(1, 2, ""), (5, 3, "b")]
     assert captions.clean(actual, 9)[1].total() == 2
 
 
-def test_rolling_captions_are_said_once_by_the_published_rule(tmp_path: Path) -> None:
+def test_the_published_rule_unrolls_rolling_captions(tmp_path: Path) -> None:
     lines = ["chop it well", "so very fine", "put oil in", "a hot pan"]
     text = "WEBVTT\n"
     for i, line in enumerate(lines):
@@ -115,11 +115,11 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_json_of_each_form(tmp_path: Path, form: str) -> None:
+def test_json_of_each_form_is_read(tmp_path: Path, form: str) -> None:
     assert read(tmp_path, "a.json", json.dumps(FORMS[form])) == [(1.5, 3, "a b"), (3, 4, "c")]
 
 
-def test_texts_that_are_null_are_empty() -> None:
+def test_null_texts_are_read_as_empty() -> None:
     value = {"start": [1, 2, 3], "end": [2, 3, 4], "text": [None, float("nan"), "a"]}
     assert [text for _, _, text in subtitles.from_json(value, "here").captions] == ["", "", "a"]
 
@@ -148,7 +148,7 @@ def test_texts_that_are_null_are_empty() -> None:
         ),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, name: str, data: Any, problem: str) -> None:
+def test_malformed_files_are_refused(tmp_path: Path, name: str, data: Any, problem: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(f'{tmp_path / name}: {problem}')}"):
         read(tmp_path, name, data)
 

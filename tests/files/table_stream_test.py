@@ -1,4 +1,4 @@
-"""Tables are read as text, in batches; a file that can't be read completely is named."""
+"""Tables are read as text, in batches. If a file can't be read completely, the error names it."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ def read(path: Path, *columns: str) -> list[Any]:
     return [row for batch in table_stream.read(path, columns) for row in batch.to_pylist()]
 
 
-def test_values_are_texts(tmp_path: Path) -> None:
+def test_values_are_read_as_text(tmp_path: Path) -> None:
     rows = [
         {"id": 7, "x": 0.1, "on": True, "tags": ["é", "b"], "raw": b"a"},
         {"id": None, "x": None, "on": None, "tags": None, "raw": None},
@@ -26,7 +26,9 @@ def test_values_are_texts(tmp_path: Path) -> None:
     assert set(actual[1].values()) == {""}
 
 
-def test_more_rows_than_a_batch_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_longer_than_a_batch_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(table_stream, "_ROWS", 3)
     numbers = [str(number) for number in range(10)]
     table = pyarrow.table({"n": list(range(10)), "m": numbers})
@@ -38,7 +40,7 @@ def test_more_rows_than_a_batch_has(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_csv(tmp_path: Path, delimiter: str) -> None:
+def test_a_csv_file_is_read(tmp_path: Path, delimiter: str) -> None:
     lines = ["\ufeffid,text,n", 'a,"one; ""two""\nthree",1', "", "b,,2"]
     text = "\r\n".join(line.replace(",", delimiter) for line in lines)
     (tmp_path / "t.csv").write_text(text.replace("one; ", "one, "), encoding="utf-8", newline="")
@@ -47,7 +49,7 @@ def test_a_csv(tmp_path: Path, delimiter: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         (b'id,text\na,"open\nb,x\nc,y\n', "line 4: unexpected end of data"),
         (b'id,text\na,"o"pen\n', "line 2: ',' expected after '\"'"),
@@ -58,13 +60,13 @@ def test_a_csv(tmp_path: Path, delimiter: str) -> None:
         (b"", "has no column 'id', 'text'; it has "),
     ],
 )
-def test_a_csv_that_is_not_whole(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_malformed_csv_file_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(UserError, match=f"^{tmp_path}/t.csv: {said}"):
+    with pytest.raises(UserError, match=f"^{tmp_path}/t.csv: {problem}"):
         read(tmp_path / "t.csv", "id", "text")
 
 
-def test_a_row_that_is_none(tmp_path: Path) -> None:
+def test_a_line_that_is_no_row_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"id": "a"}\n["b"]\n')
     with pytest.raises(UserError, match="t.jsonl: line 2: is list, expected a row"):
         read(tmp_path / "t.jsonl", "id")

@@ -1,4 +1,4 @@
-"""Foreign files are read as data; errors are one line."""
+"""Foreign files are read as data, and errors are one line."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def test_text_may_have_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
     assert files.read_json(path) == {"é": [1, None]}
 
 
-def test_what_is_no_text_or_json_is_refused_with_its_place(tmp_path: Path) -> None:
+def test_malformed_text_and_json_is_refused_with_its_position(tmp_path: Path) -> None:
     with refused(tmp_path / "none", "cannot be read: No such file"):
         files.read_json(tmp_path / "none")
     with refused(tmp_path, "cannot be read: Is a directory"):
@@ -69,7 +69,7 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: Any) -
     assert files.read_json(path) == value
 
 
-def test_fields_have_the_kind_that_is_asked_for() -> None:
+def test_fields_have_the_requested_type() -> None:
     record = {"n": 3, "x": 1.5, "name": "é😀", "flag": True, "items": [1]}
     assert files.field(record, "n", int, "f") == 3
     assert files.field(record, "x", float, "f") == 1.5
@@ -93,7 +93,7 @@ def test_fields_have_the_kind_that_is_asked_for() -> None:
         ("a\ud800", str, "field 'segment' has half of a surrogate pair"),
     ],
 )
-def test_other_fields_are_refused(value: Any, kind: Any, problem: str) -> None:
+def test_fields_of_another_type_are_refused(value: Any, kind: Any, problem: str) -> None:
     with pytest.raises(UserError, match=f"^a.json: video 3: {problem}"):
         files.field({"segment": value}, "segment", kind, "a.json: video 3")
 
@@ -109,7 +109,7 @@ def test_missing_fields_are_refused() -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_tables_of_each_delimiter(tmp_path: Path, delimiter: str) -> None:
+def test_tables_may_have_any_delimiter(tmp_path: Path, delimiter: str) -> None:
     text = '\ufeffkey|video id |"text"\r\n\r\n1|v1|"a, ""b""; c|\n\td"\r\n2|v2|é\r\n'
     path = written(tmp_path, text.replace("|", delimiter))
     rows = files.read_csv(path, ["text", "video id"])
@@ -118,7 +118,7 @@ def test_tables_of_each_delimiter(tmp_path: Path, delimiter: str) -> None:
     assert rows[1].fields == {"key": "2", "video id": "v2", "text": "é"}
 
 
-def test_tables_without_a_header(tmp_path: Path) -> None:
+def test_tables_may_have_no_header(tmp_path: Path) -> None:
     path = written(tmp_path, "\n1;a\n2;b,c\n")
     rows = files.read_csv(path, ["step", "name"], header=False)
     assert rows[0] == files.Row(2, {"step": "1", "name": "a"})
@@ -176,7 +176,7 @@ _PLAIN = st.recursive(
 
 
 @given(_PLAIN, st.integers(0, 5))
-def test_pickles_of_plain_data(value: Any, protocol: int) -> None:
+def test_pickles_of_plain_data_are_read(value: Any, protocol: int) -> None:
     read = pickles.load(pickle.dumps(value, protocol))
     assert read == value
     assert repr(type(read)) == repr(type(value))
@@ -197,13 +197,13 @@ ARRAYS = [
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{array.shape}")
-def test_pickles_of_arrays(tmp_path: Path, array: np.ndarray, protocol: int) -> None:
+def test_pickles_of_arrays_are_read(tmp_path: Path, array: np.ndarray, protocol: int) -> None:
     scalar = array.flat[0] if array.size else array.dtype.type()
     again = [array, (array,)]
     value = pickle.dumps(
         {"features": array, "again": again, "kind": array.dtype, "one": scalar}, protocol
     )
-    # Both names of NumPy's inner module, whichever this one writes; lengths are told in protocol 4.
+    # NumPy's inner module has two names. Protocol 4 also states their lengths.
     older = re.sub(rb"numpy\._core\.(\w+)", rb"numpy.core.\1", value)
     older = older.replace(b"\x16numpy.core.m", b"\x15numpy.core.m")
     older = older.replace(b"\x13numpy.core.n", b"\x12numpy.core.n")
@@ -216,8 +216,8 @@ def test_pickles_of_arrays(tmp_path: Path, array: np.ndarray, protocol: int) -> 
         assert isinstance(read["one"], array.dtype.type)
 
 
-def test_a_pickle_of_python_2(tmp_path: Path) -> None:
-    raw = b"\x00\x00\x80?\xe9\x00\n'"  # float32 1.0 and another value whose bytes are not ASCII
+def test_a_pickle_of_python_2_is_read(tmp_path: Path) -> None:
+    raw = b"\x00\x00\x80?\xe9\x00\n'"  # float32 1.0 and a value whose bytes are not ASCII
     escaped = repr(raw)[1:].encode().replace(b"\\xe9", b"\xe9")
     path = written(
         tmp_path,
@@ -234,7 +234,7 @@ def test_a_pickle_of_python_2(tmp_path: Path) -> None:
 
 
 class Calls:
-    """Pickles to a call."""
+    """Pickles as a call."""
 
     def __init__(self, function: Any, *arguments: Any):
         self.call = function, arguments
@@ -351,7 +351,7 @@ def test_hostile_pickles_are_refused_and_run_nothing(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value) and len(str(caught.value)) < len(str(path)) + 250
         assert not trap.exists(), name
     assert set(sys.modules) == loaded
-    # The standard unpickler falls into the trap: these pickles are no harmless ones.
+    # The standard unpickler falls into the trap, so these pickles are not harmless.
     pickle.loads(cases["in a list 4"])
     assert trap.exists()
 
@@ -370,7 +370,7 @@ def test_hostile_pickles_take_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_what_was_refused_is_named(tmp_path: Path) -> None:
+def test_refusals_say_what_was_refused(tmp_path: Path) -> None:
     path = written(tmp_path, pickle.dumps(Calls(os.system, "true")))
     with refused(path, f"byte 29: holds '{os.system.__module__}.system', expected plain data") as e:
         files.read_pickle(path)
@@ -383,10 +383,10 @@ def test_what_was_refused_is_named(tmp_path: Path) -> None:
         files.read_pickle(path)
 
 
-def test_names_and_persistent_ids_of_other_formats() -> None:
-    """A reader's names and ids stand for what it says; everything else stays refused."""
+def test_other_formats_may_define_names_and_persistent_ids() -> None:
+    """A reader defines names and ids. All others are still refused."""
     shape = {
-        ("some.format", "shape"): lambda *model_config: model_config,
+        ("some.format", "shape"): lambda *sizes: sizes,
         ("some.format", "one"): 1,
     }
     named = {**shape, ("some.format", "Options"): pickles.OBJECT, ("some.format", "Ordered"): dict}
@@ -411,7 +411,7 @@ def test_names_and_persistent_ids_of_other_formats() -> None:
             pytest.fail(f"{data!r}: read {read(data)!r}")
 
 
-def test_pickles_one_after_another() -> None:
+def test_consecutive_pickles_are_read() -> None:
     file = io.BytesIO(b"".join(pickle.dumps(i, protocol) for i, protocol in enumerate((0, 2, 5))))
     assert [pickles.read(file) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(pickles.BadPickle, match=f"byte {file.tell()}: the pickle is cut off"):
@@ -444,19 +444,19 @@ def npy(folder: Path, array: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{array.shape}")
-def test_array_files(tmp_path: Path, array: np.ndarray) -> None:
+def test_array_files_are_read(tmp_path: Path, array: np.ndarray) -> None:
     read = files.read_array(npy(tmp_path, array))
     np.testing.assert_array_equal(read, array)
     assert type(read) is np.ndarray
 
 
-def test_other_array_files_are_refused(tmp_path: Path) -> None:
+def test_malformed_array_files_are_refused(tmp_path: Path) -> None:
     path = npy(tmp_path, np.ones((4, 8)))
-    whole = path.read_bytes()
+    complete = path.read_bytes()
     problem = "is not a complete .npy file of numbers"
-    giant = whole.replace(b"(4, 8), }" + b" " * 9, b"(4000000000, 8), }")
-    assert len(giant) == len(whole) and giant != whole
-    for data in (b"", whole[:-1], whole[:40], giant, pickle.dumps(1), b"PK\x03\x04"):
+    giant = complete.replace(b"(4, 8), }" + b" " * 9, b"(4000000000, 8), }")
+    assert len(giant) == len(complete) and giant != complete
+    for data in (b"", complete[:-1], complete[:40], giant, pickle.dumps(1), b"PK\x03\x04"):
         path.write_bytes(data)
         with refused(path, problem):
             files.read_array(path)
