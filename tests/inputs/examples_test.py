@@ -1,4 +1,4 @@
-"""Evaluation cuts clips and texts in the same way as training."""
+"""Evaluation cuts clips and texts as training does."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ def test_texts_are_cut_as_in_training(ids: list[int]) -> None:
     assert actual["text"].dtype == np.int32
 
 
-TIME = st.floats(0, 40, width=32, allow_subnormal=False)  # as TensorFlow takes these for 0
+TIME = st.floats(0, 40, width=32, allow_subnormal=False)  # TensorFlow takes subnormal numbers for 0
 TIMES = st.lists(st.tuples(TIME, TIME).map(sorted), max_size=4)
 
 
@@ -51,7 +51,7 @@ TIMES = st.lists(st.tuples(TIME, TIME).map(sorted), max_size=4)
 @settings(max_examples=40, deadline=None)
 @example([[0.0, 0.0], [3.0, 3.000244140625], [2.9998, 5.0], [35.0, 40.0]], 30)
 @example([[0.64 * 7, 0.64 * 11], [16 / 30 * 7, 16 / 30 * 11]], 30)
-def test_times_are_those_of_training(
+def test_times_become_features_as_in_training(
     seconds: float, times: Sequence[Sequence[float]], num_features: int
 ) -> None:
     written = records.encode_timed_texts(TOKENIZER, [(start, end, "now") for start, end in times])
@@ -74,7 +74,7 @@ def test_times_are_those_of_training(
     assert examples.clips(written, seconds, num_features) == expected
 
 
-def test_tokens_are_split_by_their_numbers() -> None:
+def test_tokens_are_split_by_their_counts() -> None:
     lines = ["slide the ball", "", "now"]
     actual = examples.tokens(records.encode_texts(TOKENIZER, lines))
     assert [tokens.tolist() for tokens in actual] == TOKENIZER.encode(lines)

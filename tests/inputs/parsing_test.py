@@ -38,7 +38,7 @@ def test_times_at_the_edge_of_a_feature_stay_there(seconds: float) -> None:
 
 
 def test_labels_and_labelled_texts_are_read() -> None:
-    """Two videos of 8 and 3 features; the second has labels that are one too many."""
+    """The videos have 8 and 3 features. The second one has a label too many."""
     fields = records.features(
         4,
         labels=records.integers(),
@@ -73,7 +73,7 @@ def test_labels_and_labelled_texts_are_read() -> None:
     assert steps["num_tokens"].numpy()[0].tolist() == done["num_tokens"].tolist()
 
 
-def test_more_labels_than_any_video_has_features_are_cut_but_counted() -> None:
+def test_labels_beyond_all_features_are_cut_but_counted() -> None:
     fields = records.features(4, labels=records.integers())
     serialized = fields.serialize_example(record() | {"labels": np.arange(50, dtype=np.int32)})
     actual = parsing.parse([serialized], 4, 1.0, {"labels": ()})["labels"]

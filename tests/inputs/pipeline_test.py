@@ -1,4 +1,4 @@
-"""Batches are a function of (seed, step), for any number of hosts; bad data is a clear error."""
+"""Batches are a function of (seed, step) for any number of hosts, and bad data is reported."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def assert_equal(one: Batch, other: Batch) -> None:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def test_a_batch_has_the_form_the_model_takes(dataset: Dataset) -> None:
+def test_a_batch_has_the_shapes_and_types_that_the_model_takes(dataset: Dataset) -> None:
     [batch] = take(batches(dataset), 0, 1)
     assert {name: (value.shape, value.dtype) for name, value in batch.items()} == {
         "video": ((16, 32, 512), np.float16),
@@ -54,11 +54,11 @@ def test_a_batch_has_the_form_the_model_takes(dataset: Dataset) -> None:
     np.testing.assert_allclose(lengths, batch["video_mask"], atol=2e-3)
 
 
-def test_a_resume_is_a_seek(dataset: Dataset) -> None:
-    whole = take(batches(dataset), 0, 8)
-    for one, other in zip(whole[5:], take(batches(dataset), 5, 3), strict=True):
+def test_resuming_continues_the_same_batches(dataset: Dataset) -> None:
+    uninterrupted = take(batches(dataset), 0, 8)
+    for one, other in zip(uninterrupted[5:], take(batches(dataset), 5, 3), strict=True):
         assert_equal(one, other)
-    assert (take(batches(dataset, seed=8), 0, 1)[0]["text"] != whole[0]["text"]).any()
+    assert (take(batches(dataset, seed=8), 0, 1)[0]["text"] != uninterrupted[0]["text"]).any()
 
 
 @pytest.mark.parametrize("num_hosts", [2, 4])
@@ -66,9 +66,9 @@ def test_hosts_share_the_same_global_batches(dataset: Dataset, num_hosts: int) -
     parts = [
         take(batches(dataset, host=host, num_hosts=num_hosts), 3, 4) for host in range(num_hosts)
     ]
-    for step, whole in enumerate(take(batches(dataset), 3, 4)):
-        joined = {k: np.concatenate([part[step][k] for part in parts]) for k in whole}
-        assert_equal(joined, whole)
+    for step, global_batch in enumerate(take(batches(dataset), 3, 4)):
+        joined = {k: np.concatenate([part[step][k] for part in parts]) for k in global_batch}
+        assert_equal(joined, global_batch)
 
 
 def test_no_batch_has_a_video_twice(dataset: Dataset) -> None:
@@ -100,7 +100,7 @@ def test_evaluation_has_every_video_once_in_order(dataset: Dataset) -> None:
         np.testing.assert_array_equal(rows[index][: len(tokens)], tokens)
 
 
-def test_batch_size_must_fit(dataset: Dataset) -> None:
+def test_the_batch_size_must_fit_the_hosts(dataset: Dataset) -> None:
     with pytest.raises(UserError, match="batch_size is 16, expected a multiple of 6"):
         batches(dataset, num_hosts=3)
 
@@ -115,30 +115,30 @@ def shard(folder: Path) -> Path:
     return next(folder.rglob("*train.array_record*"))
 
 
-def test_a_data_set_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_data_set_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="build demo --config=tiny --data_dir="):
         Dataset("demo/tiny", "train", str(tmp_path))
 
 
-def test_a_split_that_is_not_there(demo_dir: Path) -> None:
+def test_a_missing_split_is_reported(demo_dir: Path) -> None:
     with pytest.raises(UserError, match="no split 'dev'; it has train \\(24\\), validation"):
         Dataset("demo/tiny", "dev", str(demo_dir))
 
 
-def test_a_missing_shard(copy: Path) -> None:
+def test_a_missing_shard_is_reported(copy: Path) -> None:
     shard(copy).unlink()
     with pytest.raises(UserError, match="array_record.*: shard is missing"):
         Dataset("demo/tiny", "train", str(copy))
 
 
-def test_a_truncated_shard(copy: Path) -> None:
+def test_a_truncated_shard_is_reported(copy: Path) -> None:
     path = shard(copy)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match="array_record.*: shard is truncated or damaged"):
         Dataset("demo/tiny", "train", str(copy))
 
 
-def test_a_shard_with_damaged_bytes(copy: Path) -> None:
+def test_damaged_bytes_of_a_shard_are_reported(copy: Path) -> None:
     path = shard(copy)
     content = bytearray(path.read_bytes())
     content[len(content) // 4 : len(content) // 4 + 1000] = bytes(1000)
@@ -147,7 +147,7 @@ def test_a_shard_with_damaged_bytes(copy: Path) -> None:
         take(batches(Dataset("demo/tiny", "train", str(copy))), 0, 4)
 
 
-def test_another_tokenizer(copy: Path) -> None:
+def test_another_tokenizer_is_refused(copy: Path) -> None:
     path = next(copy.rglob("tokenizer.model"))
     path.write_bytes(path.read_bytes() + b"\x00")
     with pytest.raises(UserError, match="tokenizer.model: "):
@@ -155,7 +155,7 @@ def test_another_tokenizer(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{}, {"seconds_per_feature": 0.0}])
-def test_a_data_set_that_does_not_tell_its_rate(copy: Path, change: dict[str, float]) -> None:
+def test_a_data_set_without_a_rate_is_refused(copy: Path, change: dict[str, float]) -> None:
     path = next(copy.rglob("metadata.json"))
     metadata = json.loads(path.read_text())
     del metadata["seconds_per_feature"]
@@ -170,7 +170,7 @@ def test_a_data_set_that_does_not_tell_its_rate(copy: Path, change: dict[str, fl
     ("field", "problem"),
     [("features", "field features is not finite"), ("captions", "a text ends before it starts")],
 )
-def test_a_record_no_model_should_see(
+def test_a_bad_record_is_reported_with_its_video(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, field: str, problem: str
 ) -> None:
     parse = dataset.parse
@@ -219,7 +219,7 @@ TIMED = sampler("timed_texts", clips_per_record=1)
         (LABELS, {"labels": np.full(20, 9, np.int32)}, "field labels has a class that metadata"),
     ],
 )
-def test_an_annotation_that_does_not_fit_is_told_with_its_video(
+def test_an_annotation_that_does_not_fit_is_reported_with_its_video(
     dataset: Dataset,
     monkeypatch: pytest.MonkeyPatch,
     sampler: samplers.Sampler,
@@ -227,13 +227,13 @@ def test_an_annotation_that_does_not_fit_is_told_with_its_video(
     problem: str,
 ) -> None:
     fields, read = dataset._features, dataset.read
-    if "labels" in change:  # of as many features as labels, unless that is the problem
+    if "labels" in change:  # as many as labels, unless their number is the problem
         change |= {"features": np.ones((20, 512), np.float16)}
 
     def damaged(indices: Sequence[int]) -> list[bytes]:
-        whole = read(indices)
-        record = fields.deserialize_example_np(whole[-1]) | change
-        return [*whole[:-1], fields.serialize_example(record)]
+        records = read(indices)
+        record = fields.deserialize_example_np(records[-1]) | change
+        return [*records[:-1], fields.serialize_example(record)]
 
     source = TrainingBatches([dataset], sampler, 8, seed=7)
     name = source.video_ids(0)[-1]
@@ -244,7 +244,7 @@ def test_an_annotation_that_does_not_fit_is_told_with_its_video(
     assert "\n" not in str(error.value)
 
 
-def test_a_name_is_told_as_it_is_written(demo_dir: Path, tmp_path: Path) -> None:
+def test_a_non_ascii_path_is_reported_as_written(demo_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(demo_dir, tmp_path / "Zoë's")
     dataset = Dataset("demo/tiny", "train", str(tmp_path / "Zoë's"))
     few = sampler("step_windows", windows=2, max_steps=1)
@@ -261,7 +261,7 @@ def test_a_name_is_told_as_it_is_written(demo_dir: Path, tmp_path: Path) -> None
         (sampler("timed_texts", clips_per_record=1), "clips"),
     ],
 )
-def test_a_data_set_without_the_field(
+def test_a_data_set_without_the_field_is_refused(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, sampler: samplers.Sampler, field: str
 ) -> None:
     fields = {name: feature for name, feature in dataset._features.items() if name != field}
@@ -271,7 +271,7 @@ def test_a_data_set_without_the_field(
         take(TrainingBatches([dataset], sampler, 8, seed=7), 0, 1)
 
 
-def test_a_failure_to_read_is_told_as_it_is(
+def test_a_read_error_is_reported_unchanged(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(indices: Any) -> list[bytes]:
@@ -283,7 +283,7 @@ def test_a_failure_to_read_is_told_as_it_is(
 
 
 def test_python_ends_while_batches_are_read_ahead(demo_dir: Path) -> None:
-    """TensorFlow's threads must not wait for a Python that is gone."""
+    """TensorFlow's threads must not wait for a Python process that has ended."""
     program = f"""
 import time
 from vtmask.inputs import samplers
@@ -342,7 +342,7 @@ def test_a_mixture_goes_through_each_part_before_it_repeats() -> None:
     assert len(set(large)) == len(large) == 480
 
 
-def test_a_mixture_is_the_same_after_a_cycle_and_a_seek() -> None:
+def test_a_mixture_keeps_its_proportions_over_cycles() -> None:
     order = pipeline.cycle([0.5, 0.3, 0.2], ["a", "b", "c"])
     assert np.bincount(order).tolist() == [5000, 3000, 2000]
     for count in (10, 100, 1000):
@@ -359,7 +359,7 @@ def test_a_mixture_is_the_same_after_a_cycle_and_a_seek() -> None:
     ("weights", "problem"),
     [([1], "one positive number for each"), ([1, 0], "positive"), ([1, 1e-9], "less than 1 in")],
 )
-def test_weights_that_make_no_mixture(weights: list[float], problem: str) -> None:
+def test_weights_that_make_no_mixture_are_refused(weights: list[float], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         located(weights, [10, 10], 1)
 

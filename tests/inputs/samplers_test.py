@@ -1,4 +1,4 @@
-"""Clips are drawn from windows of the published distribution, and hold their content."""
+"""Clips have the published distribution, and the content of their windows."""
 
 import json
 import math
@@ -41,15 +41,15 @@ def test_text_windows_have_the_published_distribution(golden_dir: Path) -> None:
 def draw_windows(golden: dict[str, Any], name: str) -> Counter[str]:
     num_tokens = tf.constant([golden["captions"]["num_tokens"]])
     count, draws = num_tokens.shape[1], golden["draws_per_case"]
-    where, wanted = (field.split("=")[1] for field in name.split(","))
+    where, length = (field.split("=")[1] for field in name.split(","))
     center = (
         tf.random.stateless_uniform([1, draws], [1, 2], 0, count, tf.int32)
         if where == "None"
         else tf.fill([1, draws], int(where))
     )
     side = random(1, draws, 1)[..., 0]
-    wanted = tf.fill([1, draws], int(wanted))
-    first, last = cutting.text_windows(num_tokens, tf.constant([count]), center, wanted, side)
+    length = tf.fill([1, draws], int(length))
+    first, last = cutting.text_windows(num_tokens, tf.constant([count]), center, length, side)
     return Counter(f"{a}-{b}" for a, b in zip(first[0].numpy(), last[0].numpy(), strict=True))
 
 
@@ -58,8 +58,8 @@ def random(*shape: int) -> tf.Tensor:
 
 
 def records(*num_captions: int, seconds: int = 50) -> dict[str, Any]:
-    """Makes videos of `seconds`, `seconds` - 1, …; caption i lasts from second 3 i to 3 i + 2, and
-    its tokens are 200 + i, six times. A feature is its second."""
+    """Makes videos of `seconds`, `seconds` - 1, … A feature is its second. Caption i lasts from
+    second 3 i to 3 i + 2, and its six tokens are 200 + i."""
     lengths = np.array([seconds - i for i in range(len(num_captions))])
     time = np.arange(seconds + 1)
     index = np.arange(max(num_captions))
@@ -152,7 +152,7 @@ def test_overlapped_clips_are_stretches_around_a_point_of_their_text() -> None:
     assert apart > 200
 
 
-def test_overlapped_clips_of_impossible_lengths() -> None:
+def test_overlapped_clips_of_impossible_lengths_are_refused() -> None:
     with pytest.raises(UserError, match="min_frames 3 and max_frames 64"):
         samplers.OverlappedClips(BERT, clips_per_record=2, max_frames=64)
 
@@ -164,7 +164,7 @@ def test_a_video_without_captions_gives_clips_without_text(sampler: Any) -> None
     np.testing.assert_array_equal(actual["text_mask"].sum(axis=1), [1, 1])
 
 
-def test_a_clip_without_captions_is_the_videos_start() -> None:
+def test_a_clip_without_captions_is_the_start_of_the_video() -> None:
     actual = drawn(samplers.CaptionWindows(BERT, clips_per_record=1), records(0, seconds=20))
     assert actual["video"][0, :20, 0].tolist() == list(range(20))
     assert actual["video_mask"][0].sum() == 20
@@ -179,13 +179,13 @@ def test_timed_texts_come_with_their_own_seconds() -> None:
         assert text[text_mask].tolist() == [text[0]] * 6 + [102]
 
 
-def test_descriptions_are_drawn_or_the_first() -> None:
+def test_descriptions_are_random_or_the_first() -> None:
     some = records(*[3] * 40)
     assert set(drawn(samplers.Descriptions(BERT), some)["text"][:, 0]) == {200, 201, 202}
     assert set(drawn(samplers.Descriptions(BERT, random=False), some)["text"][:, 0]) == {200}
 
 
-def test_a_video_without_description_is_an_error_with_its_name() -> None:
+def test_a_video_without_a_description_is_reported_by_its_name() -> None:
     with pytest.raises(
         tf.errors.InvalidArgumentError, match="<<data: video v1: field descriptions"
     ):
@@ -262,7 +262,7 @@ def test_every_labelled_window_is_drawn() -> None:
         ),
     ],
 )
-def test_labels_that_do_not_fit(change: dict[str, Any], problem: str) -> None:
+def test_labels_that_do_not_fit_are_refused(change: dict[str, Any], problem: str) -> None:
     records = labelled([[0, 3], [1, 2, 3]])
     records["labels"] |= {name: tf.constant(value) for name, value in change.items()}
     with pytest.raises(tf.errors.InvalidArgumentError, match=problem):
@@ -334,8 +334,8 @@ def test_step_windows_show_steps_where_they_are_done(
             for frame in range(start, min(start + 5, video.length)):
                 frames[window, frame - start] = frame + 1
                 for label, begin, end in video.done:
-                    here = math.floor(begin) <= frame < math.ceil(end)
-                    expected[window, frame - start, label - 1] |= here
+                    is_done = math.floor(begin) <= frame < math.ceil(end)
+                    expected[window, frame - start, label - 1] |= is_done
         np.testing.assert_array_equal(actual["video"][record, ..., 0], frames)
         np.testing.assert_array_equal(actual["video_mask"][record], frames > 0)
         np.testing.assert_array_equal(actual["shown"][record], expected)
@@ -348,7 +348,7 @@ def test_step_windows_show_steps_where_they_are_done(
             np.testing.assert_array_equal(mask, text["text_mask"])
 
 
-def test_step_windows_start_anywhere_and_go_round() -> None:
+def test_step_windows_start_anywhere_and_wrap_around() -> None:
     sampler = samplers.StepWindows(SMALL, windows=3, max_steps=1, stride=5)
     starts = set()
     for number in range(4):
@@ -364,7 +364,7 @@ def test_step_windows_start_anywhere_and_go_round() -> None:
         ([[5]] * 3, "<<data: video v1: task has more steps than config.sampler.max_steps, 2>>"),
     ],
 )
-def test_a_task_of_no_steps_or_too_many(steps: list[list[int]], problem: str) -> None:
+def test_a_task_with_no_steps_or_too_many_is_refused(steps: list[list[int]], problem: str) -> None:
     sampler = samplers.StepWindows(SMALL, windows=2, max_steps=2)
     with pytest.raises(tf.errors.InvalidArgumentError, match=problem):
         drawn(sampler, tasks([Task(3, [[5], [6]], []), Task(4, steps, [])]))
@@ -379,6 +379,8 @@ def test_a_task_of_no_steps_or_too_many(steps: list[list[int]], problem: str) ->
         ("step_windows", {"windows": 3}, "config.sampler.max_steps is missing; step_windows"),
     ],
 )
-def test_a_sampler_that_is_not_there(name: str, options: dict[str, Any], problem: str) -> None:
+def test_unknown_samplers_and_settings_are_refused(
+    name: str, options: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(UserError, match=problem):
         samplers.create(name, BERT, **options)

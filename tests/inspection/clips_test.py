@@ -1,4 +1,4 @@
-"""The clips shown are those of the batch, with their words and places."""
+"""The clips that are shown come from the batch, with their words and positions."""
 
 import re
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def test_parts_of_tokens_join_to_the_text(tokenizer: tokenizers.Tokenizer, data:
 
 
 @both
-def test_masked_tokens_show_what_the_model_is_given(tokenizer: tokenizers.Tokenizer) -> None:
+def test_masked_tokens_show_what_the_model_sees(tokenizer: tokenizers.Tokenizer) -> None:
     [red], [ball] = ([max(ids)] for ids in tokenizer.encode(["red", "ball"]))
     mask, sep = tokenizer.mask_id, tokenizer.sep_id
     tokens = clips.shown_tokens(
@@ -72,7 +72,7 @@ def shown(demo_dir: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     source.close()
 
 
-def test_clips_are_those_of_the_batch_and_where_their_words_are_said(shown: Any) -> None:
+def test_clips_come_from_the_batch_and_their_words_from_their_captions(shown: Any) -> None:
     batches, batch, clips_ = shown
     ids = batches.video_ids(5)
     assert [clip.video_id for clip in clips_] == [ids[0], ids[2], ids[5], ids[7]]

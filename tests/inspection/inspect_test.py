@@ -1,4 +1,4 @@
-"""`vtmask inspect`: the page and the terminal."""
+"""`vtmask inspect` writes a page and prints to the terminal."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ def config(data_dir: Path, name: str = "demo") -> ConfigDict:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
-    """Returns the exit code of `vtmask inspect`, or what it prints on an error."""
+    """Returns the exit code of `vtmask inspect`, or the error that it prints."""
     monkeypatch.setattr(sys, "argv", ["vtmask", "inspect", *arguments])
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(program, "quiet_orbax", lambda: None)  # lasts beyond the test
@@ -43,7 +43,7 @@ def test_page_and_terminal(
     assert not re.search(r"(src|srcset|href)=\"(?!data:)|<script|url\(", page)
 
 
-def test_retrieval_with_a_video_that_is_gone(
+def test_missing_videos_are_reported_on_the_page(
     demo_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(demo_dir, tmp_path / "data")

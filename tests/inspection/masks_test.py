@@ -1,4 +1,4 @@
-"""The masks shown are those of training."""
+"""The masks that are shown equal those of training."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class ReportedMasks(Pretrain):
 
 
 @pytest.mark.parametrize("step", [0, 3])
-def test_the_masks_are_those_of_the_training_step(step: int) -> None:
+def test_the_masks_equal_those_of_the_training_step(step: int) -> None:
     task, model, seed = ReportedMasks(MaskingScheme()), VLM(CONFIGS), 7
     batch = synthetic.SyntheticBatches().batch(step)
     mesh = sharding.make_mesh()

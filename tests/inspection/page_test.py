@@ -1,4 +1,4 @@
-"""Drawings, frames and histograms."""
+"""Drawings, frames and histograms show their data."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ def test_paths_cover_the_squares_of_their_kind(columns: int, kinds: list[int]) -
 
 
 @given(st.lists(st.integers(0, 500), min_size=1))
-def test_histogram_counts_all(lengths: list[int]) -> None:
+def test_a_histogram_counts_every_length(lengths: list[int]) -> None:
     lines = [line.split() for line in terminal.histogram(np.array(lengths))]
     assert len(lines) <= 12
     assert sum(int(line[-1]) for line in lines) == len(lengths)
@@ -46,10 +46,10 @@ def test_histogram_counts_all(lengths: list[int]) -> None:
         ((2, 6), 2, [2, 4]),
         ((0.75, 3), 3, [0.75, 1.5, 2.25]),
         ((6.5, 7.5), 4, [6.5, 6.75, 7, 7.25]),
-        ((6, 10), 4, [6, 7, 7.75, 7.75]),  # the video ends before
+        ((6, 10), 4, [6, 7, 7.75, 7.75]),  # the video ends earlier
     ],
 )
-def test_a_frame_of_each_feature(
+def test_every_feature_has_a_frame(
     tmp_path: Path, seconds: tuple[float, float], count: int, begins: list[float]
 ) -> None:
     path = tmp_path / "a.mp4"
