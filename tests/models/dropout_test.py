@@ -1,4 +1,4 @@
-"""Dropout has its rate, and does not depend on the placement of rows."""
+"""Dropout has its rate and does not depend on where rows are placed."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def drop(x: Array, selection: Selection | None = None, seed: int = 0, rate: floa
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_entries_are_lost_at_the_rate_and_all_are_independent(rate: float) -> None:
+def test_entries_are_dropped_at_the_rate_and_independently(rate: float) -> None:
     dropped = np.asarray(drop(X, rate=rate))
     np.testing.assert_allclose(np.unique(dropped), [0, 1 / (1 - rate)], rtol=1e-6)
     lost = dropped == 0
@@ -40,18 +40,18 @@ def test_rows_and_keys_are_independent() -> None:
         assert abs(together) < 5 / lost.size**0.5
 
 
-def test_gathered_rows_lose_what_they_lose_in_place() -> None:
+def test_gathered_rows_lose_the_same_entries_as_in_place() -> None:
     chosen = jax.random.bernoulli(jax.random.key(1), 0.5, X.shape[:2])
     selection = select(chosen, 2000)
     expected = jnp.where(chosen[..., None], drop(X), 0)
     np.testing.assert_array_equal(selection.scatter(drop(selection.gather(X), selection)), expected)
 
 
-def test_a_key_draws_others() -> None:
+def test_another_key_drops_other_entries() -> None:
     both = (drop(X) == 0) & (drop(X, seed=1) == 0)
     assert float(both.mean()) == pytest.approx(0.01, abs=0.002)
 
 
-def test_nothing_is_lost_without_a_rate_or_in_evaluation() -> None:
+def test_nothing_is_dropped_without_a_rate_or_in_evaluation() -> None:
     assert drop(X, rate=0.0) is X
     assert dropout(X, 0.5, None) is X

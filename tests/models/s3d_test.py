@@ -14,7 +14,7 @@ from vtmask.models.s3d import S3D, Words
 
 
 @pytest.mark.parametrize("kernel_size", [(1, 1, 1), (1, 3, 3), (3, 1, 1), (2, 4, 4), (3, 3, 3)])
-def test_convolutions_in_two_dimensions_make_one_in_three(kernel_size: tuple[int, ...]) -> None:
+def test_convolve_equals_a_convolution_in_three_dimensions(kernel_size: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((2, 5, 6, 7, 3), np.float32))
     kernel = jnp.asarray(rng.standard_normal((*kernel_size, 3, 4), np.float32))
@@ -50,7 +50,7 @@ def test_space_to_depth_puts_time_first_and_colour_last() -> None:
     )
 
 
-def test_words() -> None:
+def test_words_become_ids() -> None:
     words = Words(["cut", "the", "onion", "don't"])
     ids = words.encode(["Cut the red onion!", "", "don't " * 20])
     assert ids.shape == (3, s3d.MAX_WORDS)

@@ -1,4 +1,4 @@
-"""The model in other precisions, with dropout, and with nothing to predict."""
+"""The model works in other precisions, with dropout and with nothing to predict."""
 
 import dataclasses
 from typing import Any
@@ -70,7 +70,7 @@ def test_default_sizes_are_those_of_bert_base() -> None:
 
 
 @pytest.mark.parametrize("masked_frames", [False, True])
-def test_gradients_are_finite_where_there_is_nothing_to_predict_or_no_negative(
+def test_gradients_are_finite_if_there_is_nothing_to_predict_or_no_negative(
     masked_frames: bool,
 ) -> None:
     model = VLM(synthetic.CONFIGS)
@@ -89,8 +89,8 @@ def test_gradients_are_finite_where_there_is_nothing_to_predict_or_no_negative(
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
-def test_the_objective_sees_the_whole_batch() -> None:
-    """One more sample gives masked frames more negatives, so the others' loss grows."""
+def test_negatives_come_from_the_entire_batch() -> None:
+    """More samples give masked frames more negatives, so the loss grows."""
     model = VLM(dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0))
     variables = {"params": initial_params(model, 0)}
     task = Pretrain(MaskingScheme(mm_prob=1.0))

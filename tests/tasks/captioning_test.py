@@ -1,4 +1,4 @@
-"""Captioning: the cache against full sequences, searches, samples, the loss, wrong settings."""
+"""Captioning's cached scores, searches and samples agree with scores of full sequences."""
 
 import dataclasses
 import functools
@@ -36,17 +36,17 @@ def compiled(task: Captioning, model: VLM = MODEL) -> Any:
 
 
 @jax.jit
-def whole_logits(text: jax.Array, text_mask: jax.Array) -> jax.Array:
+def full_logits(text: jax.Array, text_mask: jax.Array) -> jax.Array:
     batch = CLIPS | {"text": text, "text_mask": text_mask}
     return nn.apply(Captioning().logits, MODEL)(VARIABLES, batch, True)
 
 
-def test_cached_scores_are_those_of_the_whole_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three texts a clip, in another of the three beams at every position."""
+def test_cached_scores_equal_those_of_the_full_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each clip has three texts, which change beams at every position."""
     text = jax.random.randint(jax.random.key(0), (3, 4, LENGTH), 5, CONFIGS.vocab_size)
-    orders = [np.roll(np.arange(3), t) for t in range(LENGTH)]  # which text a beam has
+    orders = [np.roll(np.arange(3), t) for t in range(LENGTH)]  # the text of each beam
 
-    def forced(step: Any, logits: Any, cache: Any, wanted: Any, num_beams: int) -> Any:
+    def forced(step: Any, logits: Any, cache: Any, sequences: Any, num_beams: int) -> Any:
         steps = [jnp.stack([logits] * 3)]
         paths = np.zeros((4, 3, LENGTH - 1, 3), bool)
         for t in range(LENGTH - 1):
@@ -62,19 +62,21 @@ def test_cached_scores_are_those_of_the_whole_sequence(monkeypatch: pytest.Monke
     task = Captioning(num_beams=3, max_decode_length=LENGTH + PROMPT_LENGTH)
     actual = jax.jit(nn.apply(task.generate, MODEL))(VARIABLES, CLIPS)
     for i in range(3):
-        expected = whole_logits(text[i], jnp.ones_like(text[i], bool))
+        expected = full_logits(text[i], jnp.ones_like(text[i], bool))
         np.testing.assert_allclose(actual[i], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("num_beams", "key"), [(1, None), (4, None), (4, 7)])
-def test_scores_are_those_of_the_captions(num_beams: int, key: int | None) -> None:
+def test_scores_are_normalised_log_likelihoods_of_the_captions(
+    num_beams: int, key: int | None
+) -> None:
     task = Captioning(num_beams, length_penalty=0.7, max_decode_length=LENGTH + PROMPT_LENGTH)
     ids, scores = generate(task, None if key is None else jax.random.key(key))
     assert ids.shape == (4, LENGTH) and ids.dtype == jnp.int32
     ended = ids == CONFIGS.sep_id
     valid = np.cumsum(ended, axis=1) - ended == 0
     np.testing.assert_array_equal(ids[~valid], CONFIGS.pad_id)
-    words = jax.nn.log_softmax(whole_logits(ids, jnp.asarray(valid)))
+    words = jax.nn.log_softmax(full_logits(ids, jnp.asarray(valid)))
     sums = (jnp.take_along_axis(words, ids[..., None], axis=2)[..., 0] * valid).sum(axis=1)
     lengths = PROMPT_LENGTH + (valid & ~ended).sum(axis=1)
     np.testing.assert_allclose(scores, sums / lengths**0.7, rtol=1e-4)
@@ -83,7 +85,7 @@ def test_scores_are_those_of_the_captions(num_beams: int, key: int | None) -> No
 def test_one_beam_takes_the_likeliest_token() -> None:
     ids, _ = generate(Captioning(num_beams=1, max_decode_length=LENGTH + PROMPT_LENGTH))
     valid = np.cumsum(ids == CONFIGS.sep_id, axis=1) - (ids == CONFIGS.sep_id) == 0
-    likeliest = whole_logits(ids, jnp.asarray(valid)).argmax(axis=-1)
+    likeliest = full_logits(ids, jnp.asarray(valid)).argmax(axis=-1)
     np.testing.assert_array_equal(ids[valid], likeliest[valid])
 
 
@@ -105,7 +107,7 @@ def test_samples_follow_their_key_and_their_temperature() -> None:
     assert generate(cold, jax.random.key(0))[1].mean() > score.mean()
 
 
-def test_a_caption_of_one_token() -> None:
+def test_a_caption_may_have_one_token() -> None:
     for key in (None, jax.random.key(0)):
         ids, _ = generate(Captioning(max_decode_length=PROMPT_LENGTH + 1), key)
         assert ids.shape == (4, 1)
@@ -131,7 +133,7 @@ def test_bfloat16_activations_score_nearly_the_same() -> None:
     np.testing.assert_allclose(scores, expected, rtol=0.05)
 
 
-def test_the_loss_is_of_valid_text_and_has_dropout() -> None:
+def test_the_loss_ignores_padding_and_has_dropout() -> None:
     model = VLM(dataclasses.replace(CONFIGS, dropout_rate=0.1))
     loss = jax.jit(nn.apply(Captioning().loss, model))
 
@@ -155,7 +157,7 @@ def test_wrong_settings_are_named(field: str, value: Any) -> None:
         Captioning(**{field: value})
 
 
-def test_captions_longer_than_the_model_s_text_are_told() -> None:
+def test_captions_longer_than_the_model_s_text_are_refused() -> None:
     longest = LENGTH + PROMPT_LENGTH
     with pytest.raises(UserError, match=f"max_decode_length is {longest + 1}, .* {longest}, as"):
         generate(Captioning(max_decode_length=longest + 1))

@@ -1,4 +1,4 @@
-"""A recipe's task is created with its settings, or one line says what is wrong with them."""
+"""A recipe's task is created with its settings. If they are wrong, the error is one line."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def test_tasks_have_their_settings(settings: dict[str, Any], expected: Any) -> N
         ),
     ],
 )
-def test_a_task_that_cannot_be(settings: dict[str, Any], problem: str) -> None:
+def test_an_invalid_task_is_refused(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(UserError) as error:
         tasks.create(ConfigDict(settings))
     assert str(error.value).startswith(problem) and "\n" not in str(error.value)

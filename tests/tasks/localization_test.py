@@ -32,7 +32,7 @@ def test_the_loss_is_the_mean_over_frames_and_steps(isolated_layers: int | None)
     assert actual == pytest.approx(np.concatenate(losses).mean(), rel=1e-4)
 
 
-def test_steps_are_pooled_as_texts_of_retrieval_and_zero_where_missing() -> None:
+def test_steps_are_pooled_as_texts_of_retrieval_and_zero_if_missing() -> None:
     steps, mask = BATCH["steps"][0], BATCH["steps_mask"][0]
     actual = synthetic.apply(TASK.embed_steps, CONFIGS, steps, mask)
     expected = synthetic.apply(
@@ -43,7 +43,7 @@ def test_steps_are_pooled_as_texts_of_retrieval_and_zero_where_missing() -> None
 
 
 def test_padding_does_not_change_the_loss() -> None:
-    """Padding is frames, tokens, windows and steps, with any content."""
+    """Padded frames, tokens, windows and steps may have any content."""
     few = {
         "video": BATCH["video"][:, :, :4],
         "video_mask": BATCH["video_mask"][:, :, :4],
@@ -70,8 +70,8 @@ def test_padding_does_not_change_the_loss() -> None:
     assert synthetic.loss(TASK, CONFIGS, noisy) == pytest.approx(expected, rel=1e-5)
 
 
-def test_gradients_are_finite_where_steps_and_windows_are_missing() -> None:
-    """One video lacks a window and two steps, one all windows, and one all steps."""
+def test_gradients_are_finite_if_steps_and_windows_are_missing() -> None:
+    """One video lacks a window and two steps, one lacks all windows, and one all steps."""
     batch = {name: x.copy() for name, x in BATCH.items()}
     batch["video_mask"][1] = False
     batch["steps_mask"][2] = False

@@ -1,4 +1,4 @@
-"""Moments are trained as T2V retrieval; frames of a video are encoded together."""
+"""Moment retrieval is trained as T2V retrieval, and encodes the frames of a video together."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ BATCH = synthetic.SyntheticBatches(6).batch(0)
 VIDEO = BATCH["video"], BATCH["video_mask"]
 
 
-def test_the_loss_is_that_of_t2v_retrieval() -> None:
+def test_the_loss_equals_that_of_t2v_retrieval() -> None:
     actual = synthetic.loss(MomentRetrieval(2), synthetic.CALM, BATCH)
     assert actual == synthetic.loss(Retrieval(2, "t2v"), synthetic.CALM, BATCH)
 
 
 @pytest.mark.parametrize("isolated_layers", [2, None])
-def test_frames_are_those_that_retrieval_pools(isolated_layers: int | None) -> None:
+def test_retrieval_pools_the_same_frames(isolated_layers: int | None) -> None:
     task = MomentRetrieval(isolated_layers)
     frames = synthetic.apply(task.encoding.encode_frames, synthetic.CALM, *VIDEO)
     assert frames.shape == (6, 6, 32) and frames.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Questions are trained as retrieval, and each video's answers are scored on their own."""
+"""Question answering is trained as retrieval, and scores the answers of each video separately."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ VIDEO = BATCH["video"][:2], BATCH["video_mask"][:2]
 ANSWERS = BATCH["text"].reshape(2, 3, -1), BATCH["text_mask"].reshape(2, 3, -1)
 
 
-def test_the_loss_is_that_of_v2t_retrieval() -> None:
+def test_the_loss_equals_that_of_v2t_retrieval() -> None:
     actual = synthetic.loss(QuestionAnswering(2), synthetic.CALM, BATCH)
     assert actual == synthetic.loss(Retrieval(2, "v2t"), synthetic.CALM, BATCH)
 
@@ -28,7 +28,7 @@ def test_scores_are_dot_products_with_the_answers(isolated_layers: int | None) -
     np.testing.assert_allclose(scores, [every[0, :3], every[1, 3:]], rtol=1e-4, atol=1e-4)
 
 
-def test_answers_do_not_see_each_other() -> None:
+def test_answers_do_not_attend_to_each_other() -> None:
     text, mask = ANSWERS
     task = QuestionAnswering(2)
     scores = synthetic.apply(task.scores, synthetic.CALM, *VIDEO, text, mask)

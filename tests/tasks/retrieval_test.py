@@ -1,4 +1,4 @@
-"""Retrieval embeddings: with isolated layers joint equals separate, for any padding."""
+"""With isolated layers, joint and separate embeddings are equal for any padding."""
 
 import dataclasses
 from typing import Any
@@ -35,32 +35,32 @@ def differ(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("isolated_layers", [1, LAYERS, None])
-def test_embeddings_of_training_are_those_of_evaluation(isolated_layers: int | None) -> None:
+def test_embeddings_of_training_equal_those_of_evaluation(isolated_layers: int | None) -> None:
     task = Retrieval(isolated_layers)
     for joint, alone in zip(together(task), apart(task), strict=True):
         assert joint.dtype == np.float32 and joint.shape == (6, synthetic.CALM.hidden_size)
         np.testing.assert_allclose(joint, alone, atol=1e-5)
 
 
-def test_without_isolated_layers_modalities_see_each_other() -> None:
+def test_without_isolated_layers_modalities_attend_to_each_other() -> None:
     task = Retrieval(0)
     for joint, alone in zip(together(task), apart(task), strict=True):
         assert differ(joint, alone)
 
 
-def test_the_first_isolated_layers_alone_count() -> None:
+def test_the_number_of_isolated_layers_matters() -> None:
     for first, all_ in zip(apart(Retrieval(1)), apart(Retrieval(LAYERS)), strict=True):
         assert differ(first, all_)
 
 
-def test_the_form_of_pretraining_sees_cls() -> None:
-    """Both modalities thus differ from the isolated form, whose layers are otherwise the same."""
+def test_the_form_of_pretraining_attends_to_cls() -> None:
+    """Both modalities therefore differ from those of the isolated form."""
     for share, isolated in zip(apart(Retrieval(None)), apart(Retrieval(LAYERS)), strict=True):
         assert differ(share, isolated)
 
 
 @pytest.mark.parametrize(("isolated_layers", "reaches"), [(LAYERS, False), (1, False), (0, True)])
-def test_text_reaches_video_only_where_no_layer_is_isolated(
+def test_text_reaches_video_only_if_no_layer_is_isolated(
     isolated_layers: int, reaches: bool
 ) -> None:
     task = Retrieval(isolated_layers)
@@ -91,7 +91,7 @@ def test_padding_does_not_change_the_loss(isolated_layers: int | None) -> None:
     assert actual == pytest.approx(expected, rel=1e-5)
 
 
-def test_gradients_are_finite_where_a_text_or_a_video_is_empty() -> None:
+def test_gradients_are_finite_if_a_text_or_a_video_is_empty() -> None:
     text_mask, video_mask = BATCH["text_mask"].copy(), BATCH["video_mask"].copy()
     text_mask[0], video_mask[1] = np.arange(text_mask.shape[1]) == 0, False
     batch = BATCH | {"text_mask": text_mask, "video_mask": video_mask}
@@ -100,7 +100,7 @@ def test_gradients_are_finite_where_a_text_or_a_video_is_empty() -> None:
 
 
 @pytest.mark.parametrize("isolated_layers", [-1, LAYERS + 1])
-def test_more_isolated_layers_than_there_are(isolated_layers: int) -> None:
+def test_an_impossible_number_of_isolated_layers_is_refused(isolated_layers: int) -> None:
     task = Retrieval(isolated_layers)
     problem = f"isolated_layers is {isolated_layers}, but the model has {LAYERS} layers"
     for function in (together, apart):

@@ -1,4 +1,4 @@
-"""Segmentation learns classes of frames, ignores padding, and has zero-shot background."""
+"""Segmentation learns classes of frames, ignores padding, and finds the background zero-shot."""
 
 import dataclasses
 from typing import Any
@@ -25,7 +25,7 @@ def parts(batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
     return apply({"params": initial_params(model, 0)}, batch, key, rngs={"dropout": key})
 
 
-def test_loss_and_accuracy_are_those_of_valid_frames() -> None:
+def test_loss_and_accuracy_are_means_over_valid_frames() -> None:
     loss, actual = parts(BATCH)
     video = BATCH["video"], BATCH["video_mask"]
     scores = np.asarray(synthetic.apply(Segmentation().scores, CONFIGS, *video))
@@ -56,7 +56,7 @@ def test_padding_does_not_change_the_loss() -> None:
     assert actual["frame_accuracy"] == expected_parts["frame_accuracy"]
 
 
-def test_gradients_are_finite_where_a_window_is_empty() -> None:
+def test_gradients_are_finite_if_a_window_is_empty() -> None:
     mask = BATCH["video_mask"].copy()
     mask[0] = False
     grads = synthetic.gradients(Segmentation(), CONFIGS, BATCH | {"video_mask": mask})
@@ -91,7 +91,7 @@ def test_names_score_frames_by_dot_products(isolated_layers: int | None) -> None
 
 
 def test_a_frame_is_background_unless_above_the_closest_two_names() -> None:
-    names = jnp.array([[2.0, 0.0], [1.0, 3.0], [0.0, -1.0]])  # 2 between the first and the second
+    names = jnp.array([[2.0, 0.0], [1.0, 3.0], [0.0, -1.0]])  # the first two have the product 2
     scores = jnp.array(
         [
             [2.5, 0.0, 0.0],
@@ -115,5 +115,5 @@ def test_all_scores_of_names_far_apart_may_be_negative() -> None:
     assert classes_by_names(scores, names).tolist() == [1, 0]
 
 
-def test_of_one_name_nothing_is_background() -> None:
+def test_with_one_name_nothing_is_background() -> None:
     assert classes_by_names(jnp.array([[-5.0], [5.0]]), jnp.array([[1.0]])).tolist() == [1, 1]
