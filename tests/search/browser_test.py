@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium; skipped if it is not installed."""
+"""The page works in Debian's Chromium; skipped if that is not installed."""
 
 import os
 import shutil
@@ -69,7 +69,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def until(page: Any, expression: str) -> None:
-    """Waits; `wait_for_function` evaluates text, which the page's security policy forbids."""
+    """Waits. `wait_for_function` would evaluate text, which the page's security policy forbids."""
     end = time.monotonic() + PATIENCE
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
@@ -103,7 +103,7 @@ def open_card(page: Any, card: Any) -> tuple[float, float]:
     return float(card.get_attribute("data-start")), float(card.get_attribute("data-end"))
 
 
-def test_a_text_leads_to_the_second(page: Any, serve: Any, index: Index) -> None:
+def test_a_text_leads_to_its_moment(page: Any, serve: Any, index: Index) -> None:
     search(page, serve(index))
     moments = index.search(TEXT, 24)
     assert page.locator(".moment").count() == len(moments)
@@ -121,7 +121,9 @@ def test_a_text_leads_to_the_second(page: Any, serve: Any, index: Index) -> None
     assert not page.locator("#player").is_visible()
 
 
-def test_what_browsers_do_not_play_is_converted(page: Any, serve: Any, index: Index) -> None:
+def test_videos_that_browsers_do_not_play_are_converted(
+    page: Any, serve: Any, index: Index
+) -> None:
     search(page, serve(index))
     start, _ = open_card(page, card(page, "old"))
     page.wait_for_selector(".notice:not([hidden])")
@@ -134,7 +136,7 @@ def test_what_browsers_do_not_play_is_converted(page: Any, serve: Any, index: In
     assert abs(shown(page) - 10) < 1
 
 
-def test_a_deleted_video_is_said(page: Any, serve: Any, made_copy: Made) -> None:
+def test_a_deleted_video_is_reported(page: Any, serve: Any, made_copy: Made) -> None:
     address = serve(Index(made_copy.index))
     (made_copy.videos / "cake.mp4").unlink()
     search(page, address)
@@ -155,7 +157,7 @@ def test_a_narrow_window_needs_no_sideways_scrolling(page: Any, serve: Any, inde
     shown(page)
 
 
-def test_the_keyboard_is_enough(page: Any, serve: Any, index: Index) -> None:
+def test_the_page_works_by_keyboard(page: Any, serve: Any, index: Index) -> None:
     search(page, serve(index))
     page.keyboard.press("Tab")
     page.locator("body").click(position={"x": 2, "y": 2})
@@ -189,7 +191,7 @@ def test_several_texts_and_more_like_this(page: Any, serve: Any, index: Index) -
     assert page.locator(".moment").count() > 0
 
 
-def test_nothing_found(page: Any, serve: Any, index: Index) -> None:
+def test_a_search_without_results_says_so(page: Any, serve: Any, index: Index) -> None:
     page.goto(f"{serve(index)}?q=box&path=nowhere")
     assert page.get_by_text("No moments found").is_visible()
 

@@ -17,7 +17,7 @@ TEXT = "bake the cake"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int | str | None:
-    """Returns the exit code, or the line with which the command ends."""
+    """Returns the exit code, or the line of an error."""
     monkeypatch.setattr(sys, "argv", ["vtmask", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -50,7 +50,7 @@ def test_two_commands_make_videos_searchable(
     assert moments[1].path in second
 
 
-def test_results_as_json(made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_results_may_be_json(made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     options = ("--json", "--path", "cake", "--by", "captions")
     assert run(monkeypatch, "search", made_once.index, TEXT, *options) == 0
     (moment,) = json.loads(capsys.readouterr().out)
@@ -76,20 +76,24 @@ def test_filters(
     assert {moment["name"] for moment in json.loads(capsys.readouterr().out)} == names
 
 
-def test_nothing_found(made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_search_without_results_says_so(
+    made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     assert run(monkeypatch, "search", made_once.index, TEXT, "--path", "nowhere") == 0
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "No moments found\n")
 
 
-def test_serving(made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_serving_prints_the_address(
+    made_once: Made, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     monkeypatch.setattr(server.uvicorn, "run", lambda app, **options: None)
     assert run(monkeypatch, "serve", made_once.index, "--port", 8123) == 0
     assert "4 videos at http://127.0.0.1:8123/" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [("search", "TEXT"), ("serve",)])
-def test_no_index(
+def test_a_missing_index_is_reported_on_one_line(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, *rest = command
@@ -98,7 +102,7 @@ def test_no_index(
     assert error.startswith(f"error: {tmp_path}: is not an index")
 
 
-def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported = builtins.__import__
 
     def without(name: str, *arguments: Any, **options: Any) -> Any:

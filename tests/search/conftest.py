@@ -13,7 +13,7 @@ from vtmask.search.index import Index
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A shared instance, which tests must not change."""
+    """Makes a shared instance, which tests must not change."""
     folder = tmp_path_factory.mktemp("search")
     write_videos(folder / "videos")
     write_model(folder / "model")
@@ -25,7 +25,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture
 def made_copy(made_once: Made, tmp_path: Path) -> Made:
-    """A copy that tests may change; its index is of the copied videos."""
+    """Makes a copy that tests may change, with an index of the copied videos."""
     shutil.copytree(made_once.videos, tmp_path / "videos")
     made = Made(tmp_path / "videos", made_once.model, tmp_path / "index")
     shutil.copytree(made_once.index / "features", made.index / "features")
@@ -41,5 +41,5 @@ def index(made_once: Made) -> Index:
 
 @pytest.fixture
 def update(made_copy: Made) -> Callable[[], indexing.Summary]:
-    """Runs the command again on `made_copy`."""
+    """Returns a function that runs the command again on `made_copy`."""
     return lambda: indexing.index([str(made_copy.videos)], made_copy.model, made_copy.index)

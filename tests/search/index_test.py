@@ -47,7 +47,7 @@ def expected(made: Made, text: str, k: int) -> list[tuple[str, float, float, flo
 
 
 @pytest.mark.parametrize("k", [1, 4, 100])
-def test_moments_are_those_of_localize(made_once: Made, k: int) -> None:
+def test_moments_equal_those_of_localize(made_once: Made, k: int) -> None:
     moments = vtmask.Index(made_once.index).search(TEXT, k, by="pictures")
     right = expected(made_once, TEXT, k)
     assert [(m.name, m.start, m.end, m.peak) for m in moments] == [r[:4] for r in right]
@@ -65,7 +65,7 @@ def test_the_vector_index_finds_what_exact_search_finds(
     assert Index(made_copy.index).search(TEXT, 5) == exact
 
 
-def test_a_list_of_queries_gives_a_list_of_each(index: Index) -> None:
+def test_a_list_of_queries_gives_a_list_of_results(index: Index) -> None:
     texts = [TEXT, "lift a star"]
     assert index.search(texts, 3) == [index.search(text, 3) for text in texts]
 
@@ -82,10 +82,10 @@ def test_captions_are_found_by_words_in_any_script(index: Index) -> None:
     assert moment.peak in (8, 9)
     assert moment.score == pytest.approx(scores[8:10].max(), abs=1e-4)
     both = index.search("baking", by="captions")
-    assert {moment.name for moment in both} == {"cake", "old"}  # bake, baking
+    assert {moment.name for moment in both} == {"cake", "old"}  # stemming joins bake and baking
 
 
-def test_words_lift_a_moment(index: Index) -> None:
+def test_matching_words_raise_the_rank_of_a_moment(index: Index) -> None:
     text = "apple cake"
     of_pictures = index.search(text, 100, by="pictures")
     first, second, *_ = index.search(text, 100)
@@ -93,7 +93,7 @@ def test_words_lift_a_moment(index: Index) -> None:
     assert (second.name, second.caption) == ("cake", "bake the apple cake")
 
 
-def test_fusing_is_by_reciprocal_rank() -> None:
+def test_results_are_fused_by_reciprocal_rank() -> None:
     def moment(video: int, start: float, caption: str = "") -> Moment:
         return Moment(video, "", "", start, start + 2, start, 0.0, caption)
 
@@ -104,7 +104,7 @@ def test_fusing_is_by_reciprocal_rank() -> None:
         moment(1, 2, "after it"),
     ]
     fused = fuse(of_pictures, of_captions)
-    # 1/61 + 1/63 for the third; then 1/61, 1/62 twice (what is of_pictures first), 1/63.
+    # 1/61 + 1/63 for the third; then 1/61, 1/62 twice (of_pictures goes first), 1/63.
     assert fused == [
         dataclasses.replace(of_pictures[2], caption="in the third"),
         of_pictures[0],
@@ -114,7 +114,7 @@ def test_fusing_is_by_reciprocal_rank() -> None:
     ]
 
 
-def test_seconds_find_themselves(index: Index) -> None:
+def test_seconds_of_a_video_are_a_query(index: Index) -> None:
     video = by_name(index, "old")
     vectors = index.embed(Seconds(video, 3, 5))
     stretch = (
@@ -139,7 +139,7 @@ def test_a_clip_is_a_query(index: Index, made_once: Made) -> None:
     assert index.search(clip, 2)
 
 
-def test_scores_are_those_of_localize(index: Index, made_once: Made) -> None:
+def test_scores_equal_those_of_localize(index: Index, made_once: Made) -> None:
     video = by_name(index, "old")
     scores = vtmask.load(made_once.model).localize(made_once.videos / "old.avi", TEXT)
     np.testing.assert_allclose(index.scores(TEXT, video), scores, atol=1e-4)
@@ -163,7 +163,7 @@ def test_filters(index: Index, filter: Filter, names: set[str]) -> None:
     assert {moment.name for moment in index.search("bake", 100, filter, "captions")} <= names
 
 
-def test_days_count_whole(index: Index, made_copy: Made) -> None:
+def test_filters_by_date_include_their_days(index: Index, made_copy: Made) -> None:
     noon = datetime.datetime(2020, 5, 17, 12).timestamp()
     os.utime(made_copy.videos / "cake.mp4", (noon, noon))
     indexing.index([str(made_copy.videos)], made_copy.model, made_copy.index)
@@ -180,7 +180,7 @@ def test_any_text_is_a_query(index: Index, text: str) -> None:
     assert len(index.search(text, 3)) == 3
 
 
-def test_what_is_indexed_meanwhile_is_found(made_copy: Made) -> None:
+def test_an_open_index_sees_later_changes(made_copy: Made) -> None:
     index = Index(made_copy.index)
     assert len({m.video for m in index.search(TEXT, 100)}) == 4
     write_video(made_copy.videos / "new.mp4", 3, 5)
@@ -189,7 +189,7 @@ def test_what_is_indexed_meanwhile_is_found(made_copy: Made) -> None:
     assert {m.name for m in index.search(TEXT, 100)} == {"cake", UNICODE, "short", "new"}
 
 
-def test_a_wrong_query_is_told(index: Index) -> None:
+def test_a_wrong_query_is_refused(index: Index) -> None:
     with pytest.raises(UserError, match="k is 0"):
         index.search(TEXT, 0)
     with pytest.raises(UserError, match="by is 'sound', expected"):
@@ -200,7 +200,7 @@ def test_a_wrong_query_is_told(index: Index) -> None:
         index.scores(TEXT, 7)
 
 
-def test_a_broken_index_is_told_in_one_line(made_copy: Made, tmp_path: Path) -> None:
+def test_a_broken_index_is_reported_on_one_line(made_copy: Made, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not an index; `vtmask index"):
         Index(tmp_path)
     for file in (made_copy.index / "seconds.lance" / "data").iterdir():
@@ -213,7 +213,7 @@ def test_a_broken_index_is_told_in_one_line(made_copy: Made, tmp_path: Path) -> 
         Index(made_copy.index)
 
 
-def test_an_index_of_an_earlier_version_is_made_again_from_its_features(made_copy: Made) -> None:
+def test_an_index_of_an_earlier_version_is_rebuilt_from_its_features(made_copy: Made) -> None:
     size = Index(made_copy.index).card.size
     place = ("video", pa.int64()), ("place", pa.int32())
     earlier = pa.schema([*place, ("vector", pa.list_(pa.float16(), size))])
@@ -229,7 +229,9 @@ def test_an_index_of_an_earlier_version_is_made_again_from_its_features(made_cop
     assert Index(made_copy.index).search(TEXT)
 
 
-def test_another_model_in_the_place_of_the_indexs_is_told(made_copy: Made, tmp_path: Path) -> None:
+def test_another_model_in_place_of_that_of_the_index_is_refused(
+    made_copy: Made, tmp_path: Path
+) -> None:
     other = write_model(tmp_path / "other", num_layers=2)
     with pytest.raises(UserError, match="was not made with the model that is now in"):
         Index(made_copy.index, other).search(TEXT)
@@ -245,7 +247,7 @@ def test_clock() -> None:
     ]
 
 
-def test_the_guide_runs_as_it_is_written(made_once: Made) -> None:
+def test_the_guide_runs_as_written(made_once: Made) -> None:
     guide = Path(__file__).parents[2] / "docs" / "search.md"
     (example,) = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
     example = example.replace("INDEX", str(made_once.index))

@@ -1,4 +1,4 @@
-"""An index holds every video once, complete and up to date, whatever happened before."""
+"""An index has every video once, complete and up to date, whatever happened before."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ Update = Callable[[], Summary]
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Returns the content of an index, by the video's name; vectors are in order of their place."""
+    """Returns the content of an index by the names of videos. Vectors are in order of place."""
     index = Index(folder)
     tables = Tables(folder, index.card.size)
     names = {number: video.name for number, video in index.videos.items()}
@@ -45,7 +45,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def check_same(indexed: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Vectors differ in their last bits, as batches may have other sizes."""
+    """Vectors may differ in their last bits, because batches may have other sizes."""
     assert indexed.keys() == expected.keys()
     for name, parts in expected.items():
         assert indexed[name].keys() == parts.keys()
@@ -58,7 +58,7 @@ def counts(summary: Summary) -> tuple[int, int, int, int]:
     return summary.added, summary.updated, summary.removed, summary.unchanged
 
 
-def test_every_second_is_embedded_as_the_model_does(made_once: Made) -> None:
+def test_every_second_has_the_embedding_of_the_model(made_once: Made) -> None:
     model = vtmask.load(made_once.model)
     tables = Tables(made_once.index, 16)
     index = Index(made_once.index)
@@ -73,7 +73,7 @@ def test_every_second_is_embedded_as_the_model_does(made_once: Made) -> None:
         np.testing.assert_allclose(video.mean, expected.mean(axis=0), atol=1e-4)
 
 
-def test_captions_and_thumbnails(made_once: Made) -> None:
+def test_captions_and_thumbnails_are_indexed(made_once: Made) -> None:
     indexed = contents(made_once.index)
     assert indexed["cake"]["captions"] == [
         (1.0, 3.5, "bake the apple cake"),
@@ -85,7 +85,7 @@ def test_captions_and_thumbnails(made_once: Made) -> None:
         assert sorted(seconds) == list(range(0, length, store.THUMBNAIL_SECONDS))
 
 
-def test_nothing_is_done_twice(made_copy: Made, update: Update) -> None:
+def test_unchanged_videos_are_not_indexed_again(made_copy: Made, update: Update) -> None:
     before = contents(made_copy.index)
     assert counts(update()) == (0, 0, 0, 4)
     check_same(contents(made_copy.index), before)
@@ -104,7 +104,7 @@ def test_videos_are_added_updated_and_removed(made_copy: Made, update: Update) -
     assert len(list((made_copy.index / "features").glob("*.npy"))) == 4
 
 
-def test_a_file_of_another_time_but_the_same_bytes_is_unchanged(
+def test_a_file_with_another_time_but_the_same_bytes_is_unchanged(
     made_copy: Made, update: Update
 ) -> None:
     os.utime(made_copy.videos / "cake.mp4", (1, 1))
@@ -113,7 +113,7 @@ def test_a_file_of_another_time_but_the_same_bytes_is_unchanged(
     assert video.changed() == ""
 
 
-def test_a_file_of_the_same_size_but_another_time_is_looked_into(
+def test_a_file_with_other_bytes_of_the_same_size_is_updated(
     made_copy: Made, update: Update
 ) -> None:
     path = made_copy.videos / "cake.mp4"
@@ -130,7 +130,7 @@ def test_captions_that_change_are_read_again(made_copy: Made, update: Update) ->
     assert contents(made_copy.index)["cake"]["captions"] == [(1.0, 2.0, "other words")]
 
 
-def test_captions_belong_to_the_video_of_their_name(made_copy: Made, update: Update) -> None:
+def test_captions_belong_to_the_video_with_their_name(made_copy: Made, update: Update) -> None:
     captions = "WEBVTT\n\n00:00.000 --> 00:01.000\n"
     write_video(made_copy.videos / "short.cut.mp4", 2, 8)
     (made_copy.videos / "short.cut.vtt").write_text(captions + "of the cut")
@@ -156,7 +156,7 @@ def test_a_moved_video_needs_no_extraction(
 
 def test_another_folder_is_added_and_the_first_one_stays(made_copy: Made, tmp_path: Path) -> None:
     write_video(tmp_path / "more" / "cake.mp4", 2, 7)
-    shutil.rmtree(made_copy.videos)  # a disk that is not there today
+    shutil.rmtree(made_copy.videos)  # as if its disk were not mounted
     summary = indexing.index([str(tmp_path / "more")], made_copy.model, made_copy.index)
     assert counts(summary) == (1, 0, 0, 0)
     assert sorted(v.name for v in Index(made_copy.index).videos.values()) == sorted(
@@ -164,14 +164,14 @@ def test_another_folder_is_added_and_the_first_one_stays(made_copy: Made, tmp_pa
     )
 
 
-def test_two_files_of_the_same_bytes_are_two_videos(made_copy: Made, update: Update) -> None:
+def test_two_files_with_the_same_bytes_are_two_videos(made_copy: Made, update: Update) -> None:
     shutil.copy(made_copy.videos / "short.mp4", made_copy.videos / "twin.mp4")
     assert counts(update()) == (1, 0, 0, 4)
     indexed = contents(made_copy.index)
     check_same({"twin": indexed["twin"]}, {"twin": indexed["short"]})
 
 
-def test_bad_files_cost_only_themselves(made_copy: Made, update: Update) -> None:
+def test_bad_files_affect_no_others(made_copy: Made, update: Update) -> None:
     (made_copy.videos / "broken.mp4").write_bytes(b"no video")
     (made_copy.videos / "cake.vtt").write_text("no captions")
     (made_copy.videos / "dead.mp4").symlink_to(made_copy.videos / "nowhere.mp4")
@@ -187,15 +187,15 @@ class Killed(BaseException):
     pass
 
 
-def test_kills_leave_no_video_twice_and_none_missing(
+def test_kills_neither_duplicate_nor_lose_a_video(
     made_copy: Made, update: Update, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that adds a video, updates one and removes one is killed at its first write, the next
-    at its second, and so on until one ends."""
+    """Runs add a video, update one and remove one. The first run is killed at its first write, the
+    next at its second, and so on until one succeeds."""
     write_video(made_copy.videos / "new.mp4", 3, 5)
     write_video(made_copy.videos / "cake.mp4", 4, 6)
     (made_copy.videos / "old.avi").unlink()
-    monkeypatch.setattr(indexing, "AT_ONCE", 1)  # a video a time
+    monkeypatch.setattr(indexing, "AT_ONCE", 1)  # one video at a time
     left = 0
 
     def dying(write: Callable[..., Any]) -> Callable[..., Any]:
@@ -219,7 +219,7 @@ def test_kills_leave_no_video_twice_and_none_missing(
                 update()
                 break
             names = {video.name for video in Index(made_copy.index).videos.values()}
-            assert {"garden/100% #1 'ünïcode'", "short"} <= names  # searchable meanwhile
+            assert {"garden/100% #1 'ünïcode'", "short"} <= names  # still searchable
     assert runs > 4
     clean = dataclasses.replace(made_copy, index=made_copy.index.with_name("clean"))
     indexing.index([str(clean.videos)], clean.model, clean.index)
@@ -245,6 +245,6 @@ def test_a_folder_of_other_things_is_refused(made_once: Made, tmp_path: Path) ->
         indexing.index([str(made_once.videos)], made_once.model, tmp_path)
 
 
-def test_one_command_at_a_time(made_copy: Made, update: Update) -> None:
+def test_a_second_command_is_refused(made_copy: Made, update: Update) -> None:
     with store.alone(made_copy.index), pytest.raises(UserError, match="another command is adding"):
         update()

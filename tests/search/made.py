@@ -1,4 +1,4 @@
-"""Videos, and a small untrained model for them."""
+"""Makes videos and a small untrained model for them."""
 
 import dataclasses
 from pathlib import Path
@@ -19,7 +19,9 @@ class Made:
     """A user's files.
 
     Attributes:
-      videos: folder of the videos; model: of the export; index: made of both.
+      videos: folder of the videos.
+      model: folder of the export.
+      index: folder of the index that is made with both.
     """
 
     videos: Path

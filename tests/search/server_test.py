@@ -41,7 +41,7 @@ def pictures(data: bytes) -> Iterator[tuple[float, float]]:
             yield frame.time, float(frame.to_ndarray(format="gray").mean())
 
 
-def test_json_and_csv_are_the_search(client: TestClient, index: Index) -> None:
+def test_json_and_csv_equal_the_search(client: TestClient, index: Index) -> None:
     moments = index.search(TEXT, 5)
     (result,) = client.get("/results.json", params={"q": TEXT, "k": 5}).json()
     assert result["query"] == TEXT
@@ -69,19 +69,19 @@ def test_the_page_has_the_moments_in_order(client: TestClient, index: Index) -> 
         assert f'href="{outside}' not in page.text
 
 
-def test_what_users_write_is_text(client: TestClient) -> None:
+def test_input_of_users_is_escaped(client: TestClient) -> None:
     page = client.get("/", params={"q": "<script>alert(1)</script>", "path": '"><b>'})
     assert "<script>alert" not in page.text
     assert '"><b>' not in page.text
 
 
-def test_without_a_question_the_newest_videos_are_shown(client: TestClient) -> None:
+def test_without_a_query_the_newest_videos_are_shown(client: TestClient) -> None:
     page = client.get("/").text
     assert page.count('class="moment"') == 4
     assert "4 videos, 0:42 in all" in page
 
 
-def test_nothing_found_is_said(client: TestClient) -> None:
+def test_a_search_without_results_says_so(client: TestClient) -> None:
     page = client.get("/", params={"q": TEXT, "path": "nowhere"})
     assert page.status_code == 200
     assert "No moments found" in page.text
@@ -107,7 +107,7 @@ def test_an_empty_index_has_a_page(made_copy: Made) -> None:
         ({"like": "1:0:2"}, "has no video 1"),
     ],
 )
-def test_a_wrong_field_is_told(client: TestClient, query: dict[str, str], message: str) -> None:
+def test_a_wrong_field_is_reported(client: TestClient, query: dict[str, str], message: str) -> None:
     page = client.get("/", params={"q": TEXT} | query)
     assert page.status_code == 400
     assert message in page.text
@@ -140,12 +140,12 @@ def test_thumbnails(client: TestClient, index: Index) -> None:
     assert client.get(f"/thumbnail/{video}/4000").status_code == 404
 
 
-def test_files_come_in_ranges(client: TestClient, index: Index, made_once: Made) -> None:
+def test_files_are_served_in_ranges(client: TestClient, index: Index, made_once: Made) -> None:
     data = (made_once.videos / "cake.mp4").read_bytes()
     address = f"/video/{number(index, 'cake')}"
-    whole = client.get(address)
-    assert (whole.status_code, whole.headers["content-type"]) == (200, "video/mp4")
-    assert whole.content == data
+    complete = client.get(address)
+    assert (complete.status_code, complete.headers["content-type"]) == (200, "video/mp4")
+    assert complete.content == data
     part = client.get(address, headers={"Range": "bytes=100-299"})
     assert (part.status_code, part.content) == (206, data[100:300])
     assert part.headers["content-range"] == f"bytes 100-299/{len(data)}"
@@ -153,7 +153,7 @@ def test_files_come_in_ranges(client: TestClient, index: Index, made_once: Made)
 
 
 @pytest.mark.parametrize(("name", "seed"), [("cake", 1), ("old", 3)])
-def test_clips_are_the_seconds_they_say(
+def test_clips_have_the_requested_seconds(
     client: TestClient, index: Index, name: str, seed: int
 ) -> None:
     levels = np.random.default_rng(seed).integers(0, 256, 20 if name == "old" else 12)
@@ -167,7 +167,7 @@ def test_clips_are_the_seconds_they_say(
         assert level == pytest.approx(levels[3 + int(time + 0.01)], abs=6)
 
 
-def test_sound_stays_with_a_clip(client: TestClient, index: Index) -> None:
+def test_a_clip_keeps_its_sound(client: TestClient, index: Index) -> None:
     answer = client.get(f"/clip/{number(index, 'cake')}", params={"start": 3, "end": 6})
     with av.open(io.BytesIO(answer.content), "r") as container:
         seconds = [frame.samples / frame.sample_rate for frame in container.decode(audio=0)]
@@ -182,7 +182,9 @@ def test_a_stream_starts_at_its_second(client: TestClient, index: Index) -> None
 
 
 @pytest.mark.parametrize("query", [{}, {"start": "5", "end": "5"}, {"start": "x", "end": "7"}])
-def test_a_clip_without_times(client: TestClient, index: Index, query: dict[str, str]) -> None:
+def test_a_clip_without_times_is_refused(
+    client: TestClient, index: Index, query: dict[str, str]
+) -> None:
     assert client.get(f"/clip/{number(index, 'old')}", params=query).status_code == 400
 
 
@@ -210,7 +212,7 @@ def test_only_indexed_files_are_served(client: TestClient, path: str) -> None:
         assert "root:" not in answer.text
 
 
-def test_a_file_that_is_no_longer_the_indexed_one_is_not_served(made_copy: Made) -> None:
+def test_a_file_that_changed_since_it_was_indexed_is_not_served(made_copy: Made) -> None:
     index = Index(made_copy.index)
     client = TestClient(server.create_app(index), base_url=LOCAL)
     cake, old = number(index, "cake"), number(index, "old")
@@ -228,7 +230,7 @@ def test_a_file_that_is_no_longer_the_indexed_one_is_not_served(made_copy: Made)
         assert "no longer exists" in answer.text
 
 
-def test_a_video_that_is_also_a_page_is_no_page(made_copy: Made) -> None:
+def test_a_video_that_is_also_a_page_is_not_served_as_a_page(made_copy: Made) -> None:
     page = made_copy.videos / "cake.html"
     (made_copy.videos / "cake.mp4").rename(page)
     indexing.index([str(page)], made_copy.model, made_copy.index)
@@ -240,7 +242,7 @@ def test_a_video_that_is_also_a_page_is_no_page(made_copy: Made) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_on_this_machine_only_its_own_names_lead_to_the_page(index: Index) -> None:
+def test_a_local_server_answers_only_to_local_names(index: Index) -> None:
     app = server.create_app(index)
     for name in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
         assert TestClient(app, base_url=f"http://{name}").get("/").status_code == 200
@@ -248,7 +250,7 @@ def test_on_this_machine_only_its_own_names_lead_to_the_page(index: Index) -> No
         assert TestClient(app, base_url=f"http://{name}").get("/").status_code == 400
 
 
-def test_elsewhere_a_token_is_needed(index: Index) -> None:
+def test_a_server_on_other_hosts_needs_a_token(index: Index) -> None:
     app = server.create_app(index, token="right")
     client = TestClient(app, base_url="http://box:8000")
     for address in ("/", "/?token=wrong", f"/video/{next(iter(index.videos))}", "/search.js"):
@@ -279,7 +281,7 @@ def test_any_text_is_a_query(client: TestClient, text: str) -> None:
     assert len(client.get("/results.json", params={"q": text}).json()) == 1
 
 
-def test_clients_at_once(client: TestClient, index: Index) -> None:
+def test_concurrent_clients_get_the_same_results(client: TestClient, index: Index) -> None:
     results = client.get("/results.json", params={"q": TEXT}).json()
     answers: list[Any] = []
 
@@ -295,17 +297,17 @@ def test_clients_at_once(client: TestClient, index: Index) -> None:
     assert answers == [results] * 40
 
 
-def test_a_broken_index_is_one_line(made_copy: Made) -> None:
+def test_a_broken_index_is_reported_on_one_line(made_copy: Made) -> None:
     client = TestClient(server.create_app(Index(made_copy.index)), base_url=LOCAL)
     for file in (made_copy.index / "seconds.lance" / "data").iterdir():
         file.write_bytes(b"broken")
     page = client.get("/", params={"q": TEXT})
     assert page.status_code == 400
     assert "index is damaged" in page.text
-    assert f'value="{TEXT}"' in page.text  # it need not be typed again
+    assert f'value="{TEXT}"' in page.text  # the user need not type it again
     assert json.dumps(client.get("/results.json", params={"q": TEXT}).text).count("\\n") == 0
 
 
-def test_files_of_the_page_are_there() -> None:
+def test_the_files_of_the_page_exist() -> None:
     folder = Path(server.__file__).parent
     assert {"page.html.j2", "search.js"} <= set(os.listdir(folder))
