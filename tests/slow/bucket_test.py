@@ -1,4 +1,4 @@
-"""Two processes train in a bucket as on a disk."""
+"""Two processes train in a bucket as on disk."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,9 @@ from vtmask import disk
 from vtmask.training.curves import read_metrics
 
 
-def test_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_train_in_a_bucket_as_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     losses = launch.run(tmp_path, 2, 1, num_steps=6)
     with emulator.start("bucket") as environment:
         for name, value in environment.items():

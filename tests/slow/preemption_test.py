@@ -1,4 +1,4 @@
-"""A signal to one process of several ends all at one step, and the run goes on from there."""
+"""A signal to one of several processes ends all of them at one step, where the run resumes."""
 
 import signal
 import time
@@ -12,15 +12,15 @@ STEPS, SLOWLY = 40, 0.2
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("whole")
     launch.run(workdir, 2, 1, num_steps=STEPS)
     return workdir
 
 
 @pytest.mark.parametrize(("process", "number"), [(0, signal.SIGTERM), (1, signal.SIGINT)])
-def test_one_of_two_has_a_signal(
-    whole: Path, tmp_path: Path, process: int, number: signal.Signals
+def test_a_signal_to_one_of_two_processes_stops_both(
+    uninterrupted: Path, tmp_path: Path, process: int, number: signal.Signals
 ) -> None:
     every = {"every": 1000, "keep": 2}
     processes = launch.start(tmp_path, 2, 1, num_steps=STEPS, seconds=SLOWLY, checkpoint=every)
@@ -39,5 +39,5 @@ def test_one_of_two_has_a_signal(
         f"stopped by a signal; step {saved} is saved; run the same command to resume"
     )
     launch.run(tmp_path, 2, 1, num_steps=STEPS)
-    for ours, theirs in zip(launch.params(tmp_path), launch.params(whole), strict=True):
+    for ours, theirs in zip(launch.params(tmp_path), launch.params(uninterrupted), strict=True):
         np.testing.assert_array_equal(ours, theirs)

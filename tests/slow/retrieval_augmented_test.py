@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from training import launch
 
-EPOCHS, BATCHES = 10, 6  # an epoch is 24 videos, 4 a batch
+EPOCHS, BATCHES = 10, 6  # an epoch has 24 videos, 4 per batch
 
 
 def start(data: Path, workdir: Path, count: int, devices: int) -> list[subprocess.Popen[str]]:
@@ -48,13 +48,13 @@ def require_same(workdir: Path, actual: list[float], alone: tuple[Path, list[flo
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_draw_the_clusters_of_one(
+def test_several_processes_draw_the_same_clusters_as_one(
     alone: tuple[Path, list[float]], demo_dir: Path, tmp_path: Path, count: int
 ) -> None:
     require_same(tmp_path, run(demo_dir, tmp_path, count, 4 // count), alone)
 
 
-def test_another_number_of_processes_goes_on_inside_an_epoch(
+def test_another_number_of_processes_resumes_within_an_epoch(
     alone: tuple[Path, list[float]], demo_dir: Path, tmp_path: Path
 ) -> None:
     processes = start(demo_dir, tmp_path, 2, 1)

@@ -1,4 +1,4 @@
-"""Any number of processes trains identically, and resumes where another number was killed."""
+"""Any number of processes has the same losses, and resumes a run of any other number."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
 
 @pytest.mark.parametrize(("model", "fsdp"), [(1, False), (1, True), (2, True)])
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_one_two_and_four_processes(
+def test_one_two_and_four_processes_have_the_same_losses(
     alone: list[float], tmp_path: Path, count: int, model: int, fsdp: bool
 ) -> None:
     layout = {"sharding": {"model": model, "fsdp": fsdp}}
@@ -27,7 +27,7 @@ def test_one_two_and_four_processes(
 
 
 @pytest.mark.parametrize(("before", "killed", "after"), [(2, 0, 1), (2, 1, 4), (4, 2, 2)])
-def test_one_is_killed(
+def test_if_a_process_is_killed_the_others_end_and_any_number_resumes(
     alone: list[float], tmp_path: Path, before: int, killed: int, after: int
 ) -> None:
     processes = launch.start(tmp_path, before, 1, num_steps=STEPS, seconds=SLOWLY)
@@ -52,7 +52,7 @@ def test_one_is_killed(
     np.testing.assert_allclose(actual, alone, rtol=1e-5)
 
 
-def test_processes_of_other_settings(tmp_path: Path) -> None:
+def test_processes_with_different_settings_are_refused(tmp_path: Path) -> None:
     commands = [launch.training(tmp_path, num_steps=STEPS, batch_size=n) for n in (16, 32)]
     ended = launch.ends(launch.start_program(commands, 1))
     assert all(status for status, _ in ended)

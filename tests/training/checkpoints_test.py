@@ -1,4 +1,4 @@
-"""A damaged checkpoint is detected, whichever of its files is damaged and in whatever way."""
+"""A damaged checkpoint is detected, whichever file is damaged in whatever way."""
 
 import math
 import shutil
@@ -21,7 +21,7 @@ def state(step: int) -> TrainState:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Workdir with checkpoints of steps 2 and 3."""
+    """Makes a workdir with checkpoints of steps 2 and 3."""
     workdir = tmp_path_factory.mktemp("saved")
     with Checkpoints(workdir, keep=2) as checkpoints:
         for step in (1, 2, 3):
@@ -35,7 +35,7 @@ def workdir(saved: Path, tmp_path: Path) -> Path:
 
 
 def restored(workdir: Path) -> int | None:
-    """Returns the restored step and its saved content."""
+    """Returns the restored step, and checks its content."""
     with Checkpoints(workdir, keep=2) as checkpoints:
         actual = checkpoints.restore_newest(state(0))
     if actual is None:
@@ -62,11 +62,11 @@ def flip(path: Path) -> None:
 DAMAGES = [truncate, empty, flip, Path.unlink]
 
 
-def test_the_last_are_kept(saved: Path) -> None:
+def test_the_last_checkpoints_are_kept(saved: Path) -> None:
     assert sorted(path.name for path in (saved / "checkpoints").iterdir()) == ["2", "3"]
 
 
-def test_none_was_saved(tmp_path: Path) -> None:
+def test_without_a_checkpoint_none_is_restored(tmp_path: Path) -> None:
     assert restored(tmp_path) is None
 
 
@@ -76,11 +76,11 @@ def test_the_newest_is_restored(workdir: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_any_damaged_file_means_the_checkpoint_before(
+def test_with_any_file_damaged_the_previous_checkpoint_is_restored(
     workdir: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     newest = workdir / "checkpoints" / "3"
-    whole = shutil.copytree(newest, workdir / "copy")
+    undamaged = shutil.copytree(newest, workdir / "copy")
     names = [path.relative_to(newest) for path in newest.rglob("*") if path.is_file()]
     assert len(names) > 4
     for name in names:
@@ -90,7 +90,7 @@ def test_any_damaged_file_means_the_checkpoint_before(
         assert error.startswith(f"{newest}: damaged checkpoint (") and error.count("\n") == 1
         assert name.name in error or name.name == "checksums.json"
         assert error.endswith("3.damaged; training resumes from step 2\n")
-        shutil.copytree(whole, newest)
+        shutil.copytree(undamaged, newest)
 
 
 def test_a_damaged_step_can_be_saved_again(workdir: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_damaged_step_can_be_saved_again(workdir: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_where_none_can_be_read_nothing_is_touched(
+def test_if_all_checkpoints_are_damaged_none_is_changed(
     workdir: Path, damage: Callable[[Path], None]
 ) -> None:
     for step in ("2", "3"):
@@ -113,8 +113,9 @@ def test_where_none_can_be_read_nothing_is_touched(
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["2", "3"]
 
 
-@pytest.mark.parametrize("name", ["3.orbax-checkpoint-tmp", "3.unfinished"])  # now and before
-def test_one_that_was_not_finished_does_not_count(workdir: Path, name: str) -> None:
+# Names of this and of earlier versions.
+@pytest.mark.parametrize("name", ["3.orbax-checkpoint-tmp", "3.unfinished"])
+def test_an_unfinished_checkpoint_does_not_count(workdir: Path, name: str) -> None:
     folder = workdir / "checkpoints"
     (folder / "3").rename(folder / name)
     assert restored(workdir) == 2
@@ -126,7 +127,7 @@ BEST = "validation/loss"
 
 @pytest.fixture(scope="module")
 def with_best(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Workdir with the last two of six checkpoints, and the best, of step 2."""
+    """Makes a workdir with the last two of six checkpoints, and the best one, of step 2."""
     workdir = tmp_path_factory.mktemp("best")
     losses = {1: math.nan, 2: 0.25, 3: 0.5, 5: 0.75}  # not measured at steps 4 and 6
     with Checkpoints(workdir, keep=2, best=BEST) as checkpoints:
@@ -146,7 +147,7 @@ def steps(workdir: Path) -> list[str]:
     return sorted(path.name for path in (workdir / "checkpoints").iterdir())
 
 
-def test_the_best_is_kept_and_found_again(with_best: Path, tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_kept_and_restored(with_best: Path, tmp_path: Path) -> None:
     workdir = shutil.copytree(with_best, tmp_path / "workdir")
     assert steps(workdir) == ["2", "5", "6"]
     assert restored_best(workdir) == 2
@@ -170,7 +171,7 @@ def test_higher_is_better_for_all_but_losses(tmp_path: Path) -> None:
     assert restored_best(tmp_path, name) == 2
 
 
-def test_a_damaged_best_is_set_aside(
+def test_a_damaged_best_checkpoint_is_set_aside(
     with_best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir = shutil.copytree(with_best, tmp_path / "workdir")

@@ -1,4 +1,4 @@
-"""Two processes train like one, and end together."""
+"""Two processes train as one does, and end together."""
 
 import os
 import socket
@@ -31,8 +31,8 @@ def test_two_processes_have_the_losses_of_one(alone: Path, tmp_path: Path) -> No
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
 
 
-def test_an_error_ends_all(tmp_path: Path) -> None:
-    # The layout of the test above, whose program is in the cache.
+def test_an_error_ends_all_processes(tmp_path: Path) -> None:
+    # This layout's program is in the cache, as the test above uses it.
     layout = {"sharding": {"model": 1, "fsdp": True}}
     ended = launch.ends(launch.start(tmp_path, 2, 2, num_steps=4, nan_step=1, **layout))
     assert all(status for status, _ in ended)
@@ -58,7 +58,7 @@ def test_an_error_ends_all(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_part_of_the_settings(
+def test_incomplete_settings_are_refused(
     environment: Any, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
@@ -67,14 +67,14 @@ def test_a_part_of_the_settings(
         pass
 
 
-def test_alone_it_starts_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_starts_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subprocess.Popen", None)
     with distributed.start():
         pass
 
 
-def test_a_slurm_step_of_which_one_process_was_started(tmp_path: Path) -> None:
-    """It says which process it waits for, and continues when that one starts."""
+def test_a_process_of_a_slurm_step_waits_for_the_others(tmp_path: Path) -> None:
+    """It reports how many processes it waits for, and continues when the other starts."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Starts a program several times on this machine, as processes that train together."""
+"""Starts a program several times on this machine, as processes of one training run."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def start(workdir: Path, count: int, devices: int, **fields: Any) -> list[subpro
 
 
 def training(workdir: Path | str, **fields: Any) -> Command:
-    """The command of one process."""
+    """Returns the command of one process."""
     return [Path(__file__).with_name("processes.py"), workdir, json.dumps(fields)]
 
 

@@ -30,7 +30,7 @@ BATCH = synthetic.SyntheticBatches(32).batch(0)
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", 8)
     sharding.SMALLEST_SPLIT = 64
-    found = {
+    results = {
         "one device": of_layout(1, batch=dealt_out(BATCH, 4, 2), microbatches=2),
         "all": of_layout(8, model=2, fsdp=True, microbatches=2),
         "tensor": of_layout(8, model=4),
@@ -39,7 +39,7 @@ def main() -> None:
         "by parts": loss_by_parts(8),
         "contrastive": contrastive(8),
     }
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 def of_layout(
@@ -51,7 +51,7 @@ def of_layout(
     negatives: Any = "global",
     model_config: VLMConfig = CONFIGS,
 ) -> dict[str, Any]:
-    """Returns losses of two steps, bytes of state per device, and the exchange in a step."""
+    """Returns the losses of two steps, the bytes of state per device, and a step's exchanges."""
     mesh = sharding.make_mesh(model, jax.devices()[:devices])
     task, optimizer = Pretrain(negatives=negatives), optax.adam(1e-3)
     state = initial_state(initial_params(VLM(model_config), 0), optimizer, mesh, fsdp)
@@ -78,7 +78,7 @@ def in_blocks(devices: int, **layout: Any) -> dict[str, Any]:
 
 
 def contrastive(devices: int) -> list[float]:
-    """Returns the loss with each device's own negatives, and that of the parts one by one."""
+    """Returns the loss with negatives of each device, and the mean loss of separate parts."""
     mesh = sharding.make_mesh(devices=jax.devices()[:devices])
     pairs = np.random.default_rng(0).standard_normal((2, 32, 8)).astype(np.float32)
 
@@ -93,23 +93,23 @@ def contrastive(devices: int) -> list[float]:
 
 
 def dealt_out(batch: dict[str, np.ndarray], groups: int, parts: int) -> dict[str, np.ndarray]:
-    """Reorders rows so that a device's microbatches are those of that many devices."""
+    """Reorders rows so that one device's microbatches equal those of `groups` devices."""
     rows = np.arange(len(batch["text"])).reshape(groups, parts, -1).swapaxes(0, 1).ravel()
     return {name: x[rows] for name, x in batch.items()}
 
 
 def exchanged(program: str) -> dict[str, list[int]]:
-    """Returns kind of exchange → number of elements in each array that devices exchange."""
+    """Returns, by kind of exchange, the number of elements in each array that devices exchange."""
     kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
-    found: dict[str, list[int]] = {kind: [] for kind in kinds.split("|")}
+    sizes: dict[str, list[int]] = {kind: [] for kind in kinds.split("|")}
     for line in program.splitlines():
         match = re.search(rf"= (.*?) ({kinds})(-start)?\(", line)
         if match:
             shapes = re.findall(r"\[([\d,]*)\]", match[1])
-            found[match[2]] += [
+            sizes[match[2]] += [
                 int(np.prod([int(n) for n in shape.split(",") if n])) for shape in shapes
             ]
-    return found
+    return sizes
 
 
 def loss_by_parts(parts: int) -> float:

@@ -1,4 +1,4 @@
-"""Training resumes to the bit, agrees over devices, and stops with one clear line."""
+"""Training resumes with the same bits, agrees across devices, and stops with one clear line."""
 
 import json
 import os
@@ -64,7 +64,7 @@ class SignalAt(synthetic.SyntheticBatches):
 
 
 class KilledAt(synthetic.SyntheticBatches):
-    """Batches that appear to the loop to end the process before step 5."""
+    """Batches that raise an error before step 5, as if the process were killed."""
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         if step == 5:
@@ -74,7 +74,7 @@ class KilledAt(synthetic.SyntheticBatches):
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """Workdir of a run of pre-training, and its parameters."""
+    """Returns the workdir of a run of pre-training, and its parameters."""
     workdir = tmp_path_factory.mktemp("pretrained")
     return workdir, run(workdir, task=TASKS["pretrain"])
 
@@ -85,8 +85,8 @@ def test_a_resumed_run_ends_with_the_same_bits(
     with pytest.raises(Killed):
         run(tmp_path, KilledAt(), task=TASKS["pretrain"])
     resumed = run(tmp_path, task=TASKS["pretrain"])
-    workdir, whole = pretrained
-    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+    workdir, uninterrupted = pretrained
+    jax.tree.map(np.testing.assert_array_equal, uninterrupted, resumed)
     curves = [read_metrics(folder / "metrics.jsonl") for folder in (workdir, tmp_path)]
     assert [line["step"] for line in curves[1]] == [1, 2, 3, 4, 5, 6]
     assert [line["loss"] for line in curves[0]] == [line["loss"] for line in curves[1]]
@@ -96,7 +96,7 @@ NORMS: list[float] = []
 
 
 def distance(params: Any) -> dict[str, float]:
-    """A validation: the norm of the parameters, and a figure that is best mid-run."""
+    """Validates by the norm of the parameters, and by a figure that is best in mid-run."""
     norm = float(np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(params))))
     NORMS.append(norm)
     return {"norm": norm, "middle": -abs(len(NORMS) - 2)}
@@ -114,16 +114,16 @@ def test_validation_changes_no_bit_and_is_in_the_curves(tmp_path: Path) -> None:
     assert sorted(line["step"] for line in lines if "loss" in line) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_run_killed_in_a_validation_ends_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_run_killed_during_validation_ends_with_the_same_bits(tmp_path: Path) -> None:
     def killed(params: Any) -> dict[str, float]:
         raise Killed
 
     NORMS.clear()
-    whole = run(tmp_path / "whole", eval_every=4, validation=distance)
+    uninterrupted = run(tmp_path / "whole", eval_every=4, validation=distance)
     with pytest.raises(Killed):
         run(tmp_path / "killed", eval_every=4, validation=killed)
     resumed = run(tmp_path / "killed", eval_every=4, validation=distance)
-    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+    jax.tree.map(np.testing.assert_array_equal, uninterrupted, resumed)
 
 
 def test_the_best_checkpoint_is_kept_and_returned(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_best_checkpoint_is_kept_and_returned(tmp_path: Path) -> None:
     assert sorted(kept) == ["4", "6"]
 
 
-def test_a_figure_that_is_not_measured_cannot_be_the_best(tmp_path: Path) -> None:
+def test_a_figure_that_is_not_measured_cannot_choose_the_best(tmp_path: Path) -> None:
     NORMS.clear()
     checkpoint = ConfigDict({"every": 6, "keep": 1, "best": "validation/R@1"})
     with pytest.raises(UserError, match="best is 'validation/R@1', expected one of validation/nor"):
@@ -147,7 +147,7 @@ def test_a_figure_that_is_not_measured_cannot_be_the_best(tmp_path: Path) -> Non
     ("number", "log_every", "logged"),
     [(signal.SIGTERM, 5, [4, 5, 6]), (signal.SIGINT, 1, [1, 2, 3, 4, 5, 6])],
 )
-def test_a_signal_saves_the_step_at_hand(
+def test_a_signal_saves_the_current_step(
     tmp_path: Path,
     number: signal.Signals,
     log_every: int,
@@ -156,7 +156,7 @@ def test_a_signal_saves_the_step_at_hand(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     every_five = ConfigDict({"every": 5, "keep": 2})
-    whole = run(tmp_path / "whole", checkpoint=every_five, log_every=log_every)
+    uninterrupted = run(tmp_path / "whole", checkpoint=every_five, log_every=log_every)
     monkeypatch.setattr(SignalAt, "signal", number)
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(SystemExit) as ended:
@@ -168,7 +168,7 @@ def test_a_signal_saves_the_step_at_hand(
     )
     assert [p.name for p in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["4"]
     resumed = run(tmp_path / "stopped", checkpoint=every_five, log_every=log_every)
-    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+    jax.tree.map(np.testing.assert_array_equal, uninterrupted, resumed)
     curve = read_metrics(tmp_path / "stopped" / "metrics.jsonl")
     assert [line["step"] for line in curve] == logged
 
@@ -183,14 +183,14 @@ def test_the_bar_of_a_short_run_shows_the_loss(
 
 
 def run_tasks(folder: Path) -> None:
-    """Trains on each of `TASKS`; its workdir in `folder` has its name."""
+    """Trains on each of `TASKS`, in a workdir with its name in `folder`."""
     for name, task in TASKS.items():
         run(folder / name, task=task)
 
 
 @pytest.fixture(scope="module")
 def on_eight_devices(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of `run_tasks` in a process with eight devices."""
+    """Returns the folder of `run_tasks` in a process with eight devices."""
     folder = tmp_path_factory.mktemp("eight")
     script = (
         "import jax; from pathlib import Path; from training import loop_test; "
@@ -234,14 +234,14 @@ def test_training_learns(tmp_path: Path) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_nan_names_step_and_videos_and_saves_nothing_after(tmp_path: Path) -> None:
+def test_a_nan_is_reported_with_step_and_videos_and_not_saved(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"at step 4, on videos video_4_0, video_4_1"):
         run(tmp_path, synthetic.SyntheticBatches(nan_step=4))
     saved = [int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()]
     assert max(saved) == 4
 
 
-def test_a_workdir_of_another_config_is_refused(tmp_path: Path) -> None:
+def test_a_workdir_with_another_config_is_refused(tmp_path: Path) -> None:
     run(tmp_path)
     before = (tmp_path / "config.json").read_text()
     changed = synthetic.config()
@@ -258,14 +258,14 @@ def test_a_workdir_from_before_a_field_was_added_resumes(tmp_path: Path) -> None
     before = json.loads(config.to_json())
     del before["optim"]["factors"]
     (tmp_path / "config.json").write_text(json.dumps(before))
-    (tmp_path / "checkpoints" / "1.damaged").mkdir(parents=True)  # of a step that was finished
+    (tmp_path / "checkpoints" / "1.damaged").mkdir(parents=True)  # of a step that was saved
     claim_workdir(epath.Path(tmp_path), json.loads(config.to_json()))
     config.optim.factors = (("mlp_in", 2.0),)
     with pytest.raises(UserError, match=r"optim.factors=\[\], but the config has \[\['mlp_in', 2"):
         claim_workdir(epath.Path(tmp_path), json.loads(config.to_json()))
 
 
-def test_a_workdir_of_other_features_is_refused(tmp_path: Path) -> None:
+def test_a_workdir_with_other_features_is_refused(tmp_path: Path) -> None:
     class OtherFeatures(synthetic.SyntheticBatches):
         inputs = {"feature_extractor": "other"}
 
@@ -278,14 +278,14 @@ def test_a_workdir_of_other_features_is_refused(tmp_path: Path) -> None:
 def test_a_workdir_without_a_checkpoint_takes_another_config(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is nan at step 1"):
         run(tmp_path, synthetic.SyntheticBatches(nan_step=1))
-    (tmp_path / "clusters").mkdir()  # of the other config
+    (tmp_path / "clusters").mkdir()  # from the other config
     run(tmp_path, num_steps=2)
     assert json.loads((tmp_path / "config.json").read_text())["num_steps"] == 2
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
     assert not (tmp_path / "clusters").exists()
 
 
-def test_a_damaged_config(tmp_path: Path) -> None:
+def test_a_damaged_config_is_reported(tmp_path: Path) -> None:
     run(tmp_path, num_steps=2)
     (tmp_path / "config.json").write_text("")
     with pytest.raises(UserError, match="config.json: is damaged"):

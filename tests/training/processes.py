@@ -23,7 +23,7 @@ from vtmask.training import distributed, sharding, train
 
 
 class Part(synthetic.SyntheticBatches):
-    """This process's rows of the batches, each `seconds` late."""
+    """This process's rows of the batches, each delayed by `seconds`."""
 
     seconds = 0.0
     model = 1
@@ -46,7 +46,7 @@ def main(workdir: str, fields: dict[str, Any]) -> None:
     config.task.budgets = ()  # less to compile
     Part.model = config.sharding.model
     model = VLM(dataclasses.replace(synthetic.CONFIGS, num_layers=1))
-    # On one device, as those of an export.
+    # On one device, as an export's parameters are.
     params = jax.device_put(initial_params(model, config.seed), jax.local_devices()[0])
     params = train(config, workdir, model, tasks.create(config.task), batches, params)
     if distributed.is_first():

@@ -1,4 +1,4 @@
-"""Clusters hold neighbours, are made once an epoch with its parameters, and survive a kill."""
+"""Clusters contain neighbours, are made once per epoch with its parameters, and survive a kill."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from vtmask.tasks.retrieval import Retrieval
 from vtmask.training import Params, retrieval_augmented, sharding, train
 from vtmask.training.retrieval_augmented import RetrievalAugmented, draw_clusters, nearest
 
-VIDEOS_A_BATCH, CLIPS = 4, 3  # of 24 videos: an epoch is 6 batches
+VIDEOS_A_BATCH, CLIPS = 4, 3  # of 24 videos, so an epoch has 6 batches
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def squared_distances(videos: np.ndarray) -> np.ndarray:
     return np.square(videos[:, None] - videos).sum(axis=-1)
 
 
-def test_the_nearest_are_those_of_the_least_distance() -> None:
+def test_the_nearest_have_the_smallest_distances() -> None:
     videos = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
     videos *= np.linspace(0.1, 3, 50, dtype=np.float32)[:, None]  # norms differ
     centers = np.array([3, 49, 20])
@@ -83,7 +83,7 @@ def test_the_nearest_are_those_of_the_least_distance() -> None:
     np.testing.assert_array_equal(nearest(videos, centers, 10), expected)
 
 
-def test_faiss_finds_the_same_where_it_searches_all_lists() -> None:
+def test_faiss_is_exact_if_it_searches_all_lists() -> None:
     videos = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
     centers = np.arange(0, 200, 7)
     actual = retrieval_augmented._faiss_nearest(videos, centers, 20)
@@ -114,8 +114,8 @@ def test_a_cluster_is_drawn_from_twice_as_many_neighbours(size: int) -> None:
     assert (actual != others).any()
 
 
-def test_clusters_do_not_hang_on_the_order_of_neighbours_as_near() -> None:
-    """Of each pair of twins, sometimes one is nearer and sometimes the other."""
+def test_clusters_do_not_depend_on_the_order_of_near_ties() -> None:
+    """Either of two almost equal videos may be the nearer one."""
     videos = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float32)
     one, other = (
         draw_clusters(
@@ -136,8 +136,8 @@ def test_videos_are_embedded_as_the_mean_of_their_clips(
     drawn = batches(dataset, model, batch_size=CLIPS * VIDEOS_A_BATCH)
     sampler = dataclasses.replace(drawn.sampler, clips_per_record=CLIPS)  # type: ignore[type-var]
     order = np.arange(24).reshape(6, VIDEOS_A_BATCH)
-    found_batch = dataclasses.replace(drawn, sampler=sampler).in_order(order[1:2], 2 * 6 + 1)
-    batch = jax.tree.map(jnp.asarray, next(found_batch))
+    second_batch = dataclasses.replace(drawn, sampler=sampler).in_order(order[1:2], 2 * 6 + 1)
+    batch = jax.tree.map(jnp.asarray, next(second_batch))
     bound = model.bind({"params": params})
     video = Separate().embed_video(bound, batch["video"], batch["video_mask"])
     text = Separate().embed_text(bound, batch["text"], batch["text_mask"])
@@ -145,10 +145,10 @@ def test_videos_are_embedded_as_the_mean_of_their_clips(
     np.testing.assert_allclose(actual[4:8], clips_of.mean(axis=1), rtol=1e-5, atol=1e-5)
 
 
-def test_an_epoch_is_of_its_own_clusters(
+def test_every_epoch_has_its_own_clusters(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
 ) -> None:
-    """Parameters are needed when an epoch begins; batches have its clusters' videos."""
+    """Parameters are needed when an epoch begins, and batches have the videos of its clusters."""
     source = augmented(tmp_path, dataset, model)
     needed = [step for step in range(13) if source.needs_params(step)]
     assert needed == [0, 6, 12]
@@ -166,21 +166,21 @@ def test_an_epoch_is_of_its_own_clusters(
 def test_a_resume_reads_the_clusters_of_its_epoch(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
 ) -> None:
-    whole = taken(augmented(tmp_path, dataset, model), params, range(6))
+    uninterrupted = taken(augmented(tmp_path, dataset, model), params, range(6))
     rest = list(islice(augmented(tmp_path, dataset, model).from_step(4), 2))
-    for one, other in zip(whole[4:], rest, strict=True):
+    for one, other in zip(uninterrupted[4:], rest, strict=True):
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_hosts_share_the_same_global_batches(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, params: Params
 ) -> None:
-    whole = taken(augmented(tmp_path, dataset, model), params, range(3))
+    global_batches = taken(augmented(tmp_path, dataset, model), params, range(3))
     parts = [
         list(islice(augmented(tmp_path, dataset, model, host=i, num_hosts=2).from_step(0), 3))
         for i in range(2)
     ]
-    for step, batch in enumerate(whole):
+    for step, batch in enumerate(global_batches):
         joined = {k: np.concatenate([part[step][k] for part in parts]) for k in batch}
         jax.tree.map(np.testing.assert_array_equal, joined, batch)
 
@@ -230,13 +230,13 @@ def test_a_resumed_run_ends_with_the_same_bits(
         return train(config, tmp_path / folder, model, task, Stopped(), start)
 
     def kill(step: int) -> None:
-        if step == 7:  # the second epoch has begun, the checkpoint is of the first
+        if step == 7:  # in the second epoch, after a checkpoint of the first
             raise Killed
 
-    whole = run("whole", lambda step: None)
+    uninterrupted = run("whole", lambda step: None)
     with pytest.raises(Killed):
         run("killed", kill)
-    jax.tree.map(np.testing.assert_array_equal, whole, run("killed", lambda step: None))
+    jax.tree.map(np.testing.assert_array_equal, uninterrupted, run("killed", lambda step: None))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
         ({"index": "annoy"}, "retrieval_augmented.index is 'annoy', expected 'exact' or 'faiss'"),
     ],
 )
-def test_what_cannot_be(
+def test_impossible_settings_are_refused(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, options: Any, problem: str
 ) -> None:
     with pytest.raises(UserError, match=problem):
@@ -262,7 +262,7 @@ def test_a_mixture_is_refused(tmp_path: Path, dataset: Dataset, model: VideoCLIP
         RetrievalAugmented(source, model, Retrieval(None), tmp_path)
 
 
-def test_faiss_must_be_there(
+def test_missing_faiss_is_reported(
     tmp_path: Path, dataset: Dataset, model: VideoCLIP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrieval_augmented.importlib.util, "find_spec", lambda name: None)
@@ -270,7 +270,9 @@ def test_faiss_must_be_there(
         augmented(tmp_path, dataset, model, index="faiss")
 
 
-def test_a_recipe_chooses(tmp_path: Path, dataset: Dataset, model: VideoCLIP) -> None:
+def test_a_recipe_chooses_retrieval_augmented_batches(
+    tmp_path: Path, dataset: Dataset, model: VideoCLIP
+) -> None:
     config, source, task = synthetic.recipe("videoclip"), batches(dataset, model), Retrieval(None)
     actual = recipe.retrieval_augmented(config, source, model, task, tmp_path)
     assert isinstance(actual, RetrievalAugmented) and actual.clips_per_video == 8

@@ -1,4 +1,4 @@
-"""Sharded layouts have one device's losses, and exchange no more than necessary."""
+"""Sharded layouts have the losses of one device, and exchange no more than necessary."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def found() -> Any:
+def results() -> Any:
     program = Path(__file__).with_name("layouts.py")
     environment = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     done = subprocess.run(
@@ -29,51 +29,51 @@ def found() -> Any:
     return json.loads(done.stdout)
 
 
-def test_the_losses_are_those_of_one_device(found: Any) -> None:
-    steps = zip(found["all"]["metrics"], found["one device"]["metrics"], strict=True)
+def test_the_losses_equal_those_of_one_device(results: Any) -> None:
+    steps = zip(results["all"]["metrics"], results["one device"]["metrics"], strict=True)
     for split, alone in steps:
         assert split == pytest.approx(alone, rel=1e-5)
 
 
-def test_own_negatives_are_those_of_a_device_s_part(found: Any) -> None:
-    loss = found["own negatives"]["metrics"][0]["loss"]
-    assert loss == pytest.approx(found["by parts"], rel=1e-5)
+def test_negatives_of_a_device_come_from_its_part_of_the_batch(results: Any) -> None:
+    loss = results["own negatives"]["metrics"][0]["loss"]
+    assert loss == pytest.approx(results["by parts"], rel=1e-5)
 
 
-def test_a_pair_s_own_negatives_are_those_of_a_device_s_part(found: Any) -> None:
-    split, by_parts = found["contrastive"]
+def test_contrastive_negatives_of_a_device_come_from_its_part_of_the_batch(results: Any) -> None:
+    split, by_parts = results["contrastive"]
     assert split == pytest.approx(by_parts, rel=1e-5)
 
 
-def test_the_state_is_split(found: Any) -> None:
-    whole = found["one device"]["bytes"]
-    assert found["tensor"]["bytes"] < 0.7 * whole
-    assert found["all"]["bytes"] < 0.25 * whole
-    assert found["own negatives"]["bytes"] < 0.2 * whole
+def test_the_state_is_split(results: Any) -> None:
+    total = results["one device"]["bytes"]
+    assert results["tensor"]["bytes"] < 0.7 * total
+    assert results["all"]["bytes"] < 0.25 * total
+    assert results["own negatives"]["bytes"] < 0.2 * total
 
 
-def test_fsdp_gathers_parameters_and_no_activations(found: Any) -> None:
+def test_fsdp_gathers_parameters_and_no_activations(results: Any) -> None:
     largest_kernel = layouts.CONFIGS.hidden_size * layouts.CONFIGS.mlp_size
-    assert 0 < max(found["own negatives"]["exchanged"]["all-gather"]) <= largest_kernel
+    assert 0 < max(results["own negatives"]["exchanged"]["all-gather"]) <= largest_kernel
 
 
-def test_tensor_parallel_layers_add_up_and_exchange_nothing_else(found: Any) -> None:
-    exchanged = found["tensor"]["exchanged"]
+def test_tensor_parallel_layers_add_up_and_exchange_nothing_else(results: Any) -> None:
+    exchanged = results["tensor"]["exchanged"]
     assert exchanged["all-reduce"]
     for kind in ("all-to-all", "collective-permute", "reduce-scatter"):
         assert not exchanged[kind]
-    assert len(exchanged["all-gather"]) <= 3  # frames, which of them are negatives, and the head
+    assert len(exchanged["all-gather"]) <= 3  # frames, the mask of negatives, and the head
 
 
-def test_blocks_of_the_loss_are_shared_by_tensor_parallel_devices(found: Any) -> None:
-    in_blocks, at_once = found["tensor, in blocks"], found["tensor"]
-    for split, whole in zip(in_blocks["metrics"], at_once["metrics"], strict=True):
-        assert split == pytest.approx(whole, rel=1e-5)
+def test_blocks_of_the_loss_are_shared_by_tensor_parallel_devices(results: Any) -> None:
+    in_blocks, at_once = results["tensor, in blocks"], results["tensor"]
+    for split, unsplit in zip(in_blocks["metrics"], at_once["metrics"], strict=True):
+        assert split == pytest.approx(unsplit, rel=1e-5)
     gathered = [sum(of["exchanged"]["all-gather"]) for of in (in_blocks, at_once)]
     assert gathered[0] < 1.1 * gathered[1]
 
 
-def test_devices_in_equal_parts() -> None:
+def test_devices_must_divide_into_equal_parts() -> None:
     with pytest.raises(UserError, match="config.sharding.model is 2, expected a divisor of 1 dev"):
         sharding.make_mesh(2)
     with pytest.raises(UserError, match="config.sharding.model is 2, expected a divisor of 1 dev"):
@@ -89,9 +89,7 @@ def test_devices_in_equal_parts() -> None:
         (8, 1, 0, "config.microbatches is 0, expected 1 or more"),
     ],
 )
-def test_what_does_not_divide_is_refused(
-    data: int, model: int, microbatches: int, message: str
-) -> None:
+def test_uneven_parts_are_refused(data: int, model: int, microbatches: int, message: str) -> None:
     config = synthetic.config()
     config.microbatches = microbatches
     with pytest.raises(UserError, match=message):
@@ -99,7 +97,7 @@ def test_what_does_not_divide_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("model", "own", "parts"),
+    ("model", "num_local", "parts"),
     [
         (1, 2, [(0, 4), (1, 4), (2, 4), (3, 4)]),
         (2, 2, [(0, 4), (1, 4), (2, 4), (3, 4)]),
@@ -107,20 +105,22 @@ def test_what_does_not_divide_is_refused(
         (8, 2, [(0, 1)] * 4),
     ],
 )
-def test_processes_that_share_layers_read_the_same(
-    model: int, own: int, parts: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+def test_processes_that_share_layers_read_the_same_rows(
+    model: int, num_local: int, parts: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jax, "local_device_count", lambda: own)
-    monkeypatch.setattr(jax, "device_count", lambda: 4 * own)
+    monkeypatch.setattr(jax, "local_device_count", lambda: num_local)
+    monkeypatch.setattr(jax, "device_count", lambda: 4 * num_local)
     monkeypatch.setattr(jax, "process_count", lambda: 4)
-    found = []
+    actual = []
     for process in range(4):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        found.append(sharding.part_of_batch(model))
-    assert found == parts
+        actual.append(sharding.part_of_batch(model))
+    assert actual == parts
 
 
-def test_processes_that_would_share_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_would_share_layers_unevenly_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(jax, "local_device_count", lambda: 4)
     monkeypatch.setattr(jax, "device_count", lambda: 12)
     with pytest.raises(UserError, match="model is 6, expected a divisor or a multiple of the 4"):

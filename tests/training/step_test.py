@@ -30,7 +30,7 @@ BUDGETS = ((0.2, 0.2, 0.2), (0.9, 0.7, 0.9))
 def step(
     task: Any, model_config: VLMConfig = synthetic.CALM, microbatches: int = 1
 ) -> tuple[Any, dict[str, float]]:
-    """Returns the updates of one step of plain gradient descent, and its metrics."""
+    """Returns the updates and metrics of one step of plain gradient descent."""
     model, optimizer = VLM(model_config), optax.sgd(1.0)
     mesh = sharding.make_mesh()
     params = initial_params(VLM(synthetic.CALM), 0)
@@ -43,15 +43,15 @@ def step(
     return updates, {name: float(value) for name, value in metrics.items()}
 
 
-def assert_same(found: Any, expected: Any) -> None:
+def assert_same(actual: Any, expected: Any) -> None:
     norm = optax.tree.norm(expected[0])
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * norm),
-        found[0],
+        actual[0],
         expected[0],
     )
     for name, value in expected[1].items():
-        assert found[1][name] == pytest.approx(value, rel=1e-5), name
+        assert actual[1][name] == pytest.approx(value, rel=1e-5), name
 
 
 @pytest.mark.parametrize("objective", ["mtm", "mfm_mlm"])
@@ -72,7 +72,7 @@ def test_a_batch_that_no_budget_holds_is_padded_and_its_dropout_is_the_same() ->
 @pytest.mark.parametrize(
     ("too_small", "fits"), [((0.2, 1, 1), 1), ((1, 0.1, 1), 1), ((1, 1, 0.2), 1), ((1, 1, 1), 0)]
 )
-def test_the_budget_that_fits(too_small: Any, fits: int) -> None:
+def test_the_first_budget_that_fits_is_chosen(too_small: Any, fits: int) -> None:
     task = Pretrain(budgets=(too_small,))
     masked = masking.mask(jax.random.key(0), BATCH, task.scheme, synthetic.CALM)
     assert task.fitting_budget(BATCH, masked) == fits
@@ -83,10 +83,10 @@ def test_scanned_layers_have_the_same_update(remat: str) -> None:
     model_config = dataclasses.replace(synthetic.CALM, num_layers=4)
     scanned = dataclasses.replace(model_config, scan_layers=True, remat=remat)
     fused = dataclasses.replace(scanned, fused_attention=True)
-    found = [gradients(model_config, which) for which in (model_config, scanned, fused)]
-    for other in found[1:]:
+    results = [gradients(model_config, which) for which in (model_config, scanned, fused)]
+    for other in results[1:]:
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), other, found[0]
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), other, results[0]
         )
 
 
@@ -106,7 +106,7 @@ def gradients(fresh: VLMConfig, model_config: VLMConfig) -> Any:
     return jax.jit(jax.grad(loss))(params)
 
 
-def test_a_gpu_s_program_multiplies_bfloat16_and_gives_up_the_old_state() -> None:
+def test_a_gpu_s_program_multiplies_bfloat16_and_donates_the_old_state() -> None:
     model_config = dataclasses.replace(synthetic.CONFIGS, dtype="bfloat16")
     optimizer, mesh = optax.adam(1.0), sharding.make_mesh()
     state = initial_state(initial_params(VLM(model_config), 0), optimizer, mesh, fsdp=False)
@@ -122,11 +122,11 @@ def test_a_gpu_s_program_multiplies_bfloat16_and_gives_up_the_old_state() -> Non
 
 def test_a_single_layer_is_not_scanned() -> None:
     scanned = dataclasses.replace(synthetic.CALM, scan_layers=True)
-    found = [
+    results = [
         synthetic.loss(Retrieval(1), model_config, BATCH)
         for model_config in (synthetic.CALM, scanned)
     ]
-    assert found[0] == found[1]
+    assert results[0] == results[1]
 
 
 def test_remat_needs_a_scan() -> None:
@@ -156,7 +156,7 @@ def test_microbatches_average_their_gradients() -> None:
     )
 
 
-def test_budgets_are_shares() -> None:
+def test_budgets_must_be_shares() -> None:
     with pytest.raises(UserError, match=r"config.task.budgets has \(0.5, 1.5, 1\)"):
         Pretrain(budgets=((0.5, 1.5, 1),))
 
@@ -170,10 +170,10 @@ def update(factors: tuple[tuple[str, float], ...]) -> Any:
     return optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)[0]
 
 
-def test_parts_of_a_model_have_learning_rates_of_their_own() -> None:
+def test_parts_of_a_model_may_have_other_learning_rates() -> None:
     plain, scaled = update(()), update((("video_mlp", 20.0),))
     np.testing.assert_array_equal(scaled["words"], plain["words"])
-    kernels = [found["video"]["video_mlp"]["in"]["kernel"] for found in (scaled, plain)]
+    kernels = [updates["video"]["video_mlp"]["in"]["kernel"] for updates in (scaled, plain)]
     np.testing.assert_allclose(kernels[0], 20 * kernels[1], rtol=1e-6)
     assert (kernels[1] != 0).all()
 
@@ -196,7 +196,7 @@ def test_adam_s_first_moment_can_be_bfloat16() -> None:
     assert (updates[0]["words"] != updates[1]["words"]).any()
 
 
-def test_a_part_that_the_model_lacks_is_named() -> None:
+def test_an_unknown_part_of_the_model_is_refused() -> None:
     message = r"config\.optim\.factors: a part of the model is 'mlp', expected .*'video_mlp'"
     with pytest.raises(UserError, match=message):
         update((("mlp", 20.0),))
