@@ -20,7 +20,7 @@ import pytest
 import synthetic
 import torch_writer
 from published import (
-    CONFIGS,
+    CONFIG,
     HIDDEN,
     LAYERS,
     PIECES,
@@ -70,7 +70,7 @@ def test_a_vlm_is_converted(tmp_path: Path, vocab: Path) -> None:
     weights = vlm()
     model = converted(tmp_path, weights, vocab)
     assert isinstance(model, Model) and type(model.module) is VLM
-    assert model.module.config == VLMConfig(**CONFIGS, max_video_len=32, max_len=96)
+    assert model.module.config == VLMConfig(**CONFIG, max_video_len=32, max_len=96)
     assert model.tokenizer.encode(["a [MASK] f"]) == [[1, 5, 10]]
     assert (model.feature_extractor, model.seconds_per_feature) == (S3DFeatures.name, 1.0)
     assert model.class_names == () and model.config["task"] == {"name": "pretrain"}
@@ -455,9 +455,9 @@ def test_tied_parameters_that_safetensors_omit_are_restored(tmp_path: Path) -> N
 @pytest.mark.parametrize("published", [vlm, videoclip])
 def test_a_model_trained_here_gets_the_published_names(published: Any, bias: float) -> None:
     """Parameters have the names that the published code expects. Unused ones are zero."""
-    module: VLM | VideoCLIP = VLM(VLMConfig(**CONFIGS))
+    module: VLM | VideoCLIP = VLM(VLMConfig(**CONFIG))
     if published is videoclip:
-        module = VideoCLIP(VideoCLIPConfig(**CONFIGS, num_video_layers=1))
+        module = VideoCLIP(VideoCLIPConfig(**CONFIG, num_video_layers=1))
     params = initial_params(module, 1)
     if published is vlm:
         params["decoder_bias"] = jnp.full(VOCABULARY, bias)
@@ -526,7 +526,7 @@ def start(tmp_path: Path, vocab: Path, model_config: VLMConfig) -> Any:
 
 def test_a_vlm_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
     bert_params = converted(tmp_path, bert(), vocab).params
-    model_config = VLMConfig(**CONFIGS)
+    model_config = VLMConfig(**CONFIG)
     params = warm_start.completed(start(tmp_path, vocab, model_config), VLM(model_config), 3)
     fresh = initial_params(VLM(model_config), 3)
     assert params.keys() == fresh.keys()
@@ -537,7 +537,7 @@ def test_a_vlm_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
 
 def test_a_videoclip_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
     bert_params = converted(tmp_path, bert(), vocab).params
-    model_config = VideoCLIPConfig(**CONFIGS, num_video_layers=2)
+    model_config = VideoCLIPConfig(**CONFIG, num_video_layers=2)
     params = warm_start.completed(start(tmp_path, vocab, model_config), VideoCLIP(model_config), 3)
     fresh = initial_params(VideoCLIP(model_config), 3)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, fresh)
@@ -557,7 +557,7 @@ def test_a_videoclip_starts_from_bert(tmp_path: Path, vocab: Path) -> None:
 def test_starting_models_that_do_not_fit_are_refused(
     tmp_path: Path, vocab: Path, s3d: Weights
 ) -> None:
-    vlm_sizes, clip_sizes = VLMConfig(**CONFIGS), VideoCLIPConfig(**CONFIGS, num_video_layers=1)
+    vlm_sizes, clip_sizes = VLMConfig(**CONFIG), VideoCLIPConfig(**CONFIG, num_video_layers=1)
     converted(tmp_path, bert(), vocab)
     with pytest.raises(UserError, match="mlp_size is 24, the config says 25"):
         start(tmp_path, vocab, dataclasses.replace(vlm_sizes, mlp_size=25))

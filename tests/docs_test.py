@@ -26,7 +26,7 @@ def test_the_guide_adds_a_task_and_reads_an_export(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     task, training, reading = blocks
     folder = tmp_path / "export"
-    model_config = dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0)
+    model_config = dataclasses.replace(synthetic.CONFIG, dropout_rate=0.0)
     tokenizer = tokenizers.train(["a b c d e f g"] * 20, 20)
     params = initial_params(VLM(model_config), 0)
     model = export.Model(VLM(model_config), params, tokenizer, "made-up", 1.0, {"task": {}})

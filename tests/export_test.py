@@ -25,7 +25,7 @@ WORD_PIECE = tokenizers.WordPiece("\n".join((*tokenizers.CONTROL_SYMBOLS, "red")
 
 @pytest.fixture(params=[SENTENCE_PIECE, WORD_PIECE], ids=["SentencePiece", "WordPiece"])
 def model(request: pytest.FixtureRequest) -> Model:
-    module, tokenizer = VLM(synthetic.CONFIGS), request.param
+    module, tokenizer = VLM(synthetic.CONFIG), request.param
     return Model(module, initial_params(module, 3), tokenizer, "pixels-v1", 0.5, {"seed": 3})
 
 
@@ -35,7 +35,7 @@ class Data:
 
     tokenizer: tokenizers.Tokenizer
     feature_extractor: str = "pixels-v1"
-    feature_size: int = synthetic.CONFIGS.feature_size
+    feature_size: int = synthetic.CONFIG.feature_size
     seconds_per_feature: float = 0.5
     path: Path = Path("data")
 

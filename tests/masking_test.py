@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from vtmask import masking
 from vtmask.models import VLMConfig
 
-CONFIGS = VLMConfig(vocab_size=1000)
+CONFIG = VLMConfig(vocab_size=1000)
 
 
 def batch(rng: np.random.Generator, size: int) -> dict[str, jax.Array]:
     video_len, text_len = rng.integers(0, 33, size), rng.integers(0, 62, size)
     position = np.arange(62)
-    text = np.where(position < text_len[:, None], rng.integers(5, 1000, (size, 62)), CONFIGS.pad_id)
-    text = np.where(position == text_len[:, None], CONFIGS.sep_id, text)
+    text = np.where(position < text_len[:, None], rng.integers(5, 1000, (size, 62)), CONFIG.pad_id)
+    text = np.where(position == text_len[:, None], CONFIG.sep_id, text)
     return {
         "video_mask": jnp.asarray(np.arange(32) < video_len[:, None]),
         "text": jnp.asarray(text, jnp.int32),
@@ -36,8 +36,8 @@ def test_special_and_padding_positions_are_never_masked(
 ) -> None:
     clean = batch(np.random.default_rng(seed), 16)
     scheme = masking.MaskingScheme(mm_prob, mask_prob)
-    masked = masking.mask(jax.random.key(seed), clean, scheme, CONFIGS)
-    words = clean["text_mask"] & (clean["text"] > CONFIGS.mask_id)
+    masked = masking.mask(jax.random.key(seed), clean, scheme, CONFIG)
+    words = clean["text_mask"] & (clean["text"] > CONFIG.mask_id)
     assert not (masked.text_masked & ~words).any()
     assert not (masked.video_masked & ~clean["video_mask"]).any()
     np.testing.assert_array_equal(
@@ -49,8 +49,8 @@ def test_special_and_padding_positions_are_never_masked(
 def test_masking_has_the_published_rates() -> None:
     clean = batch(np.random.default_rng(0), 20_000)
     enough = np.asarray((clean["video_mask"].sum(1) >= 8) & (clean["text_mask"].sum(1) >= 8))
-    masked = masking.mask(jax.random.key(1), clean, masking.MaskingScheme(), CONFIGS)
-    words = clean["text_mask"] & (clean["text"] > CONFIGS.mask_id)
+    masked = masking.mask(jax.random.key(1), clean, masking.MaskingScheme(), CONFIG)
+    words = clean["text_mask"] & (clean["text"] > CONFIG.mask_id)
     frames = clean["video_mask"]
     whole_text = np.asarray((masked.text_masked == words).all(1))
     whole_video = np.asarray((masked.video_masked == frames).all(1))
@@ -66,21 +66,21 @@ def test_masking_has_the_published_rates() -> None:
 
     chosen = np.asarray(masked.text_masked)
     seen, right = np.asarray(masked.text)[chosen], np.asarray(clean["text"])[chosen]
-    assert (seen == CONFIGS.mask_id).mean() == pytest.approx(0.8, abs=0.01)
+    assert (seen == CONFIG.mask_id).mean() == pytest.approx(0.8, abs=0.01)
     assert (seen == right).mean() == pytest.approx(0.1, abs=0.01)
 
 
 def test_masking_one_modality_leaves_the_other_unmasked() -> None:
     clean = batch(np.random.default_rng(0), 500)
     scheme = masking.MaskingScheme(mm_prob=1.0)
-    masked = masking.mask(jax.random.key(2), clean, scheme, CONFIGS)
+    masked = masking.mask(jax.random.key(2), clean, scheme, CONFIG)
     assert not (masked.text_masked.any(1) & masked.video_masked.any(1)).any()
 
 
 def test_masks_depend_only_on_the_key() -> None:
     clean = batch(np.random.default_rng(0), 64)
     scheme = masking.MaskingScheme()
-    one, same, other = (masking.mask(jax.random.key(i), clean, scheme, CONFIGS) for i in (1, 1, 2))
+    one, same, other = (masking.mask(jax.random.key(i), clean, scheme, CONFIG) for i in (1, 1, 2))
     np.testing.assert_array_equal(one.text, same.text)
     np.testing.assert_array_equal(one.video_masked, same.video_masked)
     assert (one.text_masked != other.text_masked).any()

@@ -29,7 +29,7 @@ META: dict[str, Any] = {
     "feature_dim": 5,
     "num_hidden_video_layers": 1,
 }
-CONFIGS: dict[str, Any] = {
+CONFIG: dict[str, Any] = {
     **{"hidden_size": HIDDEN, "num_layers": LAYERS, "num_heads": 2, "mlp_size": 24},
     **{"vocab_size": VOCABULARY, "num_positions": POSITIONS, "feature_size": 5},
     **{"pad_id": 0, "cls_id": 2, "sep_id": 4, "mask_id": 5},

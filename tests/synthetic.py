@@ -18,7 +18,7 @@ from configs import demo
 from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.training import Params
 
-CONFIGS = VLMConfig(
+CONFIG = VLMConfig(
     hidden_size=32,
     num_layers=2,
     num_heads=2,
@@ -29,7 +29,7 @@ CONFIGS = VLMConfig(
     max_len=16,
 )
 
-CALM = dataclasses.replace(CONFIGS, dropout_rate=0.0, initializer_range=0.2)
+CALM = dataclasses.replace(CONFIG, dropout_rate=0.0, initializer_range=0.2)
 
 
 def config() -> ConfigDict:
@@ -69,13 +69,13 @@ class SyntheticBatches:
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(step)
-        size, frames, words = self.batch_size, CONFIGS.max_video_len, CONFIGS.max_text_len
+        size, frames, words = self.batch_size, CONFIG.max_video_len, CONFIG.max_text_len
         video_len, text_len = rng.integers(1, frames + 1, size), rng.integers(1, words, size)
         video_mask = np.arange(frames) < video_len[:, None]
-        video = rng.standard_normal((size, frames, CONFIGS.feature_size)) * video_mask[..., None]
+        video = rng.standard_normal((size, frames, CONFIG.feature_size)) * video_mask[..., None]
         position = np.arange(words)
         text = np.where(position < text_len[:, None], rng.integers(5, 50, (size, words)), 0)
-        text = np.where(position == text_len[:, None], CONFIGS.sep_id, text)
+        text = np.where(position == text_len[:, None], CONFIG.sep_id, text)
         return {
             "video": video.astype(np.float16),
             "video_mask": video_mask,

@@ -20,12 +20,12 @@ from vtmask.models import VLM
 from vtmask.tasks.retrieval import Retrieval
 
 MODEL = in_memory.model()
-CONFIGS = MODEL.module.config
+CONFIG = MODEL.module.config
 
 
 def clips(*lengths: int) -> list[Example]:
     generated = (in_memory.record(i, length) for i, length in enumerate(lengths))
-    return [examples.video(CONFIGS, r["features"], Clip(0, len(r["features"]))) for r in generated]
+    return [examples.video(CONFIG, r["features"], Clip(0, len(r["features"]))) for r in generated]
 
 
 @jax.jit
@@ -59,7 +59,7 @@ def test_equal_texts_are_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     texts: list[Any] = [[7, 8], np.array([9], np.int32), np.array([7, 8], np.int32), []]
     actual = base.embed_texts(MODEL, Retrieval(None).encoding.embed_text, texts, 2)
     assert [call.args[1].tolist() for call in text.mock_calls] == [[7, 8], [9], []]
-    assert actual.shape == (4, CONFIGS.hidden_size)
+    assert actual.shape == (4, CONFIG.hidden_size)
     np.testing.assert_array_equal(actual[0], actual[2])
     alone = base.embed_texts(MODEL, Retrieval(None).encoding.embed_text, texts[1:2], 2)
     np.testing.assert_allclose(actual[1], alone[0], rtol=1e-4, atol=1e-4)

@@ -45,6 +45,8 @@ def test_a_prediction_takes_the_window_that_it_fits_best() -> None:
     right, ranked = np.array([[0.0, 8], [0, 10]]), np.array([[0.0, 10], [0, 8.5]])
     assert moment_metrics.average_precision(ranked, right)[0] == 1
     assert moment_metrics.average_precision(ranked[::-1], right)[0] == 1
+    shorter = np.array([[0.0, 10], [0, 6]])  # the second fits only [0, 8] at an IoU of 0.7
+    assert moment_metrics.average_precision(shorter, right)[4] == 1
 
 
 def test_figures_over_windows() -> None:

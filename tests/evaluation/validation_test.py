@@ -32,7 +32,7 @@ class Batches(synthetic.SyntheticBatches):
 
 
 def validation(batches: Any = None) -> PretrainingValidation:
-    model = VLM(synthetic.CONFIGS)
+    model = VLM(synthetic.CONFIG)
     return PretrainingValidation(model, Pretrain(), batches or Batches(), seed=3)
 
 
@@ -65,7 +65,7 @@ def test_two_calls_give_the_same_bits(params: Any, figures: dict[str, float]) ->
 def test_alignment_is_among_clips_of_different_videos(
     params: Any, figures: dict[str, float]
 ) -> None:
-    bound = VLM(synthetic.CONFIGS).bind({"params": params})
+    bound = VLM(synthetic.CONFIG).bind({"params": params})
     videos, texts = [], []
     for step in range(2):
         batch = {k: v[::CLIPS_PER_RECORD] for k, v in Batches().batch(step).items()}

@@ -14,7 +14,7 @@ from vtmask.inputs import cutting, examples, parsing
 from vtmask.inputs.examples import Clip
 from vtmask.models import VLMConfig
 
-CONFIGS = VLMConfig(pad_id=0, cls_id=2, sep_id=3, feature_size=2, max_video_len=5, max_len=11)
+CONFIG = VLMConfig(pad_id=0, cls_id=2, sep_id=3, feature_size=2, max_video_len=5, max_len=11)
 TOKENIZER = tokenizers.train(["slide the red ball", "now spin the blue box"] * 9, 40)
 
 
@@ -23,7 +23,7 @@ TOKENIZER = tokenizers.train(["slide the red ball", "now spin the blue box"] * 9
 def test_videos_are_cut_as_in_training(length: int, data: st.DataObject) -> None:
     start, stop = sorted(data.draw(st.integers(0, length)) for _ in range(2))
     features = np.arange(2 * length, dtype=np.float16).reshape(length, 2) + 1
-    actual = examples.video(CONFIGS, features, Clip(start, stop))
+    actual = examples.video(CONFIG, features, Clip(start, stop))
     dense = tf.pad(features[None], [[0, 0], [0, 1], [0, 0]])
     video, mask = cutting.cut_video(dense, tf.constant([[start]]), tf.constant([[stop]]), 5)
     np.testing.assert_array_equal(actual["video"], video[0, 0])
@@ -34,9 +34,9 @@ def test_videos_are_cut_as_in_training(length: int, data: st.DataObject) -> None
 @given(st.lists(st.integers(5, 30), max_size=9))
 @settings(max_examples=30, deadline=None)
 def test_texts_are_cut_as_in_training(ids: list[int]) -> None:
-    actual = examples.text(CONFIGS, np.array(ids, np.int32))
+    actual = examples.text(CONFIG, np.array(ids, np.int32))
     ends = tf.constant([[0]]), tf.constant([[len(ids)]])
-    text, mask = cutting.cut_text(tf.constant([ids], tf.int32), *ends, CONFIGS.max_text_len, 3, 0)
+    text, mask = cutting.cut_text(tf.constant([ids], tf.int32), *ends, CONFIG.max_text_len, 3, 0)
     np.testing.assert_array_equal(actual["text"], text[0, 0])
     np.testing.assert_array_equal(actual["text_mask"], mask[0, 0])
     assert actual["text"].dtype == np.int32

@@ -29,7 +29,7 @@ def loss(model_config: VLMConfig, task: Any, dropout_seed: int = 0) -> float:
 
 @pytest.mark.parametrize("task", [Pretrain(), Pretrain(objective="mfm_mlm"), Retrieval(2)])
 def test_bfloat16_activations_give_nearly_the_same_loss(task: Any) -> None:
-    model_config = dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0)
+    model_config = dataclasses.replace(synthetic.CONFIG, dropout_rate=0.0)
     half = dataclasses.replace(model_config, dtype="bfloat16")
     assert loss(half, task) == pytest.approx(loss(model_config, task), rel=0.01)
     assert {leaf.dtype for leaf in jax.tree.leaves(initial_params(VLM(half), 0))} == {
@@ -38,9 +38,9 @@ def test_bfloat16_activations_give_nearly_the_same_loss(task: Any) -> None:
 
 
 def test_gradients_of_a_frequent_word_are_summed_in_float32() -> None:
-    text = jnp.full((256, synthetic.CONFIGS.max_text_len), 7)
-    video_tokens = jnp.zeros((256, 0, synthetic.CONFIGS.hidden_size))
-    weight = jax.random.normal(jax.random.key(0), (synthetic.CONFIGS.hidden_size,))
+    text = jnp.full((256, synthetic.CONFIG.max_text_len), 7)
+    video_tokens = jnp.zeros((256, 0, synthetic.CONFIG.hidden_size))
+    weight = jax.random.normal(jax.random.key(0), (synthetic.CONFIG.hidden_size,))
     params = initial_params(VLM(synthetic.CALM), 0)
 
     def of_words(dtype: str) -> Any:
@@ -58,7 +58,7 @@ def test_gradients_of_a_frequent_word_are_summed_in_float32() -> None:
 
 
 def test_dropout_follows_its_key() -> None:
-    model_config = dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.5)
+    model_config = dataclasses.replace(synthetic.CONFIG, dropout_rate=0.5)
     assert loss(model_config, Retrieval(2), 1) == loss(model_config, Retrieval(2), 1)
     assert loss(model_config, Retrieval(2), 1) != loss(model_config, Retrieval(2), 2)
 
@@ -73,7 +73,7 @@ def test_default_sizes_are_those_of_bert_base() -> None:
 def test_gradients_are_finite_if_there_is_nothing_to_predict_or_no_negative(
     masked_frames: bool,
 ) -> None:
-    model = VLM(synthetic.CONFIGS)
+    model = VLM(synthetic.CONFIG)
     params = initial_params(model, 0)
     nothing = jnp.zeros_like(BATCH["text_mask"])
     frames = BATCH["video_mask"] if masked_frames else jnp.zeros_like(BATCH["video_mask"])
@@ -91,7 +91,7 @@ def test_gradients_are_finite_if_there_is_nothing_to_predict_or_no_negative(
 
 def test_negatives_come_from_the_entire_batch() -> None:
     """More samples give masked frames more negatives, so the loss grows."""
-    model = VLM(dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0))
+    model = VLM(dataclasses.replace(synthetic.CONFIG, dropout_rate=0.0))
     variables = {"params": initial_params(model, 0)}
     task = Pretrain(MaskingScheme(mm_prob=1.0))
     few = {name: value[:2] for name, value in BATCH.items()}

@@ -16,13 +16,13 @@ from vtmask.errors import UserError
 from vtmask.models import VLM, initial_params
 from vtmask.tasks.captioning import PROMPT_LENGTH, Captioning
 
-CONFIGS = dataclasses.replace(synthetic.CONFIGS, dropout_rate=0.0, initializer_range=0.2)
+CONFIG = dataclasses.replace(synthetic.CONFIG, dropout_rate=0.0, initializer_range=0.2)
 BATCH = {
     name: jnp.asarray(value)[:4] for name, value in synthetic.SyntheticBatches().batch(0).items()
 }
 CLIPS = {name: BATCH[name] for name in ("video", "video_mask")}
-LENGTH = CONFIGS.max_text_len
-MODEL = VLM(CONFIGS)
+LENGTH = CONFIG.max_text_len
+MODEL = VLM(CONFIG)
 VARIABLES = {"params": initial_params(MODEL, 0)}
 
 
@@ -43,7 +43,7 @@ def full_logits(text: jax.Array, text_mask: jax.Array) -> jax.Array:
 
 def test_cached_scores_equal_those_of_the_full_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each clip has three texts, which change beams at every position."""
-    text = jax.random.randint(jax.random.key(0), (3, 4, LENGTH), 5, CONFIGS.vocab_size)
+    text = jax.random.randint(jax.random.key(0), (3, 4, LENGTH), 5, CONFIG.vocab_size)
     orders = [np.roll(np.arange(3), t) for t in range(LENGTH)]  # the text of each beam
 
     def forced(step: Any, logits: Any, cache: Any, sequences: Any, num_beams: int) -> Any:
@@ -73,9 +73,9 @@ def test_scores_are_normalised_log_likelihoods_of_the_captions(
     task = Captioning(num_beams, length_penalty=0.7, max_decode_length=LENGTH + PROMPT_LENGTH)
     ids, scores = generate(task, None if key is None else jax.random.key(key))
     assert ids.shape == (4, LENGTH) and ids.dtype == jnp.int32
-    ended = ids == CONFIGS.sep_id
+    ended = ids == CONFIG.sep_id
     valid = np.cumsum(ended, axis=1) - ended == 0
-    np.testing.assert_array_equal(ids[~valid], CONFIGS.pad_id)
+    np.testing.assert_array_equal(ids[~valid], CONFIG.pad_id)
     words = jax.nn.log_softmax(full_logits(ids, jnp.asarray(valid)))
     sums = (jnp.take_along_axis(words, ids[..., None], axis=2)[..., 0] * valid).sum(axis=1)
     lengths = PROMPT_LENGTH + (valid & ~ended).sum(axis=1)
@@ -84,7 +84,7 @@ def test_scores_are_normalised_log_likelihoods_of_the_captions(
 
 def test_one_beam_takes_the_likeliest_token() -> None:
     ids, _ = generate(Captioning(num_beams=1, max_decode_length=LENGTH + PROMPT_LENGTH))
-    valid = np.cumsum(ids == CONFIGS.sep_id, axis=1) - (ids == CONFIGS.sep_id) == 0
+    valid = np.cumsum(ids == CONFIG.sep_id, axis=1) - (ids == CONFIG.sep_id) == 0
     likeliest = full_logits(ids, jnp.asarray(valid)).argmax(axis=-1)
     np.testing.assert_array_equal(ids[valid], likeliest[valid])
 
@@ -118,7 +118,7 @@ def test_a_clip_s_caption_does_not_depend_on_other_clips_or_on_padding() -> None
     together, scores = generate(task)
     frames = int(CLIPS["video_mask"][2].sum())
     noise = jnp.where(CLIPS["video_mask"][..., None], CLIPS["video"], 5.0)
-    for length, video in ((CONFIGS.max_video_len, noise), (frames, CLIPS["video"])):
+    for length, video in ((CONFIG.max_video_len, noise), (frames, CLIPS["video"])):
         alone = {"video": video[2:3, :length], "video_mask": CLIPS["video_mask"][2:3, :length]}
         ids, score = compiled(task)(VARIABLES, alone, None)
         np.testing.assert_array_equal(ids[0], together[2])
@@ -126,7 +126,7 @@ def test_a_clip_s_caption_does_not_depend_on_other_clips_or_on_padding() -> None
 
 
 def test_bfloat16_activations_score_nearly_the_same() -> None:
-    half = VLM(dataclasses.replace(CONFIGS, dtype="bfloat16"))
+    half = VLM(dataclasses.replace(CONFIG, dtype="bfloat16"))
     task = Captioning(num_beams=3, max_decode_length=9)
     (_, expected), (_, scores) = generate(task), generate(task, model=half)
     assert scores.dtype == jnp.float32
@@ -134,7 +134,7 @@ def test_bfloat16_activations_score_nearly_the_same() -> None:
 
 
 def test_the_loss_ignores_padding_and_has_dropout() -> None:
-    model = VLM(dataclasses.replace(CONFIGS, dropout_rate=0.1))
+    model = VLM(dataclasses.replace(CONFIG, dropout_rate=0.1))
     loss = jax.jit(nn.apply(Captioning().loss, model))
 
     def of(batch: dict[str, jax.Array], seed: int) -> float:

@@ -9,9 +9,9 @@ import synthetic
 from vtmask.tasks.localization import StepLocalization
 from vtmask.tasks.retrieval import Retrieval
 
-CONFIGS = synthetic.CALM
+CONFIG = synthetic.CALM
 BATCH = synthetic.steps_batch()
-TASK = StepLocalization(CONFIGS.num_layers)
+TASK = StepLocalization(CONFIG.num_layers)
 
 
 @pytest.mark.parametrize("isolated_layers", [1, None])
@@ -23,20 +23,20 @@ def test_the_loss_is_the_mean_over_frames_and_steps(isolated_layers: int | None)
         exists = mask.any(axis=1)
         clips = BATCH["video"][video], BATCH["video_mask"][video]
         encode_frames = task.encoding.encode_frames
-        frames = np.asarray(synthetic.apply(encode_frames, CONFIGS, *clips), np.float64)
-        texts = np.asarray(synthetic.apply(task.embed_steps, CONFIGS, steps, mask), np.float64)
+        frames = np.asarray(synthetic.apply(encode_frames, CONFIG, *clips), np.float64)
+        texts = np.asarray(synthetic.apply(task.embed_steps, CONFIG, steps, mask), np.float64)
         scores = frames[BATCH["video_mask"][video]] @ texts[exists].T
         shown = BATCH["shown"][video][BATCH["video_mask"][video]][:, exists]
         losses.append(np.logaddexp(0, np.where(shown, -scores, scores)).ravel())
-    actual = synthetic.loss(task, CONFIGS, BATCH)
+    actual = synthetic.loss(task, CONFIG, BATCH)
     assert actual == pytest.approx(np.concatenate(losses).mean(), rel=1e-4)
 
 
 def test_steps_are_pooled_as_texts_of_retrieval_and_zero_if_missing() -> None:
     steps, mask = BATCH["steps"][0], BATCH["steps_mask"][0]
-    actual = synthetic.apply(TASK.embed_steps, CONFIGS, steps, mask)
+    actual = synthetic.apply(TASK.embed_steps, CONFIG, steps, mask)
     expected = synthetic.apply(
-        Retrieval(CONFIGS.num_layers).encoding.embed_text, CONFIGS, steps[:3], mask[:3]
+        Retrieval(CONFIG.num_layers).encoding.embed_text, CONFIG, steps[:3], mask[:3]
     )
     np.testing.assert_allclose(actual[:3], expected, rtol=1e-5, atol=1e-6)
     assert not np.asarray(actual[3:]).any()
@@ -66,8 +66,8 @@ def test_padding_does_not_change_the_loss() -> None:
         "steps": np.where(padded["steps_mask"], padded["steps"], 7),
         "shown": padded["shown"] | ~(valid & exists),
     }
-    expected = synthetic.loss(TASK, CONFIGS, few)
-    assert synthetic.loss(TASK, CONFIGS, noisy) == pytest.approx(expected, rel=1e-5)
+    expected = synthetic.loss(TASK, CONFIG, few)
+    assert synthetic.loss(TASK, CONFIG, noisy) == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradients_are_finite_if_steps_and_windows_are_missing() -> None:
@@ -75,17 +75,17 @@ def test_gradients_are_finite_if_steps_and_windows_are_missing() -> None:
     batch = {name: x.copy() for name, x in BATCH.items()}
     batch["video_mask"][1] = False
     batch["steps_mask"][2] = False
-    grads = synthetic.gradients(TASK, CONFIGS, batch)
+    grads = synthetic.gradients(TASK, CONFIG, batch)
     assert all(np.isfinite(leaf).all() for leaf in grads)
 
 
 def test_training_learns() -> None:
-    losses = synthetic.losses_in_training(TASK, CONFIGS, BATCH)
+    losses = synthetic.losses_in_training(TASK, CONFIG, BATCH)
     assert losses[-1] < 0.2 * losses[0]
 
 
 def test_bfloat16_activations_give_nearly_the_same_loss() -> None:
-    model_config = dataclasses.replace(CONFIGS, initializer_range=0.02)
+    model_config = dataclasses.replace(CONFIG, initializer_range=0.02)
     half = dataclasses.replace(model_config, dtype="bfloat16")
     expected = synthetic.loss(TASK, model_config, BATCH)
     assert synthetic.loss(TASK, half, BATCH) == pytest.approx(expected, rel=0.01)

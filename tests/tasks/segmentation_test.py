@@ -15,12 +15,12 @@ from vtmask.tasks import encoding
 from vtmask.tasks.retrieval import Retrieval
 from vtmask.tasks.segmentation import Segmentation, TextLabels, classes_by_names
 
-CONFIGS = dataclasses.replace(synthetic.CALM, num_classes=4)
+CONFIG = dataclasses.replace(synthetic.CALM, num_classes=4)
 BATCH = synthetic.labelled_batch()
 
 
 def parts(batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
-    model, key = VLM(CONFIGS), jax.random.key(0)
+    model, key = VLM(CONFIG), jax.random.key(0)
     apply = jax.jit(nn.apply(Segmentation().loss, model))
     return apply({"params": initial_params(model, 0)}, batch, key, rngs={"dropout": key})
 
@@ -28,7 +28,7 @@ def parts(batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
 def test_loss_and_accuracy_are_means_over_valid_frames() -> None:
     loss, actual = parts(BATCH)
     video = BATCH["video"], BATCH["video_mask"]
-    scores = np.asarray(synthetic.apply(Segmentation().scores, CONFIGS, *video))
+    scores = np.asarray(synthetic.apply(Segmentation().scores, CONFIG, *video))
     assert scores.shape == (16, 6, 4)
     losses, right = [], []
     for place in zip(*np.nonzero(BATCH["video_mask"]), strict=True):
@@ -59,17 +59,17 @@ def test_padding_does_not_change_the_loss() -> None:
 def test_gradients_are_finite_if_a_window_is_empty() -> None:
     mask = BATCH["video_mask"].copy()
     mask[0] = False
-    grads = synthetic.gradients(Segmentation(), CONFIGS, BATCH | {"video_mask": mask})
+    grads = synthetic.gradients(Segmentation(), CONFIG, BATCH | {"video_mask": mask})
     assert all(np.isfinite(leaf).all() for leaf in grads)
 
 
 def test_training_learns() -> None:
-    losses = synthetic.losses_in_training(Segmentation(), CONFIGS, BATCH)
+    losses = synthetic.losses_in_training(Segmentation(), CONFIG, BATCH)
     assert losses[-1] < 0.2 * losses[0]
 
 
 def test_bfloat16_activations_give_nearly_the_same_loss() -> None:
-    model_config = dataclasses.replace(CONFIGS, initializer_range=0.02)
+    model_config = dataclasses.replace(CONFIG, initializer_range=0.02)
     half = dataclasses.replace(model_config, dtype="bfloat16")
     expected = synthetic.loss(Segmentation(), model_config, BATCH)
     assert synthetic.loss(Segmentation(), half, BATCH) == pytest.approx(expected, rel=0.01)
@@ -80,12 +80,12 @@ def test_names_score_frames_by_dot_products(isolated_layers: int | None) -> None
     labels = TextLabels(encoding.create(isolated_layers))
     text = synthetic.SyntheticBatches(3).batch(5)
     words = text["text"], text["text_mask"]
-    names = synthetic.apply(labels.encoding.embed_text, CONFIGS, *words)
-    pooled = synthetic.apply(Retrieval(isolated_layers).encoding.embed_text, CONFIGS, *words)
+    names = synthetic.apply(labels.encoding.embed_text, CONFIG, *words)
+    pooled = synthetic.apply(Retrieval(isolated_layers).encoding.embed_text, CONFIG, *words)
     np.testing.assert_array_equal(names, pooled)
     video = BATCH["video"], BATCH["video_mask"]
-    scores = synthetic.apply(labels.scores, CONFIGS, *video, names)
-    doubled = synthetic.apply(labels.scores, CONFIGS, *video, 2 * names[::-1])
+    scores = synthetic.apply(labels.scores, CONFIG, *video, names)
+    doubled = synthetic.apply(labels.scores, CONFIG, *video, 2 * names[::-1])
     assert scores.shape == (16, 6, 3)
     np.testing.assert_allclose(doubled, 2 * scores[..., ::-1], rtol=1e-4, atol=1e-4)
 

@@ -20,10 +20,10 @@ from vtmask.tasks import Pretrain
 from vtmask.training import make_train_step, sharding
 from vtmask.training.step import initial_state, step_keys
 
-CONFIGS = dataclasses.replace(
-    synthetic.CONFIGS, num_heads=4, scan_layers=True, remat="products", initializer_range=0.2
+CONFIG = dataclasses.replace(
+    synthetic.CONFIG, num_heads=4, scan_layers=True, remat="products", initializer_range=0.2
 )
-CALM = dataclasses.replace(CONFIGS, dropout_rate=0.0)
+CALM = dataclasses.replace(CONFIG, dropout_rate=0.0)
 BATCH = synthetic.SyntheticBatches(32).batch(0)
 
 
@@ -49,7 +49,7 @@ def of_layout(
     fsdp: bool = False,
     microbatches: int = 1,
     negatives: Any = "global",
-    model_config: VLMConfig = CONFIGS,
+    model_config: VLMConfig = CONFIG,
 ) -> dict[str, Any]:
     """Returns the losses of two steps, the bytes of state per device, and a step's exchanges."""
     mesh = sharding.make_mesh(model, jax.devices()[:devices])

@@ -41,9 +41,9 @@ def run(workdir: Any, batches: Any = None, **overrides: Any) -> Any:
     validation = overrides.pop("validation", None)
     for name, value in overrides.items():
         config[name] = value
-    model = VLM(synthetic.CONFIGS)
+    model = VLM(synthetic.CONFIG)
     task = tasks.create(config.task)
-    params = jax.tree.map(np.array, synthetic.params(synthetic.CONFIGS))
+    params = jax.tree.map(np.array, synthetic.params(synthetic.CONFIG))
     batches = batches or synthetic.SyntheticBatches()
     return train(config, workdir, model, task, batches, params, validation)
 

@@ -45,7 +45,7 @@ def main(workdir: str, fields: dict[str, Any]) -> None:
     config.update(fields)
     config.task.budgets = ()  # less to compile
     Part.model = config.sharding.model
-    model = VLM(dataclasses.replace(synthetic.CONFIGS, num_layers=1))
+    model = VLM(dataclasses.replace(synthetic.CONFIG, num_layers=1))
     # On one device, as an export's parameters are.
     params = jax.device_put(initial_params(model, config.seed), jax.local_devices()[0])
     params = train(config, workdir, model, tasks.create(config.task), batches, params)

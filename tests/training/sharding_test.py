@@ -53,7 +53,7 @@ def test_the_state_is_split(results: Any) -> None:
 
 
 def test_fsdp_gathers_parameters_and_no_activations(results: Any) -> None:
-    largest_kernel = layouts.CONFIGS.hidden_size * layouts.CONFIGS.mlp_size
+    largest_kernel = layouts.CONFIG.hidden_size * layouts.CONFIG.mlp_size
     assert 0 < max(results["own negatives"]["exchanged"]["all-gather"]) <= largest_kernel
 
 

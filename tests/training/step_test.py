@@ -107,7 +107,7 @@ def gradients(fresh: VLMConfig, model_config: VLMConfig) -> Any:
 
 
 def test_a_gpu_s_program_multiplies_bfloat16_and_donates_the_old_state() -> None:
-    model_config = dataclasses.replace(synthetic.CONFIGS, dtype="bfloat16")
+    model_config = dataclasses.replace(synthetic.CONFIG, dtype="bfloat16")
     optimizer, mesh = optax.adam(1.0), sharding.make_mesh()
     state = initial_state(initial_params(VLM(model_config), 0), optimizer, mesh, fsdp=False)
     task = Pretrain(budgets=BUDGETS)
@@ -131,7 +131,7 @@ def test_a_single_layer_is_not_scanned() -> None:
 
 def test_remat_needs_a_scan() -> None:
     with pytest.raises(UserError, match="config.model.remat is all, which needs"):
-        dataclasses.replace(synthetic.CONFIGS, remat="all")
+        dataclasses.replace(synthetic.CONFIG, remat="all")
 
 
 def test_microbatches_average_their_gradients() -> None:
