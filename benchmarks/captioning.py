@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     print(jax.devices()[0].device_kind)
-    print("| clips a call | | captions/s, median (min to max) | JAX's speedup |")
+    print("| clips per call | | captions/s, median (min to max) | JAX's speedup |")
     print("|---:|---|---:|---:|")
     for clips in options.batch_size:
         measure(clips, options.rounds)

@@ -82,10 +82,10 @@ def main() -> None:
     config.model.num_layers = layers
     chip = CHIPS[options.topology.split(":")[0]]
     parts = {name: 1e3 * n / chip.clock for name, n in by_part(cycles).most_common()}
-    title = f"{options.recipe}, {options.topology}, {options.clips} clips a device"
+    title = f"{options.recipe}, {options.topology}, {options.clips} clips per device"
     table = [
         f"{title}: {seconds:,.0f} processor seconds to compile {program.branches()} programs of "
-        f"{options.layers or layers} layers, {gib(compiled):,.2f} GiB a device",
+        f"{options.layers or layers} layers, {gib(compiled):,.2f} GiB per device",
         "",
         *rows(parts, work(config) / len(devices), chip),
         "",
@@ -149,12 +149,12 @@ def rows(parts: dict[str, float], flops: float, chip: Chip) -> list[str]:
 
 
 def rows_of_exchanges(exchanges: Sequence[hlo.Collective], devices: int, chip: Chip) -> list[str]:
-    """A row for each kind of exchange: bytes a device receives, and their time on the links."""
+    """A row for each kind of exchange: bytes that a device receives, and their time on the links."""
     received: Counter[str] = Counter()
     for exchange in exchanges:
         received[exchange.kind] += exchange.received(devices)
     return [
-        "| exchange | MiB a device | ms on the links |",
+        "| exchange | MiB per device | ms on the links |",
         "|---|---:|---:|",
         *(
             f"| {kind} | {n / 2**20:,.2f} | {n / chip.links * 1e3:,.2f} |"

@@ -140,7 +140,7 @@ def write(out: Path, name: str, columns: str, rows: Rows) -> None:
         axes.loglog(list(values), list(values.values()), marker="o", label=row)
     axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
     axes.minorticks_off()
-    axes.set(xlabel=columns, ylabel="GiB a device")
+    axes.set(xlabel=columns, ylabel="GiB per device")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(out / f"{name}.png", dpi=150)

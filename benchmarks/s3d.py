@@ -53,7 +53,7 @@ def main() -> None:
             times[name].append(time.perf_counter() - start)
     peak = product_flops / statistics.median(times.pop("matmul"))
 
-    print(f"{jax.devices()[0].device_kind}, {options.dtype}, {options.batch_size} windows a call")
+    print(f"{jax.devices()[0].device_kind}, {options.dtype}, {options.batch_size} windows per call")
     per_frame = flops / (options.batch_size * FRAMES)
     print(f"matmul: {peak / 1e9:,.0f} GFLOP/s; S3D: {per_frame / 1e9:.2f} GFLOP a frame")
     print("| | frames/s, median (min to max) | of the matmul rate | JAX's speedup |")

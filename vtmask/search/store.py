@@ -204,7 +204,7 @@ class Tables:
             self.make_vector_index()
 
     def make_vector_index(self) -> None:
-        """Makes a RaBitQ index of 4 bits a number; benchmarks/search.py compares it with others.
+        """Makes a RaBitQ index of 4 bits per number; benchmarks/search.py compares it with others.
 
         Most of the work finds the centres of partitions, so their number grows only with the square
         root of the rows.
