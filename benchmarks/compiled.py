@@ -149,7 +149,7 @@ def rows(parts: dict[str, float], flops: float, chip: Chip) -> list[str]:
 
 
 def rows_of_exchanges(exchanges: Sequence[hlo.Collective], devices: int, chip: Chip) -> list[str]:
-    """A row for each kind of exchange: bytes that a device receives, and their time on the links."""
+    """A row for each kind of exchange: bytes that a device receives, and the time on the links."""
     received: Counter[str] = Counter()
     for exchange in exchanges:
         received[exchange.kind] += exchange.received(devices)
