@@ -52,10 +52,3 @@ def test_slots_are_rounded_up_to_tiles_but_not_beyond_all_positions() -> None:
 
 def test_most_chosen_counts_the_largest_group() -> None:
     assert unpadding.most_chosen(jnp.array(CHOSEN)) == CHOSEN.sum()
-
-
-def test_most_chosen_counts_the_largest_part_of_a_group() -> None:
-    rows = CHOSEN.sum(axis=1)
-    for parts in (2, 3, 4, 8):
-        expected = max(rows[part::parts].sum() for part in range(parts))
-        assert unpadding.most_chosen(jnp.array(CHOSEN), parts) == expected

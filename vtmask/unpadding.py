@@ -62,15 +62,9 @@ def select(chosen: Array, num_slots: int) -> Selection:
     return Selection(*map(mesh.split, (place, filled, slot, chosen)))
 
 
-def most_chosen(chosen: Array, parts: int = 1) -> Array:
-    """The largest number of positions chosen in a part of a group: [B, L] -> [].
-
-    Args:
-      parts: number of parts. Row i of a group belongs to part i % parts.
-    """
-    rows = chosen.sum(axis=1).reshape(mesh.num_groups(), -1)
-    rows = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % parts)))
-    return rows.reshape(len(rows), -1, parts).sum(axis=1).max()
+def most_chosen(chosen: Array) -> Array:
+    """The largest number of positions chosen in a group: [B, L] -> []."""
+    return _grouped(chosen).sum(axis=1).max()
 
 
 def num_slots(share: float, size: int) -> int:

@@ -62,11 +62,11 @@ def test_a_packed_batch_has_the_update_of_the_padded_one(objective: Any) -> None
     assert_same(packed, padded)
 
 
-def test_a_batch_that_no_budget_holds_is_computed_in_parts_with_the_same_dropout() -> None:
+def test_a_batch_that_no_budget_holds_is_padded_and_its_dropout_is_the_same() -> None:
     model_config = dataclasses.replace(synthetic.CALM, dropout_rate=0.1)
-    in_parts = step(Pretrain(budgets=BUDGETS[:1]), model_config)
-    assert in_parts[1]["budget"] == 1
-    assert_same(in_parts, step(Pretrain(), model_config))
+    padded = step(Pretrain(budgets=BUDGETS[:1]), model_config)
+    assert padded[1]["budget"] == 1
+    assert_same(padded, step(Pretrain(), model_config))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vtmask import attention, losses, masking, mesh, sequence, unpadding
+from vtmask import attention, losses, masking, sequence, unpadding
 from vtmask.errors import UserError, check_choice
 from vtmask.losses import Candidates, Negatives, Queries
 from vtmask.models import AnyModel
@@ -68,8 +68,8 @@ class Pretrain(Task):
         ("global"), as published, or of the device's own part of it ("device"). "device" gives fewer
         negatives, so the loss depends on the number of devices, but needs no communication.
       budgets: (positions, masked, frames) each, ascending; see `Budget`. A batch is unpadded into
-        the first budget that holds it. If none does, it is computed in parts that the last one
-        holds, so that nothing is dropped. Each budget is compiled.
+        the first budget that holds it. If none does, it is computed with all its padding, so that
+        nothing is dropped. Each budget is compiled.
     """
 
     needs_vlm: ClassVar[bool] = True
@@ -106,37 +106,35 @@ class Pretrain(Task):
         """
         masked = masking.mask(key, batch, self.scheme, model.config)
 
-        def within(budget: Budget, clips: Array | None = None) -> tuple[Any, Metrics]:
+        def within(budget: Budget, model: AnyModel = model) -> tuple[Any, Metrics]:
             def loss(model: VLM) -> tuple[Array, Metrics]:
-                return self.masked_loss(model, batch, masked, False, budget, clips)
+                return self.masked_loss(model, batch, masked, False, budget)
 
             return gradients(loss, model, params, dropout_key)
 
         if not self.budgets:
             return within(FULL)
-        budgets = [Budget(*shares) for shares in self.budgets]
-
-        def in_parts() -> tuple[Any, Metrics]:
-            # The shapes of the last budget, which compilers therefore do not compile again.
-            budget = budgets[-1]._replace(frames=1.0)
-            part, number = _parts(budget, batch, masked)
-
-            def add(i: Array, sums: Any) -> Any:
-                return jax.tree.map(jnp.add, sums, within(budget, part == i))
-
-            shapes = jax.eval_shape(lambda: within(budget))
-            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-            return jax.lax.fori_loop(0, number, add, zeros)
-
+        # Few batches are padded. Their program compiles fast and adds no memory, but runs slowly.
+        small = dataclasses.replace(model.config, scan_layers=True, remat="all")
+        padded = model.clone(config=small)
         # Differentiating the switch itself would keep every budget's intermediate results.
-        branches = [functools.partial(within, budget) for budget in budgets]
-        index = self.fitting_budget(batch, masked)
-        grads, metrics = jax.lax.switch(index, [*branches, in_parts])
-        return grads, metrics | {"budget": index}
+        branches = [functools.partial(within, Budget(*shares)) for shares in self.budgets]
+        budget = self.fitting_budget(batch, masked)
+        grads, metrics = jax.lax.switch(budget, [*branches, lambda: within(FULL, padded)])
+        return grads, metrics | {"budget": budget}
 
     def fitting_budget(self, batch: Batch, masked: masking.Masked) -> Array:
         """Returns the index of the first budget that holds the batch, else len(budgets): int []."""
-        fits = [_fits(Budget(*shares), batch, masked, 1) for shares in self.budgets]
+        selections = [_valid(batch), _masked(masked), batch["video_mask"]]
+        fits = [
+            jnp.stack(
+                [
+                    unpadding.most_chosen(chosen) <= unpadding.num_slots(share, chosen.size)
+                    for share, chosen in zip(budget, selections, strict=True)
+                ]
+            ).all()
+            for budget in self.budgets
+        ]
         return jnp.argmax(jnp.stack([*fits, jnp.array(True)]))
 
     def masked_loss(
@@ -146,7 +144,6 @@ class Pretrain(Task):
         masked: masking.Masked,
         deterministic: bool,
         budget: Budget = FULL,
-        clips: Array | None = None,
     ) -> tuple[Array, Metrics]:
         """Computes the loss of a masked batch, and its parts.
 
@@ -157,13 +154,8 @@ class Pretrain(Task):
         MFM+MLM is the sum of the means over masked frames and over masked words. The softmax of a
         frame is over its own token and the negatives, that of a word over the vocabulary with its
         bias.
-
-        Args:
-          clips: True at the clips whose masked positions count, [B]; None counts all. The losses of
-            a batch's parts add up to the batch's.
         """
-        scored = self.score(model, batch, masked, deterministic, budget, clips)
-        num_frames, num_words = masked.video_masked.sum(), masked.text_masked.sum()
+        scored = self.score(model, batch, masked, deterministic, budget)
         hidden, is_frame, is_word = scored.hidden, scored.is_frame, scored.is_word
         first, frames = losses.candidates_of(scored.frames, self.negatives)
         _, negative = losses.candidates_of(scored.negative, self.negatives)
@@ -178,18 +170,18 @@ class Pretrain(Task):
                 jnp.concatenate([all_words, negative], axis=1),
                 jnp.zeros(words.shape[1] + frames.shape[1]),
             )
-            weight = _weights(is_frame | is_word, num_frames + num_words)
+            weight = _weights_of_mean(is_frame | is_word)
             queries = Queries(hidden, label, weight, constant)
             loss, of_query = losses.cross_entropy(queries, candidates)
-            frame_loss = (of_query * _weights(is_frame, num_frames)).sum()
-            word_loss = (of_query * _weights(is_word, num_words)).sum()
+            frame_loss = (of_query * _weights_of_mean(is_frame)).sum()
+            word_loss = (of_query * _weights_of_mean(is_word)).sum()
             return loss, {"frame_loss": frame_loss, "word_loss": word_loss}
         frame_loss, _ = losses.cross_entropy(
-            Queries(hidden, frame, _weights(is_frame, num_frames), no_constant),
+            Queries(hidden, frame, _weights_of_mean(is_frame), no_constant),
             Candidates(frames, negative, jnp.zeros(frames.shape[1])),
         )
         word_loss, _ = losses.cross_entropy(
-            Queries(hidden, scored.word, _weights(is_word, num_words), no_constant),
+            Queries(hidden, scored.word, _weights_of_mean(is_word), no_constant),
             Candidates(words, all_words, model.vocabulary_bias()),
         )
         return frame_loss + word_loss, {"frame_loss": frame_loss, "word_loss": word_loss}
@@ -201,9 +193,8 @@ class Pretrain(Task):
         masked: masking.Masked,
         deterministic: bool,
         budget: Budget = FULL,
-        clips: Array | None = None,
     ) -> Scored:
-        """Encodes a masked batch; computes only what the masked positions of `clips` need."""
+        """Encodes a masked batch; computes only what the masked positions need."""
         video_tokens = model.video_tokens(batch["video"])
         visible = jnp.where(
             masked.video_masked[..., None], model.masked_video_token(), video_tokens
@@ -211,11 +202,10 @@ class Pretrain(Task):
         embedded = model.embed(visible, masked.text, deterministic)
 
         def select(chosen: Array, share: float) -> unpadding.Selection:
-            return unpadding.select(chosen, _num_slots(share, chosen))
+            return unpadding.select(chosen, unpadding.num_slots(share, chosen.size))
 
-        counts = True if clips is None else clips[:, None]
-        positions = select(_valid(batch) & counts, budget.positions)
-        masked_positions = select(_masked(masked) & counts, budget.masked)
+        positions = select(_valid(batch), budget.positions)
+        masked_positions = select(_masked(masked), budget.masked)
         frames = select(batch["video_mask"], budget.frames)
         mask = attention.padding(batch["video_mask"], batch["text_mask"])
         rows = Rows(positions, masked_positions)
@@ -247,35 +237,6 @@ def _masked(masked: masking.Masked) -> Array:
     return sequence.join_with(False, masked.video_masked, masked.text_masked)
 
 
-def _weights(chosen: Array, number: Array) -> Array:
-    """Returns weights whose weighted sum is that of the chosen entries, divided by `number`."""
-    return chosen / jnp.maximum(number, 1)
-
-
-def _num_slots(share: float, chosen: Array) -> int:
-    """Slots of a group for this share of [B, L]; they hold at least one row."""
-    return max(unpadding.num_slots(share, chosen.size), chosen.shape[1])
-
-
-def _fits(budget: Budget, batch: Batch, masked: masking.Masked, parts: int) -> Array:
-    """Returns whether the budget holds each of this number of parts of the batch, bool []."""
-    selections = (_valid(batch), _masked(masked), batch["video_mask"])
-    return jnp.stack(
-        [
-            unpadding.most_chosen(chosen, parts) <= _num_slots(share, chosen)
-            for share, chosen in zip(budget, selections, strict=True)
-        ]
-    ).all()
-
-
-def _parts(budget: Budget, batch: Batch, masked: masking.Masked) -> tuple[Array, Array]:
-    """Splits a batch into parts that the budget holds.
-
-    Returns:
-      the part of each clip, int [B]; and their number, the lowest power of two that will do.
-    """
-    clips = len(batch["text"]) // mesh.num_groups()
-    numbers = [2**i for i in range(clips.bit_length() + 1)]  # the last has one clip in a part
-    fits = jnp.stack([_fits(budget, batch, masked, parts) for parts in numbers])
-    number = jnp.array(numbers)[jnp.argmax(fits)]
-    return jnp.arange(len(batch["text"])) % clips % number, number
+def _weights_of_mean(chosen: Array) -> Array:
+    """Returns weights whose weighted sum is the mean of chosen entries; 0 if none is chosen."""
+    return chosen / jnp.maximum(chosen.sum(), 1)
