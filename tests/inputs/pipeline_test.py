@@ -357,7 +357,7 @@ def test_a_mixture_keeps_its_proportions_over_cycles() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "problem"),
-    [([1], "one positive number for each"), ([1, 0], "positive"), ([1, 1e-9], "less than 1/10000 of the mixture")],
+    [([1], "one positive number for each"), ([1, 0], "positive"), ([1, 1e-9], "less than 1/10000")],
 )
 def test_weights_that_make_no_mixture_are_refused(weights: list[float], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
