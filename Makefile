@@ -81,9 +81,8 @@ $(DEMO)/pre-trained/export/model.json: $(SHARDS) $(DEMO)/pretrain/export/model.j
 		--config.init_from=$(DEMO)/pretrain/export
 
 $(DEMO)/localization/export/model.json: $(SHARDS) $(DEMO)/pretrain/export/model.json
-	$(BIN)/python train.py --config=configs/demo_localization.py $(RECIPE) \
-		--workdir=$(DEMO)/localization --config.init_from=$(DEMO)/pretrain/export \
-		--config.data.split=train --config.num_steps=800
+	$(BIN)/python train.py --config=configs/demo_localization.py:all $(RECIPE) \
+		--workdir=$(DEMO)/localization --config.init_from=$(DEMO)/pretrain/export
 
 $(DEMO)/%/test/metrics.json: $(DEMO)/%/export/model.json
 	$(BIN)/python evaluate.py --config=configs/demo_retrieval.py $(RECIPE) \

@@ -39,7 +39,7 @@ def main() -> None:
     recipe: ConfigDict = vlm.get_config()
     parser.add_argument("--budget", type=ast.literal_eval, default=recipe.task.budgets[0])
     budget = Budget(*parser.parse_args().budget)
-    rows, sizes = counts(VLMConfig())
+    rows, sizes = counts()
     rng = np.random.default_rng(0)
 
     print("| clips per device | positions | masked | frames |\n|---:|---|---|---|")
@@ -64,13 +64,13 @@ def main() -> None:
         print(f"| {clips} | {devices} | {held / BATCHES:.1%} |")
 
 
-def counts(config: VLMConfig) -> tuple[np.ndarray, np.ndarray]:
+def counts() -> tuple[np.ndarray, np.ndarray]:
     """Counts valid positions, masked positions and frames of clips: int [CLIPS, 3], and sizes [3].
 
     A size is the largest possible count of a clip.
     """
-    small = VLMConfig(feature_size=1)
-    batch = training.make_batch(small, CLIPS, 0)
+    config = VLMConfig(feature_size=1)  # features are not looked at
+    batch = training.make_batch(config, CLIPS, 0)
     masked = masking.mask(jax.random.key(0), batch, Pretrain().scheme, config)
     flags = (
         sequence.valid(batch["video_mask"], batch["text_mask"]),

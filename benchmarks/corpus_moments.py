@@ -33,13 +33,12 @@ def main() -> None:
     for seed, folder in enumerate(seeds):
         for recipe, name in (
             ("demo", "pre-trained/pretrain"),
-            ("demo_localization", "pre-trained/search"),
+            ("demo_localization:all", "pre-trained/search"),
             ("demo_videoclip", "videoclip"),
         ):
             config = tasks.recipe(recipe, options, seed)
-            if recipe == "demo_localization":
+            if name == "pre-trained/search":
                 config.init_from = str(folder / "pre-trained/pretrain/export")
-                config.data.split, config.num_steps = "train", 800  # as `make search`
             tasks.train_once(config, folder / name)
         for name, zero_shot in MODELS.values():
             config = (

@@ -10,7 +10,6 @@ NumPy reads the same vectors from a file, in blocks; faiss holds them in memory.
 """
 
 import argparse
-import datetime
 import json
 import multiprocessing
 import resource
@@ -148,9 +147,6 @@ def build(job: Job) -> dict[str, float]:
         "build CPU [s]": time.process_time() - used,
         "build peak [MiB]": peak(),
     }
-    if job.kind == SHIPPED:  # old versions, which the next `vtmask index` after an hour deletes
-        seconds = Tables(job.out, np.load(job.file, mmap_mode="r").shape[1]).seconds
-        seconds.optimize(cleanup_older_than=datetime.timedelta(0))
     paths = [job.out] if job.out.is_file() else job.out.rglob("*")
     size = sum(path.stat().st_size for path in paths if path.is_file())
     return stats | {"size [MB]": size / 1e6}

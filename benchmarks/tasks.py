@@ -114,7 +114,8 @@ def median(runs: list[Any], row: str, column: str) -> str:
 
 
 def recipe(name: str, options: argparse.Namespace, seed: int) -> ConfigDict:
-    config = importlib.import_module(f"configs.{name}").get_config()
+    module, *argument = name.split(":")
+    config = importlib.import_module(f"configs.{module}").get_config(*argument)
     config.data.dir, config.seed = options.data_dir, seed
     return config
 

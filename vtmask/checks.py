@@ -23,6 +23,8 @@ def check(config: ConfigDict) -> None:
     sampler = config.sampler.to_dict()
     if {"min_tokens", "max_tokens"} <= sampler.keys():
         _require(config, "sampler.max_tokens", _at_least(sampler["min_tokens"], "min_tokens"))
+    if "mu_dtype" in config.optim:
+        check_choice("config.optim.mu_dtype", config.optim.mu_dtype, ("float32", "bfloat16"))
     tasks.create(config.task)
     model = config.model.to_dict()
     kind = model.pop("name")
@@ -82,10 +84,6 @@ _PROBABILITY: Rule = ("0 to 1", lambda value: _is_number(value) and 0 <= value <
 _BELOW_ONE: Rule = ("0 or more and less than 1", lambda v: _is_number(v) and 0 <= v < 1)
 
 
-def _one_of(*values: str) -> Rule:
-    return " or ".join(map(repr, values)), lambda value: value in values
-
-
 def _or_none(rule: Rule) -> Rule:
     return f"{rule[0]}, or None", lambda value: value is None or rule[1](value)
 
@@ -112,7 +110,6 @@ _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_MORE_THAN_ZERO, ("optim.lr", "optim.clip_norm", "optim.eps", "model.initializer_range")),
     (_ZERO_OR_MORE, ("optim.power", "optim.weight_decay")),
     (_FACTORS, ("optim.factors",)),
-    (_one_of("float32", "bfloat16"), ("optim.mu_dtype",)),
     (_FINITE, ("task.length_penalty",)),
     (_PROBABILITY, ("task.masking.mm_prob", "task.masking.mask_prob")),
     (_BELOW_ONE, ("model.dropout_rate", "optim.b1", "optim.b2")),

@@ -43,9 +43,7 @@ def make_optimizer(optim: ConfigDict, schedule: optax.Schedule) -> optax.Gradien
     factors = optim.get("factors", ())
     return optax.chain(
         optax.clip_by_global_norm(optim.clip_norm),
-        optax.scale_by_adam(
-            b1=optim.b1, b2=optim.b2, eps=optim.eps, mu_dtype=optim.get("mu_dtype", "float32")
-        ),
+        optax.scale_by_adam(optim.b1, optim.b2, optim.eps, mu_dtype=optim.get("mu_dtype")),
         optax.add_decayed_weights(
             optim.weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
         ),
