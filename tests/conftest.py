@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Tests compile the same small programs again and again.
@@ -25,6 +26,10 @@ if version("jaxlib").startswith("0.10."):  # an XLA without one of the flags wou
 os.environ.setdefault("EPATH_USE_TF", "false")  # as vtmask.disk has it
 
 import golden
+
+# A loaded machine may be slow, and the first example of a test may compile.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

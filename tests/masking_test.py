@@ -25,7 +25,7 @@ def batch(rng: np.random.Generator, size: int) -> dict[str, jax.Array]:
     }
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31 - 1),
     mm_prob=st.floats(0, 1),

@@ -36,6 +36,12 @@ def test_a_lower_peak_takes_only_the_remaining_seconds() -> None:
     assert find(scores, [0, 9], [0.0]) == [(6, 6, 8), (0, 0, 5)]
 
 
+def test_a_moment_ends_at_the_slope_of_a_higher_peak() -> None:
+    scores = [0, 4, 3, 6, 20, 0.0]
+    # 20's half is 10. Around 4, half is 2, up to where 20's slope rises above 4.
+    assert find(scores, [0, 6], [0.0]) == [(4, 4, 5), (1, 1, 3)]
+
+
 def test_a_still_video_is_one_moment_of_limited_length() -> None:
     actual = find([2.0] * 100, [0, 100], [2.0])
     assert actual == [(0, 0, peaks.REACH + 1)]

@@ -50,7 +50,7 @@ def test_block_sizes_need_not_divide_the_data(query_block: int, candidate_block:
     assert actual.ranks.dtype == np.float64
 
 
-@hypothesis.settings(max_examples=30, deadline=None)  # the first of a shape is compiled
+@hypothesis.settings(max_examples=30)
 @hypothesis.given(
     size=st.sampled_from([1, 6]),
     number=st.integers(1, 300),

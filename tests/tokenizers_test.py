@@ -8,7 +8,7 @@ from typing import Any
 
 import golden
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
@@ -83,7 +83,6 @@ def test_windows_line_endings_do_not_change_ids() -> None:
 
 
 @both
-@settings(deadline=None)
 @given(texts=st.lists(TEXTS, max_size=3))
 def test_any_text_can_be_encoded(tokenizer: Tokenizer, texts: list[str]) -> None:
     ids = tokenizer.encode(texts)
@@ -94,7 +93,6 @@ def test_any_text_can_be_encoded(tokenizer: Tokenizer, texts: list[str]) -> None
 
 
 @both
-@settings(deadline=None)
 @given(data=st.data())
 def test_control_symbols_are_not_decoded(tokenizer: Tokenizer, data: st.DataObject) -> None:
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1)))

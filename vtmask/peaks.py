@@ -1,8 +1,8 @@
 """Finds moments in per-second scores: each peak with its full width at half maximum; in NumPy.
 
 As with a line in a spectrum, a moment is the run of seconds around a peak whose scores reach
-halfway between the video's mean and the peak. Its length follows from the video, not from a
-threshold or from the number of moments asked for.
+halfway between the video's mean and the peak, and no higher than the peak. Its length follows from
+the video, not from a threshold or from the number of moments asked for.
 """
 
 from typing import NamedTuple
@@ -59,7 +59,9 @@ def find(scores: np.ndarray, bounds: np.ndarray, bases: np.ndarray, count: int) 
             break
         if taken[peak]:
             continue
-        outside = taken[first:last] | (scores[first:last] < (scores[peak] + base) / 2)
+        near, height = scores[first:last], scores[peak]
+        # What rises above this peak is the slope of a higher one.
+        outside = taken[first:last] | (near < (height + base) / 2) | (near > height)
         outside[peak - first] = False  # even if the base is above the peak
         before, after = outside[: peak - first], outside[peak - first :]
         start = peak - int(before[::-1].argmax()) if before.any() else first

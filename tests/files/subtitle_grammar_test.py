@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vtmask.datasets import captions
@@ -146,7 +146,6 @@ def between(cue: Cue) -> st.SearchStrategy[str]:
     return st.sampled_from(["\n", "\n\n", "\n \n", *([""] * (not cue.body.startswith("\n")))])
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(_SUBRIP).flatmap(lambda kind: kind(","))), st.data())
 def test_subrip_files_are_read_by_the_grammar(
     tmp_path_factory: pytest.TempPathFactory, cues: list[Cue], data: st.DataObject
@@ -165,7 +164,6 @@ def test_subrip_files_are_read_by_the_grammar(
     check(path, text, encoding, newline, cues, problems)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(_WEBVTT).flatmap(lambda kind: kind(".")), min_size=1), st.data())
 def test_webvtt_files_are_read_by_the_grammar(
     tmp_path_factory: pytest.TempPathFactory, cues: list[Cue], data: st.DataObject
@@ -208,7 +206,6 @@ def rolling(lines: list[str], rows: int, tail: bool) -> str:
 _SPOKEN = st.lists(st.sampled_from(["no", "no,", "a", "oh"]), min_size=1, max_size=3).map(" ".join)
 
 
-@settings(deadline=None)
 @given(st.lists(_SPOKEN, max_size=8))
 def test_rolling_captions_are_unrolled(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]
@@ -221,7 +218,6 @@ def test_rolling_captions_are_unrolled(
     assert unrolled == expected
 
 
-@settings(deadline=None)
 @given(st.lists(_LINES, max_size=8, unique=True), st.integers(1, 4), st.booleans())
 def test_captions_that_roll_over_several_lines_are_unrolled(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], rows: int, tail: bool

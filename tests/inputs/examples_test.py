@@ -19,7 +19,7 @@ TOKENIZER = tokenizers.train(["slide the red ball", "now spin the blue box"] * 9
 
 
 @given(st.integers(1, 9), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_videos_are_cut_as_in_training(length: int, data: st.DataObject) -> None:
     start, stop = sorted(data.draw(st.integers(0, length)) for _ in range(2))
     features = np.arange(2 * length, dtype=np.float16).reshape(length, 2) + 1
@@ -32,7 +32,7 @@ def test_videos_are_cut_as_in_training(length: int, data: st.DataObject) -> None
 
 
 @given(st.lists(st.integers(5, 30), max_size=9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_texts_are_cut_as_in_training(ids: list[int]) -> None:
     actual = examples.text(CONFIG, np.array(ids, np.int32))
     ends = tf.constant([[0]]), tf.constant([[len(ids)]])
@@ -48,7 +48,7 @@ TIMES = st.lists(st.tuples(TIME, TIME).map(sorted), max_size=4)
 
 @pytest.mark.parametrize("seconds", [1.0, 0.64, 16 / 30, 2.0])
 @given(TIMES, st.integers(1, 30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @example([[0.0, 0.0], [3.0, 3.000244140625], [2.9998, 5.0], [35.0, 40.0]], 30)
 @example([[0.64 * 7, 0.64 * 11], [16 / 30 * 7, 16 / 30 * 11]], 30)
 def test_times_become_features_as_in_training(

@@ -222,7 +222,7 @@ def labelled(classes: Sequence[Sequence[int]]) -> dict[str, Any]:
     st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_size=1, max_size=3),
     st.integers(1, 5),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @example([[1] * 5, [2] * 6, [3] * 10], 5)
 def test_labelled_windows_have_the_classes_of_their_frames(
     classes: list[list[int]], stride: int
@@ -317,7 +317,7 @@ def made_up_tasks(draw: st.DrawFn) -> Task:
 
 
 @given(st.lists(made_up_tasks(), min_size=1, max_size=3), st.integers(1, 5), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_step_windows_show_steps_where_they_are_done(
     videos_of: list[Task], stride: int, count: int
 ) -> None:
