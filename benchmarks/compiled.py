@@ -1,15 +1,19 @@
-"""Compiles a recipe's training step for absent TPUs, and estimates where its time goes.
+"""Compiles a recipe's training step for absent TPUs or GPUs, and estimates where its time goes.
 
     pip install 'jax[tpu]'
     python benchmarks/compiled.py --out=runs/compiled --topology=v5e:2x2 --clips=64
     python benchmarks/compiled.py --out=runs/compiled --layers=3 \
         --set='task.budgets=((.7, .25, .65),)'
+    pip install jax-cuda12-plugin    # in another environment
+    python benchmarks/compiled.py --out=runs/compiled --topology=h100:1 --clips=256
 
-Nothing runs: all times but the compile time are the compiler's estimates. Only a batch's shapes are
-known, so `--budget` chooses the budget that holds it. The compiler does not estimate collectives;
-the links' rate gives their time, and how much of it overlaps with computation is not known. The
-share of the peak counts FLOPs without padding, of clips with the lengths that pre-training draws,
-as in `benchmarks/training.py`. Writes a table, a plot and the program to the folder.
+Nothing runs. Times on a TPU are its compiler's estimates. The GPU compiler has no usable ones, so
+times there are floors: what a kernel's FLOPs and bytes take at the rates of the data sheet. Only a
+batch's shapes are known, so `--budget` chooses the budget that holds it. Collectives are not
+included; the links' rate gives their time, and how much of it overlaps with computation is not
+known. The share of the peak counts FLOPs without padding, of clips with the lengths that
+pre-training draws, as in `benchmarks/training.py`. Writes a table, a plot and the program to the
+folder.
 """
 
 import argparse
@@ -40,15 +44,52 @@ Cycles = Counter[tuple[str, str]]  # by part and operation
 
 
 class Chip(NamedTuple):
-    """A chip's bfloat16 FLOPs and cycles a second, and the bytes a second that others send it."""
+    """A chip's rates per second, from its maker's data sheet.
+
+    Attributes:
+      flops: in bfloat16.
+      clock: cycles; a GPU's time is counted in nanoseconds instead.
+      links: bytes that others send it.
+      memory: bytes that a GPU reads or writes; None for a TPU.
+    """
 
     flops: float
     clock: float
     links: float
+    memory: float | None = None
 
 
-# Google's figures. v5e's links are those of a slice without wrap-around: two axes, one way.
-CHIPS = {"v5e": Chip(197e12, 1.5e9, 9e10), "v5p": Chip(459e12, 1.75e9, 2.7e11)}
+# v5e's links are those of a slice without wrap-around: two axes, one way.
+CHIPS = {
+    "v5e": Chip(197e12, 1.5e9, 9e10),
+    "v5p": Chip(459e12, 1.75e9, 2.7e11),
+    "h100": Chip(989e12, 1e9, 4.5e11, 3.35e12),
+}
+H100 = """
+platform_name: "CUDA"
+device_description_str: "NVIDIA H100 80GB HBM3"
+dnn_version_info { major: 9 minor: 8 }
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132
+  clock_rate_ghz: 1.98
+  fpus_per_core: 128
+  threads_per_warp: 32
+  threads_per_block_limit: 1024
+  threads_per_core_limit: 2048
+  registers_per_block_limit: 65536
+  registers_per_core_limit: 65536
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  l2_cache_size: 52428800
+  memory_bandwidth: 3352320000000
+  device_memory_size: 84942979072
+}
+"""
 
 
 def main() -> None:
@@ -62,7 +103,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=options.topology).devices
+    chip = CHIPS[options.topology.split(":")[0]]
+    devices = absent(options.topology)
     config = importlib.import_module(f"configs.{options.recipe}").get_config()
     config.model.dtype = "bfloat16"
     config.batch_size = options.clips * len(devices)
@@ -73,21 +115,27 @@ def main() -> None:
     config.model.num_layers = options.layers or layers
 
     start = time.process_time()
-    compiled = lower_step(config, devices).compile()
+    # Kernels can't be tried out on a GPU that is absent.
+    compiled = lower_step(config, devices).compile(
+        {"xla_gpu_autotune_level": "0"} if chip.memory else None
+    )
     seconds = time.process_time() - start
     text = compiled.as_text() or ""
     program = hlo.Program(text)
-    cycles = extrapolated(program.cycles(options.budget), config, layers)
+    if chip.memory:
+        cycles = program.floor(chip.flops, chip.memory, options.budget)
+    else:
+        cycles = program.cycles(options.budget)
+    cycles = extrapolated(cycles, config, layers)
     exchanges = program.collectives(options.budget)
     config.model.num_layers = layers
-    chip = CHIPS[options.topology.split(":")[0]]
     parts = {name: 1e3 * n / chip.clock for name, n in by_part(cycles).most_common()}
     title = f"{options.recipe}, {options.topology}, {options.clips} clips per device"
     table = [
         f"{title}: {seconds:,.0f} processor seconds to compile {program.branches()} programs of "
         f"{options.layers or layers} layers, {gib(compiled):,.2f} GiB per device",
         "",
-        *rows(parts, work(config) / len(devices), chip),
+        *rows(parts, work(config, len(devices)), chip),
         "",
         *rows_of_exchanges(exchanges, len(devices), chip),
     ]
@@ -95,7 +143,23 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "compiled.md").write_text("\n".join(table) + "\n")
     (options.out / "program.txt").write_text(text)
-    plot(options.out / "compiled.png", title, parts)
+    plot(options.out / "compiled.png", title, parts, column(chip))
+
+
+def absent(topology: str) -> list[jax.Device]:
+    """The devices of a topology, such as "v5e:2x2" or "h100:8", none of which is there."""
+    chip, shape = topology.split(":")
+    if chip != "h100":
+        return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    jax.local_devices(backend="cpu")  # finds the CUDA plugin
+    return topologies.get_topology_desc(
+        platform="cuda", topology_name="H100", topology=f"1x1x{shape}", target_config=H100
+    ).devices
+
+
+def column(chip: Chip) -> str:
+    """What the times of a chip's table are."""
+    return "ms at least" if chip.memory else "estimated ms"
 
 
 def extrapolated(cycles: Cycles, config: ConfigDict, layers: int) -> Cycles:
@@ -129,16 +193,19 @@ def by_part(cycles: Cycles) -> Counter[str]:
     return total
 
 
-def work(config: ConfigDict) -> float:
-    """FLOPs of a step, padding not counted."""
+def work(config: ConfigDict, devices: int) -> float:
+    """FLOPs of a step on one device, padding not counted."""
     model = model_config(config)
-    return training.flops(model, training.make_batch(model, config.batch_size, 0))
+    # Each part of the batch has its negatives to itself.
+    parts = devices if config.task.negatives == "device" else 1
+    batch = training.make_batch(model, config.batch_size // parts, 0)
+    return training.flops(model, batch) * parts / devices
 
 
 def rows(parts: dict[str, float], flops: float, chip: Chip) -> list[str]:
     whole = sum(parts.values())
     return [
-        "| part | estimated ms | of the step |",
+        f"| part | {column(chip)} | of the step |",
         "|---|---:|---:|",
         *(f"| {part} | {ms:,.2f} | {ms / whole:.0%} |" for part, ms in parts.items()),
         f"| **step** | **{whole:,.2f}** | |",
@@ -163,12 +230,12 @@ def rows_of_exchanges(exchanges: Sequence[hlo.Collective], devices: int, chip: C
     ]
 
 
-def plot(path: Path, title: str, parts: dict[str, float]) -> None:
+def plot(path: Path, title: str, parts: dict[str, float], label: str) -> None:
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     axes.bar_label(axes.barh(list(parts), list(parts.values())), fmt="%.2f", padding=3)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set(xlabel="ms, as the compiler estimates", xlim=(0, 1.15 * max(parts.values())))
+    axes.set(xlabel=label, xlim=(0, 1.15 * max(parts.values())))
     axes.set_title(title, fontsize=10)
     figure.savefig(path, dpi=120)
 

@@ -1,7 +1,8 @@
-"""Reads the text of a compiled TPU program: estimated cycles by part, and collectives.
+"""Reads the text of a compiled program: time of a step by part, and collectives.
 
-The TPU compiler writes its estimate of a fusion's cycles beside the fusion, and the JAX operation
-that the fusion came from, whose name has the path of the Flax module.
+A compiler writes the JAX operation that a fusion came from beside the fusion; its name has the path
+of the Flax module. The TPU compiler also writes its estimate of the fusion's cycles. The GPU
+compiler doesn't, so a kernel's time there is the least that its FLOPs and bytes allow.
 """
 
 import math
@@ -23,6 +24,9 @@ PARTS = {
 }
 PRODUCTS, REST = "products of layers", "normalisation, GELU, residuals"  # what "layers" splits into
 OTHER = "other"
+# Opcodes that are no kernel of a GPU; those that end with "-done" neither.
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "call"}
+FREE |= {"while", "conditional", "partition-id", "replica-id"}
 COLLECTIVE = r"all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "s64": 8, "f64": 8}
 
@@ -31,18 +35,27 @@ class Instruction(NamedTuple):
     """A line of a program.
 
     Attributes:
+      id: its name in the program.
+      shape: of its result, as text.
+      operands: ids of the instructions whose results it takes.
       name: of the JAX operation that it came from, "" if unknown.
       cycles: the compiler's estimate, 0 if there is none.
       calls: names of the computations that it calls.
-      bytes: of its result.
     """
 
+    id: str
+    shape: str
     opcode: str
+    operands: tuple[str, ...]
     name: str
     cycles: int
     calls: tuple[str, ...]
-    bytes: int
     line: str
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its result."""
+        return _bytes(self.shape)
 
 
 class Collective(NamedTuple):
@@ -86,10 +99,12 @@ class Program:
     Attributes:
       computations: instructions of each computation.
       entry: name of the one that runs first.
+      instructions: all, by their ids.
     """
 
     def __init__(self, text: str) -> None:
         self.computations: dict[str, list[Instruction]] = {}
+        self.instructions: dict[str, Instruction] = {}
         self.entry = ""
         instructions: list[Instruction] = []
         for line in text.splitlines():
@@ -99,6 +114,7 @@ class Program:
                 self.entry = header[2] if header[1] else self.entry
             elif instruction := _instruction(line):
                 instructions.append(instruction)
+                self.instructions[instruction.id] = instruction
 
     def walk(self, branch: int) -> Iterator[tuple[Instruction, int]]:
         """Yields each instruction that a step runs, and how many times.
@@ -113,23 +129,24 @@ class Program:
             yield instruction, times
             calls, repeats = instruction.calls, 1
             if instruction.opcode == "while":
-                condition, body = calls
-                calls, repeats = (body,), self.trips(condition)
+                calls, repeats = calls[1:], self.trips(instruction)
             elif instruction.opcode == "conditional":
                 calls = calls[min(branch, len(calls) - 1) :][:1]
-            elif instruction.cycles:
-                # Its cycles include those of what it calls, so only collectives count there.
+            elif instruction.cycles or instruction.opcode == "fusion":
+                # Its time includes that of what it calls, so only collectives count there.
                 inner = (pair for name in calls for pair in self._walk(name, times, branch))
                 yield from ((i._replace(cycles=0), n) for i, n in inner if _is_collective(i))
                 continue
             for name in calls:
                 yield from self._walk(name, times * repeats, branch)
 
-    def trips(self, condition: str) -> int:
-        """The trip count of a loop from 0: the constant that its counter is compared with."""
+    def trips(self, loop: Instruction) -> int:
+        """The trip count of a loop: as its line states it, or the limit of a counter from 0."""
+        if known := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.line):
+            return int(known[1])
         numbers = [
             int(number)
-            for instruction in self.computations[condition]
+            for instruction in self.computations[loop.calls[0]]
             for number in re.findall(r" s32\[\]\S* constant\((\d+)\)", instruction.line)
         ]
         return max(numbers, default=1)
@@ -146,6 +163,37 @@ class Program:
             if instruction.cycles:
                 total[self._part(instruction), instruction.name] += instruction.cycles * times
         return total
+
+    def floor(self, flops: float, bandwidth: float, branch: int = 0) -> Counter[tuple[str, str]]:
+        """Nanoseconds that the kernels of a step take at least, by part and operation.
+
+        A kernel reads its operands and writes its result once, or multiplies, whichever takes
+        longer. Operands of which a kernel reads a part count in full.
+
+        Args:
+          flops: that the device computes in a second.
+          bandwidth: bytes that it reads or writes in a second.
+        """
+        total: Counter[tuple[str, str]] = Counter()
+        for instruction, times in self.walk(branch):
+            if instruction.opcode not in FREE and not instruction.opcode.endswith("-done"):
+                operands = (self.instructions[name].bytes for name in instruction.operands)
+                seconds = max(
+                    (instruction.bytes + sum(operands)) / bandwidth,
+                    self._flops(instruction) / flops,
+                )
+                total[self._part(instruction), instruction.name] += round(1e9 * seconds) * times
+        return total
+
+    def _flops(self, instruction: Instruction) -> int:
+        """FLOPs of a matmul, or of those in what an instruction calls."""
+        if instruction.opcode != "dot":
+            inner = (i for name in instruction.calls for i in self.computations[name])
+            return sum(map(self._flops, inner))
+        factor = _sizes(self.instructions[instruction.operands[0]].shape)
+        axes = re.search(r"lhs_contracting_dims=\{([\d,]+)\}", instruction.line)
+        summed = math.prod(factor[int(axis)] for axis in axes[1].split(",")) if axes else 1
+        return 2 * math.prod(_sizes(instruction.shape)) * summed
 
     def _part(self, instruction: Instruction) -> str:
         matches = (part for part, form in PARTS.items() if re.search(form, instruction.name))
@@ -180,7 +228,7 @@ def _is_collective(instruction: Instruction) -> bool:
 
 
 def _instruction(line: str) -> Instruction | None:
-    match = re.match(r"\s+(?:ROOT )?%[\w.\-]+ = (\(.*?\)|\S+) ([\w\-]+)\(", line)
+    match = re.match(r"\s+(?:ROOT )?%([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\(([^)]*)\)", line)
     if not match:
         return None
     name = re.search(r'op_name="([^";]*)', line)
@@ -188,18 +236,20 @@ def _instruction(line: str) -> Instruction | None:
     calls = re.search(r"branch_computations=\{([^}]*)\}", line)
     pair = re.search(r"condition=%([\w.\-]+), body=%([\w.\-]+)", line)
     one = re.search(r"(?:calls|called_computation)=%([\w.\-]+)", line)
-    if match[2] == "call":
+    if match[3] == "call":
         one = re.search(r"to_apply=%([\w.\-]+)", line)
     if calls:
         called = tuple(re.findall(r"%([\w.\-]+)", calls[1]))
     else:
         called = pair.groups() if pair else (one[1],) if one else ()
     return Instruction(
+        match[1],
         match[2],
+        match[3],
+        tuple(re.findall(r"%([\w.\-]+)", match[4])),
         name[1] if name else "",
         int(cycles[1]) if cycles else 0,
         called,
-        _bytes(match[1]),
         line,
     )
 
@@ -210,6 +260,11 @@ def _group(line: str) -> int:
         return int(shape[1])
     first = re.search(r"replica_groups=\{\{([\d,]+)\}", line)
     return len(first[1].split(",")) if first else 0
+
+
+def _sizes(shape: str) -> list[int]:
+    """The sizes of an array's axes, of a shape such as "bf16[8,96]{1,0}"."""
+    return [int(size) for size in shape[shape.index("[") + 1 : shape.index("]")].split(",") if size]
 
 
 def _bytes(shape: str) -> int:

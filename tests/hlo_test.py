@@ -72,3 +72,44 @@ def test_a_device_receives_from_its_group() -> None:
     gathered, reduced, _ = hlo.Program(PROGRAM).collectives(0)
     assert gathered.received(4) == pytest.approx(11 * 96)
     assert reduced.received(4) == pytest.approx(40)
+
+
+GPU_PROGRAM = """\
+HloModule jit_train_step
+
+%product (p.0: bf16[4000,16], p.1: bf16[16,8]) -> f32[4000,8] {
+  %p.0 = bf16[4000,16]{1,0} parameter(0)
+  %p.1 = bf16[16,8]{1,0} parameter(1)
+  ROOT %d.0 = f32[4000,8]{1,0} dot(%p.0, %p.1), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+%sum (p.2: f32[4000,8]) -> f32[4000] {
+  %p.2 = f32[4000,8]{1,0} parameter(0)
+  %zero = f32[] constant(0)
+  ROOT %s.0 = f32[4000]{0} reduce(%p.2, %zero), dimensions={1}, to_apply=%add
+}
+
+%body (p.3: f32[4000,8]) -> f32[4000] {
+  %p.3 = f32[4000,8]{1,0} parameter(0)
+  ROOT %f.1 = f32[4000]{0} fusion(%p.3), kind=kLoop, calls=%sum, metadata={op_name=\
+"jit(train_step)/jvp(VLM.encode)/layer_0/mlp_norm/reduce_sum"}
+}
+
+ENTRY %main (x: bf16[4000,16], w: bf16[16,8]) -> f32[4000] {
+  %x = bf16[4000,16]{1,0} parameter(0)
+  %w = bf16[16,8]{1,0} parameter(1)
+  %f.0 = f32[4000,8]{1,0} fusion(%x, %w), kind=kCustom, calls=%product, metadata={op_name=\
+"jit(train_step)/jvp(VLM.encode)/layer_0/mlp_in/dot_general"}
+  ROOT %w.0 = f32[4000]{0} while(%f.0), condition=%condition, body=%body, \
+backend_config={"known_trip_count":{"n":"3"}}
+}
+"""
+
+
+def test_a_kernel_of_a_gpu_takes_its_flops_or_its_bytes() -> None:
+    program = hlo.Program(GPU_PROGRAM)
+    # 1,024,000 FLOPs; 128,000 + 256 + 128,000 bytes, and three times 128,000 + 16,000.
+    slow_memory = program.floor(flops=1e12, bandwidth=1e9)
+    assert list(slow_memory.values()) == [256_256, 3 * 144_000]
+    assert [part for part, _ in slow_memory] == [hlo.PRODUCTS, hlo.REST]
+    assert list(program.floor(flops=1e9, bandwidth=1e9).values()) == [1_024_000, 3 * 144_000]
