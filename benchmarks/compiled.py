@@ -104,6 +104,8 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     chip = CHIPS[options.topology.split(":")[0]]
+    if options.topology == "v5e:16x16":  # a complete pod, whose links wrap around
+        chip = chip._replace(links=2 * chip.links)
     devices = absent(options.topology)
     config = importlib.import_module(f"configs.{options.recipe}").get_config()
     config.model.dtype = "bfloat16"
