@@ -27,7 +27,9 @@ OTHER = "other"
 # Opcodes that are no kernel of a GPU; those that end with "-done" neither.
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "call"}
 FREE |= {"while", "conditional", "partition-id", "replica-id"}
-COLLECTIVE = r"all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+# TPU compilers fuse an all-reduce with the choice of a device's own part.
+FUSED_SCATTER = "all-reduce-scatter"
+COLLECTIVE = rf"{FUSED_SCATTER}|all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "s64": 8, "f64": 8}
 
 
@@ -85,6 +87,7 @@ class Collective(NamedTuple):
         share = others / (others + 1)
         factor = {
             "all-reduce": 2 * share,
+            FUSED_SCATTER: share,
             "all-gather": share,
             "reduce-scatter": others,
             "all-to-all": share,
@@ -107,12 +110,16 @@ class Program:
         self.instructions: dict[str, Instruction] = {}
         self.entry = ""
         instructions: list[Instruction] = []
+        scatters = False
         for line in text.splitlines():
             header = re.match(r"(ENTRY )?%?([\w.\-]+) .*\{$", line)
             if header:
                 instructions = self.computations[header[2]] = []
+                scatters = header[2].startswith(FUSED_SCATTER)
                 self.entry = header[2] if header[1] else self.entry
             elif instruction := _instruction(line):
+                if scatters and instruction.opcode == "all-reduce":
+                    instruction = instruction._replace(opcode=FUSED_SCATTER)
                 instructions.append(instruction)
                 self.instructions[instruction.id] = instruction
 
