@@ -24,9 +24,9 @@ PARTS = {
 }
 PRODUCTS, REST = "products of layers", "normalisation, GELU, residuals"  # what "layers" splits into
 OTHER = "other"
-# Opcodes that are no kernel of a GPU; those that end with "-done" neither.
+# Opcodes that are no kernel of a GPU.
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "call"}
-FREE |= {"while", "conditional", "partition-id", "replica-id"}
+FREE |= {"while", "conditional", "partition-id", "replica-id", "copy-done"}
 # TPU compilers fuse an all-reduce with the choice of a device's own part.
 FUSED_SCATTER = "all-reduce-scatter"
 COLLECTIVE = rf"{FUSED_SCATTER}|all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
@@ -183,7 +183,7 @@ class Program:
         """
         total: Counter[tuple[str, str]] = Counter()
         for instruction, times in self.walk(branch):
-            if instruction.opcode not in FREE and not instruction.opcode.endswith("-done"):
+            if not (instruction.opcode in FREE or _is_collective(instruction)):
                 operands = (self.instructions[name].bytes for name in instruction.operands)
                 seconds = max(
                     (instruction.bytes + sum(operands)) / bandwidth,
