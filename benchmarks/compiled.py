@@ -139,7 +139,7 @@ def main() -> None:
         "",
         *rows(parts, work(config, len(devices)), chip),
         "",
-        *rows_of_exchanges(exchanges, len(devices), chip),
+        *rows_of_exchanges(exchanges, options.layers or layers, len(devices), chip),
     ]
     print("\n".join(table))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -217,13 +217,15 @@ def rows(parts: dict[str, float], flops: float, chip: Chip) -> list[str]:
     ]
 
 
-def rows_of_exchanges(exchanges: Sequence[hlo.Collective], devices: int, chip: Chip) -> list[str]:
+def rows_of_exchanges(
+    exchanges: Sequence[hlo.Collective], layers: int, devices: int, chip: Chip
+) -> list[str]:
     """A row for each kind of exchange: bytes that a device receives, and the time on the links."""
     received: Counter[str] = Counter()
     for exchange in exchanges:
         received[exchange.kind] += exchange.received(devices)
     return [
-        "| exchange | MiB per device | ms on the links |",
+        f"| exchange, {layers} layers | MiB per device | ms on the links |",
         "|---|---:|---:|",
         *(
             f"| {kind} | {n / 2**20:,.2f} | {n / chip.links * 1e3:,.2f} |"
