@@ -59,9 +59,11 @@ class Chip(NamedTuple):
     memory: float | None = None
 
 
-# v5e's links are those of a slice without wrap-around: two axes, one way.
+# By the chip's name, or by a topology whose links differ. v5e's links are those of a slice without
+# wrap-around: two axes, one way. In a complete pod they wrap around.
 CHIPS = {
     "v5e": Chip(197e12, 1.5e9, 9e10),
+    "v5e:16x16": Chip(197e12, 1.5e9, 1.8e11),
     "v5p": Chip(459e12, 1.75e9, 2.7e11),
     "h100": Chip(989e12, 1e9, 4.5e11, 3.35e12),
 }
@@ -103,9 +105,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
-    chip = CHIPS[options.topology.split(":")[0]]
-    if options.topology == "v5e:16x16":  # a complete pod, whose links wrap around
-        chip = chip._replace(links=2 * chip.links)
+    chip = CHIPS.get(options.topology) or CHIPS[options.topology.split(":")[0]]
     devices = absent(options.topology)
     config = importlib.import_module(f"configs.{options.recipe}").get_config()
     config.model.dtype = "bfloat16"

@@ -25,8 +25,11 @@ PARTS = {
 PRODUCTS, REST = "products of layers", "normalisation, GELU, residuals"  # what "layers" splits into
 OTHER = "other"
 # Opcodes that are no kernel of a GPU.
-FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "call"}
-FREE |= {"while", "conditional", "partition-id", "replica-id", "copy-done"}
+FREE = {
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast"),
+    *("call", "while", "conditional"),
+    *("after-all", "copy-done", "partition-id", "replica-id"),
+}
 # TPU compilers fuse an all-reduce with the choice of a device's own part.
 FUSED_SCATTER = "all-reduce-scatter"
 COLLECTIVE = rf"{FUSED_SCATTER}|all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
@@ -197,10 +200,11 @@ class Program:
         if instruction.opcode != "dot":
             inner = (i for name in instruction.calls for i in self.computations[name])
             return sum(map(self._flops, inner))
-        factor = _sizes(self.instructions[instruction.operands[0]].shape)
+        ((_, product),) = _arrays(instruction.shape)
+        ((_, factor),) = _arrays(self.instructions[instruction.operands[0]].shape)
         axes = re.search(r"lhs_contracting_dims=\{([\d,]+)\}", instruction.line)
         summed = math.prod(factor[int(axis)] for axis in axes[1].split(",")) if axes else 1
-        return 2 * math.prod(_sizes(instruction.shape)) * summed
+        return 2 * math.prod(product) * summed
 
     def _part(self, instruction: Instruction) -> str:
         matches = (part for part, form in PARTS.items() if re.search(form, instruction.name))
@@ -269,15 +273,12 @@ def _group(line: str) -> int:
     return len(first[1].split(",")) if first else 0
 
 
-def _sizes(shape: str) -> list[int]:
-    """The sizes of an array's axes, of a shape such as "bf16[8,96]{1,0}"."""
-    return [int(size) for size in shape[shape.index("[") + 1 : shape.index("]")].split(",") if size]
-
-
 def _bytes(shape: str) -> int:
     """Bytes of an array or a tuple of arrays."""
+    return sum(BYTES.get(dtype, 4) * math.prod(sizes) for dtype, sizes in _arrays(shape))
+
+
+def _arrays(shape: str) -> list[tuple[str, list[int]]]:
+    """The dtype and the sizes of the axes of each array of a shape, such as "bf16[8,96]{1,0}"."""
     arrays = re.findall(r"(\w+)\[([\d,]*)\]", re.sub(r"\{[^}]*\}", "", shape))
-    return sum(
-        BYTES.get(dtype, 4) * math.prod(int(n) for n in sizes.split(",") if n)
-        for dtype, sizes in arrays
-    )
+    return [(dtype, [int(n) for n in sizes.split(",") if n]) for dtype, sizes in arrays]
