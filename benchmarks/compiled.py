@@ -8,12 +8,11 @@
     python benchmarks/compiled.py --out=runs/compiled --topology=h100:1 --clips=256
 
 Nothing runs. Times on a TPU are its compiler's estimates. The GPU compiler has no usable ones, so
-times there are floors: what a kernel's FLOPs and bytes take at the rates of the data sheet. Only a
-batch's shapes are known, so `--budget` chooses the budget that holds it. Collectives are not
-included; the links' rate gives their time, and how much of it overlaps with computation is not
-known. The share of the peak counts FLOPs without padding, of clips with the lengths that
-pre-training draws, as in `benchmarks/training.py`. Writes a table, a plot and the program to the
-folder.
+times there are floors: what a kernel's FLOPs and bytes take at the rates of the data sheet. Each
+budget of a recipe has a program; `--budget` chooses one. Collectives are not included; the links'
+rate gives their time, and how much of it overlaps with computation is not known. The share of the
+peak counts FLOPs without padding, of clips with the lengths that pre-training draws, as in
+`benchmarks/training.py`. Writes a table, a plot and the program to the folder.
 """
 
 import argparse
@@ -101,7 +100,7 @@ def main() -> None:
     parser.add_argument("--topology", default="v5e:2x2")
     parser.add_argument("--clips", type=int, default=64, help="per device")
     parser.add_argument("--layers", type=int, help="number compiled; one stands for the rest")
-    parser.add_argument("--budget", type=int, default=0, help="index of the one that holds a batch")
+    parser.add_argument("--budget", type=int, default=0, help="index; one past the last is padded")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
@@ -118,24 +117,21 @@ def main() -> None:
 
     start = time.process_time()
     # Kernels can't be tried out on a GPU that is absent.
-    compiled = lower_step(config, devices).compile(
+    compiled = lower_step(config, devices, options.budget).compile(
         {"xla_gpu_autotune_level": "0"} if chip.memory else None
     )
     seconds = time.process_time() - start
     text = compiled.as_text() or ""
     program = hlo.Program(text)
-    if chip.memory:
-        cycles = program.floor(chip.flops, chip.memory, options.budget)
-    else:
-        cycles = program.cycles(options.budget)
+    cycles = program.floor(chip.flops, chip.memory) if chip.memory else program.cycles()
     cycles = extrapolated(cycles, config, layers)
-    exchanges = program.collectives(options.budget)
+    exchanges = program.collectives()
     config.model.num_layers = layers
     parts = {name: 1e3 * n / chip.clock for name, n in by_part(cycles).most_common()}
     title = f"{options.recipe}, {options.topology}, {options.clips} clips per device"
     table = [
-        f"{title}: {seconds:,.0f} processor seconds to compile {program.branches()} programs of "
-        f"{options.layers or layers} layers, {gib(compiled):,.2f} GiB per device",
+        f"{title}: {seconds:,.0f} processor seconds to compile {options.layers or layers} layers, "
+        f"{gib(compiled):,.2f} GiB per device",
         "",
         *rows(parts, work(config, len(devices)), chip),
         "",

@@ -27,7 +27,7 @@ OTHER = "other"
 # Opcodes that are no kernel of a GPU.
 FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast"),
-    *("call", "while", "conditional"),
+    *("call", "while"),
     *("after-all", "copy-done", "partition-id", "replica-id"),
 }
 # TPU compilers fuse an all-reduce with the choice of a device's own part.
@@ -126,29 +126,23 @@ class Program:
                 instructions.append(instruction)
                 self.instructions[instruction.id] = instruction
 
-    def walk(self, branch: int) -> Iterator[tuple[Instruction, int]]:
-        """Yields each instruction that a step runs, and how many times.
+    def walk(self) -> Iterator[tuple[Instruction, int]]:
+        """Yields each instruction that a step runs, and how many times."""
+        return self._walk(self.entry, 1)
 
-        Args:
-          branch: index of the branch that each conditional takes, which is that of a budget.
-        """
-        return self._walk(self.entry, 1, branch)
-
-    def _walk(self, computation: str, times: int, branch: int) -> Iterator[tuple[Instruction, int]]:
+    def _walk(self, computation: str, times: int) -> Iterator[tuple[Instruction, int]]:
         for instruction in self.computations.get(computation, ()):
             yield instruction, times
             calls, repeats = instruction.calls, 1
             if instruction.opcode == "while":
                 calls, repeats = calls[1:], self.trips(instruction)
-            elif instruction.opcode == "conditional":
-                calls = calls[min(branch, len(calls) - 1) :][:1]
             elif instruction.cycles or instruction.opcode == "fusion":
                 # Its time includes that of what it calls, so only collectives count there.
-                inner = (pair for name in calls for pair in self._walk(name, times, branch))
+                inner = (pair for name in calls for pair in self._walk(name, times))
                 yield from ((i._replace(cycles=0), n) for i, n in inner if _is_collective(i))
                 continue
             for name in calls:
-                yield from self._walk(name, times * repeats, branch)
+                yield from self._walk(name, times * repeats)
 
     def trips(self, loop: Instruction) -> int:
         """The trip count of a loop: as its line states it, or the limit of a counter from 0."""
@@ -161,20 +155,15 @@ class Program:
         ]
         return max(numbers, default=1)
 
-    def branches(self) -> int:
-        """The number of branches that the step has for its budgets; one of them runs."""
-        everything = (i for computation in self.computations.values() for i in computation)
-        return max((len(i.calls) for i in everything if i.opcode == "conditional"), default=1)
-
-    def cycles(self, branch: int = 0) -> Counter[tuple[str, str]]:
+    def cycles(self) -> Counter[tuple[str, str]]:
         """Estimated cycles of a step by part and operation."""
         total: Counter[tuple[str, str]] = Counter()
-        for instruction, times in self.walk(branch):
+        for instruction, times in self.walk():
             if instruction.cycles:
                 total[self._part(instruction), instruction.name] += instruction.cycles * times
         return total
 
-    def floor(self, flops: float, bandwidth: float, branch: int = 0) -> Counter[tuple[str, str]]:
+    def floor(self, flops: float, bandwidth: float) -> Counter[tuple[str, str]]:
         """Nanoseconds that the kernels of a step take at least, by part and operation.
 
         A kernel reads its operands and writes its result once, or multiplies, whichever takes
@@ -185,7 +174,7 @@ class Program:
           bandwidth: bytes that it reads or writes in a second.
         """
         total: Counter[tuple[str, str]] = Counter()
-        for instruction, times in self.walk(branch):
+        for instruction, times in self.walk():
             if not (instruction.opcode in FREE or _is_collective(instruction)):
                 operands = (self.instructions[name].bytes for name in instruction.operands)
                 seconds = max(
@@ -219,10 +208,10 @@ class Program:
             for i in self.computations.get(computation, ())
         )
 
-    def collectives(self, branch: int = 0) -> list[Collective]:
+    def collectives(self) -> list[Collective]:
         """The exchanges of a step; one that is spread over several fusions counts once."""
         by_channel: dict[tuple[str, int], Collective] = {}
-        for instruction, times in self.walk(branch):
+        for instruction, times in self.walk():
             kind = re.match(COLLECTIVE, instruction.opcode)
             if kind and not instruction.opcode.endswith("-done"):
                 channel = re.search(r"channel_id=(\d+)", instruction.line)
@@ -244,15 +233,11 @@ def _instruction(line: str) -> Instruction | None:
         return None
     name = re.search(r'op_name="([^";]*)', line)
     cycles = re.search(r'"estimated_cycles":"(\d+)"', line)
-    calls = re.search(r"branch_computations=\{([^}]*)\}", line)
     pair = re.search(r"condition=%([\w.\-]+), body=%([\w.\-]+)", line)
     one = re.search(r"(?:calls|called_computation)=%([\w.\-]+)", line)
     if match[3] == "call":
         one = re.search(r"to_apply=%([\w.\-]+)", line)
-    if calls:
-        called = tuple(re.findall(r"%([\w.\-]+)", calls[1]))
-    else:
-        called = pair.groups() if pair else (one[1],) if one else ()
+    called = pair.groups() if pair else (one[1],) if one else ()
     return Instruction(
         match[1],
         match[2],

@@ -20,8 +20,8 @@ from vtmask.training.optimizer import make_optimizer
 from vtmask.training.step import TrainState
 
 
-def lower_step(config: ConfigDict, devices: Sequence[jax.Device]) -> Lowered:
-    """Lowers the pre-training step of a recipe for these devices."""
+def lower_step(config: ConfigDict, devices: Sequence[jax.Device], program: int = 0) -> Lowered:
+    """Lowers a program of a recipe's pre-training step for these devices."""
     model = VLM(model_config(config))
     schedule = optax.constant_schedule(config.optim.lr)
     optimizer = make_optimizer(config.optim, schedule)
@@ -46,6 +46,7 @@ def lower_step(config: ConfigDict, devices: Sequence[jax.Device]) -> Lowered:
     return step.lower(
         _placed(shapes, sharding.of_state(shapes, mesh, fsdp)),
         _placed(batch, dict.fromkeys(batch, sharding.split_over_data(mesh))),
+        program,
     )
 
 

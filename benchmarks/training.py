@@ -17,6 +17,7 @@ Perfetto.
 import argparse
 import dataclasses
 import functools
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks.pretrain import Pretrain
 from vtmask.training import make_train_step, sharding
 from vtmask.training.optimizer import make_optimizer
-from vtmask.training.step import initial_state
+from vtmask.training.step import initial_state, make_choice
 
 Batch = dict[str, np.ndarray]
 Step = Callable[[Batch], Any]  # returns the loss, on the device
@@ -172,9 +173,17 @@ def jax_step(
     optimizer = make_optimizer(OPTIM, schedule)
     state = [initial_state(initial_params(model, 0), optimizer, mesh, fsdp)]
     train_step = make_train_step(model, task, optimizer, schedule, 0, mesh, fsdp)
+    choose = make_choice(model, task, 0, mesh)
+    steps = itertools.count()
+    programs: list[jax.stages.Compiled] = []
 
     def step(batch: Batch) -> jax.Array:
-        state[0], metrics = train_step(state[0], sharding.put_batch(batch, mesh))
+        placed = sharding.put_batch(batch, mesh)
+        if not programs:
+            lowered = (train_step.lower(state[0], placed, i) for i in range(task.num_programs))
+            programs.extend(program.compile() for program in lowered)
+        program = programs[int(choose(placed, next(steps)))]
+        state[0], metrics = program(state[0], placed)
         return metrics["loss"]
 
     return step

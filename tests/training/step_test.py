@@ -14,13 +14,12 @@ import pytest
 import synthetic
 from ml_collections import ConfigDict
 
-from vtmask import masking
 from vtmask.errors import UserError
 from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks import Pretrain, Retrieval
 from vtmask.training import make_train_step, sharding
 from vtmask.training.optimizer import make_optimizer
-from vtmask.training.step import initial_state
+from vtmask.training.step import initial_state, make_choice
 
 BATCH = synthetic.SyntheticBatches().batch(0)
 BUDGETS = ((0.2, 0.2, 0.2), (0.9, 0.7, 0.9))
@@ -38,7 +37,9 @@ def step(
     train_step = make_train_step(
         model, task, optimizer, lambda _: 1.0, 0, mesh, False, microbatches
     )
-    new, metrics = train_step(state, sharding.put_batch(BATCH, mesh))
+    batch = sharding.put_batch(BATCH, mesh)
+    program = int(make_choice(model, task, 0, mesh, microbatches)(batch, 0))
+    new, metrics = train_step(state, batch, program)
     updates = jax.tree.map(lambda a, b: np.asarray(a - b), new.params, params)
     return updates, {name: float(value) for name, value in metrics.items()}
 
@@ -74,8 +75,18 @@ def test_a_batch_that_no_budget_holds_is_padded_and_its_dropout_is_the_same() ->
 )
 def test_the_first_budget_that_fits_is_chosen(too_small: Any, fits: int) -> None:
     task = Pretrain(budgets=(too_small,))
-    masked = masking.mask(jax.random.key(0), BATCH, task.scheme, synthetic.CALM)
-    assert task.fitting_budget(BATCH, masked) == fits
+    assert task.num_programs == 2
+    assert task.choose_program(VLM(synthetic.CALM), BATCH, jax.random.key(0)) == fits
+
+
+@pytest.mark.parametrize(("microbatches", "fits"), [(1, 0), (2, 1)])
+def test_a_budget_must_hold_each_microbatch(microbatches: int, fits: int) -> None:
+    """Here, it holds the complete batch, but the second half of the clips is longer."""
+    long = jnp.arange(len(BATCH["text"]))[:, None] >= len(BATCH["text"]) // 2
+    batch = BATCH | {"video_mask": BATCH["video_mask"] & long, "text_mask": BATCH["text_mask"]}
+    task, mesh = Pretrain(budgets=((1, 1, 0.5),)), sharding.make_mesh()
+    choose = make_choice(VLM(synthetic.CALM), task, 0, mesh, microbatches)
+    assert choose(sharding.put_batch(batch, mesh), 0) == fits
 
 
 @pytest.mark.parametrize("remat", ["none", "products", "all"])
@@ -106,18 +117,19 @@ def gradients(fresh: VLMConfig, model_config: VLMConfig) -> Any:
     return jax.jit(jax.grad(loss))(params)
 
 
-def test_a_gpu_s_program_multiplies_bfloat16_and_donates_the_old_state() -> None:
+def test_a_gpu_s_programs_multiply_bfloat16_and_donate_the_old_state() -> None:
     model_config = dataclasses.replace(synthetic.CONFIG, dtype="bfloat16")
     optimizer, mesh = optax.adam(1.0), sharding.make_mesh()
     state = initial_state(initial_params(VLM(model_config), 0), optimizer, mesh, fsdp=False)
     task = Pretrain(budgets=BUDGETS)
     train_step = make_train_step(VLM(model_config), task, optimizer, lambda _: 1.0, 0, mesh)
-    traced = train_step.trace(state, sharding.put_batch(BATCH, mesh))
-    program = traced.lower(lowering_platforms=("cuda",)).as_text()
-    products = re.findall(r"dot_general.* : \((.*)\) ->", program)
-    assert len(products) > 6 * model_config.num_layers * (len(BUDGETS) + 1)
-    assert all(product.count("xbf16>") == 2 for product in products)
-    assert program.count("tf.aliasing_output") == len(jax.tree.leaves(state))
+    for program in range(task.num_programs):
+        traced = train_step.trace(state, sharding.put_batch(BATCH, mesh), program)
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+        products = re.findall(r"dot_general.* : \((.*)\) ->", text)
+        assert len(products) > 6 * model_config.num_layers
+        assert all(product.count("xbf16>") == 2 for product in products)
+        assert text.count("tf.aliasing_output") == len(jax.tree.leaves(state))
 
 
 def test_a_single_layer_is_not_scanned() -> None:

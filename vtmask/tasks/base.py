@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from vtmask.errors import UserError
@@ -24,6 +25,19 @@ class Task:
 
     needs_vlm: ClassVar[bool] = False
 
+    @property
+    def num_programs(self) -> int:
+        """Number of programs that compute the gradients of a batch; see `choose_program`."""
+        return 1
+
+    def choose_program(self, model: AnyModel, batch: Batch, key: Array) -> Array:
+        """Returns the index of the fastest program that can compute the batch, int [].
+
+        All programs give the same gradients except for rounding. Each is compiled when a batch
+        first needs it.
+        """
+        return jnp.zeros((), jnp.int32)
+
     def loss(self, model: Any, batch: Batch, key: Array) -> tuple[Array, Metrics]:
         """Computes the loss of a batch, [], and its parts for the training curves.
 
@@ -34,11 +48,17 @@ class Task:
         raise NotImplementedError
 
     def gradients(
-        self, model: AnyModel, params: Any, batch: Batch, key: Array, dropout_key: Array
+        self,
+        model: AnyModel,
+        params: Any,
+        batch: Batch,
+        key: Array,
+        dropout_key: Array,
+        program: int = 0,
     ) -> tuple[Any, Metrics]:
         """Returns the gradients of the batch's loss by parameter, and the loss and its parts.
 
-        A task may override this, as `vtmask.tasks.pretrain.Pretrain` does.
+        A task with several programs overrides this, as `vtmask.tasks.pretrain.Pretrain` does.
         """
         loss = functools.partial(self.loss, batch=batch, key=key)
         return gradients(loss, model, params, dropout_key)

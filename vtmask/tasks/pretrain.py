@@ -1,11 +1,9 @@
 """Pre-training: masked tokens and frames, scored jointly (MTM) or separately (MFM+MLM)."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -69,7 +67,7 @@ class Pretrain(Task):
         negatives, so the loss depends on the number of devices, but needs no communication.
       budgets: (positions, masked, frames) each, ascending; see `Budget`. A batch is unpadded into
         the first budget that holds it. If none does, it is computed with all its padding, so that
-        nothing is dropped. Each budget is compiled.
+        nothing is dropped.
     """
 
     needs_vlm: ClassVar[bool] = True
@@ -95,36 +93,14 @@ class Pretrain(Task):
         masked = masking.mask(key, batch, self.scheme, model.config)
         return self.masked_loss(model, batch, masked, deterministic=False)
 
-    def gradients(
-        self, model: AnyModel, params: Any, batch: Batch, key: Array, dropout_key: Array
-    ) -> tuple[Any, Metrics]:
-        """Computes the gradients of the batch in the first budget that holds it.
+    @property
+    def num_programs(self) -> int:
+        """One for each budget, and one for batches that no budget holds."""
+        return len(self.budgets) + 1
 
-        Returns:
-          gradients by parameter; the loss, its parts and the budget's index, len(budgets) if none
-          holds the batch.
-        """
-        masked = masking.mask(key, batch, self.scheme, model.config)
-
-        def within(budget: Budget, model: AnyModel = model) -> tuple[Any, Metrics]:
-            def loss(model: VLM) -> tuple[Array, Metrics]:
-                return self.masked_loss(model, batch, masked, False, budget)
-
-            return gradients(loss, model, params, dropout_key)
-
-        if not self.budgets:
-            return within(FULL)
-        # Few batches are padded. Their program compiles fast and adds no memory, but runs slowly.
-        small = dataclasses.replace(model.config, scan_layers=True, remat="all")
-        padded = model.clone(config=small)
-        # Differentiating the switch itself would keep every budget's intermediate results.
-        branches = [functools.partial(within, Budget(*shares)) for shares in self.budgets]
-        budget = self.fitting_budget(batch, masked)
-        grads, metrics = jax.lax.switch(budget, [*branches, lambda: within(FULL, padded)])
-        return grads, metrics | {"budget": budget}
-
-    def fitting_budget(self, batch: Batch, masked: masking.Masked) -> Array:
+    def choose_program(self, model: AnyModel, batch: Batch, key: Array) -> Array:
         """Returns the index of the first budget that holds the batch, else len(budgets): int []."""
+        masked = masking.mask(key, batch, self.scheme, model.config)
         selections = [_valid(batch), _masked(masked), batch["video_mask"]]
         fits = [
             jnp.stack(
@@ -136,6 +112,39 @@ class Pretrain(Task):
             for budget in self.budgets
         ]
         return jnp.argmax(jnp.stack([*fits, jnp.array(True)]))
+
+    def gradients(
+        self,
+        model: AnyModel,
+        params: Any,
+        batch: Batch,
+        key: Array,
+        dropout_key: Array,
+        program: int = 0,
+    ) -> tuple[Any, Metrics]:
+        """Computes the gradients of a batch that the budget of index `program` holds.
+
+        Args:
+          program: of `choose_program`; len(budgets) computes any batch, with all its padding.
+
+        Returns:
+          gradients by parameter; the loss, its parts and, if there are budgets, `program`.
+        """
+        masked = masking.mask(key, batch, self.scheme, model.config)
+        budget, metrics = FULL, {}
+        if self.budgets:
+            metrics = {"budget": jnp.array(program)}
+            if program < len(self.budgets):
+                budget = Budget(*self.budgets[program])
+            else:  # for few batches, so it may be slow; it compiles fast and takes little memory
+                small = dataclasses.replace(model.config, scan_layers=True, remat="all")
+                model = model.clone(config=small)
+
+        def loss(model: VLM) -> tuple[Array, Metrics]:
+            return self.masked_loss(model, batch, masked, False, budget)
+
+        grads, parts = gradients(loss, model, params, dropout_key)
+        return grads, parts | metrics
 
     def masked_loss(
         self,

@@ -22,10 +22,12 @@ from vtmask.training.curves import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
 from vtmask.training.preemption import Preempted
 from vtmask.training.step import (
+    Choice,
     Metrics,
     Params,
     Task,
     initial_state,
+    make_choice,
     make_train_step,
 )
 from vtmask.training.workdir import claim_workdir
@@ -101,6 +103,7 @@ def train(
     train_step = make_train_step(
         model, task, optimizer, schedule, config.seed, mesh, fsdp, config.microbatches
     )
+    choose = make_choice(model, task, config.seed, mesh, config.microbatches)
     state = initial_state(params, optimizer, mesh, fsdp)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(preemption.watch())
@@ -119,7 +122,7 @@ def train(
         def params_now() -> Params:
             return state.params
 
-        feed = Feed(batches, range(start, config.num_steps), mesh, params_now)
+        feed = Feed(batches, range(start, config.num_steps), mesh, choose, params_now)
         steps = tqdm(
             range(start, config.num_steps),
             "train",
@@ -127,17 +130,17 @@ def train(
             initial=start,
             disable=not distributed.is_first(),
         )
-        program: jax.stages.Compiled | None = None
+        programs: dict[int, jax.stages.Compiled] = {}
         done = saved = start
         for step in steps:
             if stop.stops_before(step):
                 break
-            batch = feed.take()
-            if program is None:
+            batch, program = feed.take()
+            if program not in programs:
                 steps.set_postfix_str("compiling")
-                program = train_step.lower(state, batch).compile()
+                programs[program] = train_step.lower(state, batch, program).compile()
                 distributed.wait_for_all("compiled")
-            state, metrics = program(state, batch)
+            state, metrics = programs[program](state, batch)
             feed.fill()
             curves.add(step, metrics)
             done = step + 1
@@ -199,20 +202,32 @@ class Validator:
 class Feed:
     """Transfers batches to the devices while earlier steps run.
 
-    Steps and transfers are queued for the devices without blocking, so one thread is enough.
+    Steps and transfers are queued for the devices without blocking, so one thread is enough. The
+    program for a batch is chosen before earlier steps run, so `take` doesn't wait for them.
     """
 
-    def __init__(self, batches: Batches, steps: range, mesh: Mesh, params: Callable[[], Params]):
+    def __init__(
+        self,
+        batches: Batches,
+        steps: range,
+        mesh: Mesh,
+        choose: Choice,
+        params: Callable[[], Params],
+    ):
         self._mesh, self._params, self._coming = mesh, params, deque(steps)
         self._dependent = batches if isinstance(batches, ParamsDependent) else None
-        self._source = batches.from_step(steps.start)
-        self._ready: deque[dict[str, jax.Array]] = deque()
+        self._source, self._choose = batches.from_step(steps.start), choose
+        self._ready: deque[tuple[dict[str, jax.Array], jax.Array | int]] = deque()
 
-    def take(self) -> dict[str, jax.Array]:
-        """Returns the batch of the next step. All earlier steps must have been dispatched."""
+    def take(self) -> tuple[dict[str, jax.Array], int]:
+        """Returns the next step's batch and the index of its program.
+
+        All earlier steps must have been dispatched.
+        """
         if not self._ready:
             self._put()
-        return self._ready.popleft()
+        batch, program = self._ready.popleft()
+        return batch, int(program)
 
     def fill(self) -> None:
         """Transfers up to `AHEAD` batches; stops at a step that needs newer parameters."""
@@ -225,8 +240,9 @@ class Feed:
     def _put(self) -> None:
         if self._dependent is not None and self._needs_params():
             self._dependent.prepare(self._coming[0], self._params())
-        self._coming.popleft()
-        self._ready.append(sharding.put_batch(next(self._source), self._mesh))
+        step = self._coming.popleft()
+        batch = sharding.put_batch(next(self._source), self._mesh)
+        self._ready.append((batch, self._choose(batch, step)))
 
 
 class Curves:

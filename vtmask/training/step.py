@@ -18,10 +18,18 @@ from vtmask.training import sharding
 
 Params = dict[str, Any]
 Metrics = dict[str, Array]
+Choice = Callable[[dict[str, Array], int], Array | int]  # (batch, step) -> program
 
 
 class Task(Protocol):
     """The part of a task that the step uses; see `vtmask.tasks.base.Task`."""
+
+    @property
+    def num_programs(self) -> int:
+        """Number of programs that compute the gradients of a batch."""
+
+    def choose_program(self, model: Any, batch: dict[str, Array], key: Array) -> Array:
+        """Returns the index of a program that can compute the batch: int []."""
 
     def gradients(
         self,
@@ -30,6 +38,7 @@ class Task(Protocol):
         batch: dict[str, Array],
         key: Array,
         dropout_key: Array,
+        program: int = 0,
     ) -> tuple[Params, Metrics]:
         """Returns the gradients of a batch's loss by parameter, and the loss and other metrics."""
 
@@ -83,11 +92,12 @@ def make_train_step(
     fsdp: bool = False,
     microbatches: int = 1,
 ) -> Wrapped:
-    """Jits `(state, batch) -> (state, metrics)`, which donates the state's buffers.
+    """Jits `(state, batch, program=0) -> (state, metrics)`, which donates the state's buffers.
 
-    The new state has the shardings that `initial_state` chose. Masks and dropout are drawn from
-    `seed` folded with the step. Metrics are scalars: those of the task, the norms of gradients and
-    parameters, the learning rate, and the batch's number of valid frames and tokens.
+    `program` is a Python integer, which `make_choice` chooses. The new state has the shardings that
+    `initial_state` chose. Masks and dropout are drawn from `seed` folded with the step. Metrics are
+    scalars: those of the task, the norms of gradients and parameters, the learning rate, and the
+    batch's number of valid frames and tokens.
 
     Args:
       microbatches: number of parts of a batch. To save memory, their gradients are computed one
@@ -95,16 +105,18 @@ def make_train_step(
         negatives.
     """
 
-    def train_step(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, Metrics]:
+    def train_step(
+        state: TrainState, batch: dict[str, Array], program: int = 0
+    ) -> tuple[TrainState, Metrics]:
         keys = step_keys(seed, state.step)
 
         def gradients(batch: dict[str, Array], part: Array) -> tuple[Params, Metrics]:
-            part_keys = [jax.random.fold_in(key, part) for key in keys]
-            return task.gradients(model, state.params, batch, *part_keys)
+            key, dropout_key = (jax.random.fold_in(key, part) for key in keys)
+            return task.gradients(model, state.params, batch, key, dropout_key, program)
 
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             if microbatches == 1:
-                grads, metrics = task.gradients(model, state.params, batch, *keys)
+                grads, metrics = task.gradients(model, state.params, batch, *keys, program)
             else:
                 grads, metrics = _mean_over_parts(gradients, _split(batch, microbatches))
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -119,7 +131,33 @@ def make_train_step(
         return jax.lax.with_sharding_constraint(new, sharding.of_state(new, mesh, fsdp)), metrics
 
     outputs = None, sharding.replicated(mesh)  # so that every process can read the metrics
-    return jax.jit(train_step, donate_argnums=0, out_shardings=outputs)
+    return jax.jit(train_step, donate_argnums=0, static_argnums=2, out_shardings=outputs)
+
+
+def make_choice(
+    model: AnyModel, task: Task, seed: int, mesh: Mesh, microbatches: int = 1
+) -> Choice:
+    """Jits `(batch, step) -> program`, which chooses the train step's program for a batch.
+
+    If the task has one program, nothing is computed. Arguments are those of `make_train_step`.
+    """
+    if task.num_programs == 1:
+        return lambda batch, step: 0
+
+    def choose(batch: dict[str, Array], step: int) -> Array:
+        key, _ = step_keys(seed, step)
+
+        def of_part(part: tuple[dict[str, Array], Array]) -> Array:
+            batch, number = part
+            return task.choose_program(model, batch, jax.random.fold_in(key, number))
+
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            if microbatches == 1:
+                return task.choose_program(model, batch, key)
+            parts = _split(batch, microbatches), jnp.arange(microbatches)
+            return jax.lax.map(of_part, parts).max()
+
+    return jax.jit(choose, out_shardings=sharding.replicated(mesh))
 
 
 def _split(batch: dict[str, Array], parts: int) -> dict[str, Array]:
