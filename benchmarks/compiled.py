@@ -22,7 +22,7 @@ import importlib
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,8 @@ import jax
 import matplotlib.pyplot as plt
 import training
 from jax.experimental import topologies
-from lowering import lower_step, model_config
+from jax.stages import Compiled, Lowered
+from lowering import lower_choice, lower_step, model_config
 from memory import gib
 from ml_collections import ConfigDict
 
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--topology", default="v5e:2x2")
     parser.add_argument("--clips", type=int, default=64, help="per device")
     parser.add_argument("--layers", type=int, help="number compiled; one stands for the rest")
-    parser.add_argument("--budget", type=int, default=0, help="index; one past the last is padded")
+    parser.add_argument("--budget", type=int, default=0, help="index; one past the last pads")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
@@ -115,23 +116,20 @@ def main() -> None:
     layers = config.model.num_layers
     config.model.num_layers = options.layers or layers
 
-    start = time.process_time()
-    # Kernels can't be tried out on a GPU that is absent.
-    compiled = lower_step(config, devices, options.budget).compile(
-        {"xla_gpu_autotune_level": "0"} if chip.memory else None
-    )
-    seconds = time.process_time() - start
+    compiled, seconds = compile_timed(lower_step, config, devices, options.budget)
     text = compiled.as_text() or ""
     program = hlo.Program(text)
-    cycles = program.floor(chip.flops, chip.memory) if chip.memory else program.cycles()
-    cycles = extrapolated(cycles, config, layers)
+    cycles = extrapolated(times(program, chip), config, layers)
     exchanges = program.collectives()
+    choice, seconds_of_choice = compile_timed(lower_choice, config, devices)
+    of_choice = times(hlo.Program(choice.as_text() or ""), chip).total() / chip.clock
     config.model.num_layers = layers
     parts = {name: 1e3 * n / chip.clock for name, n in by_part(cycles).most_common()}
     title = f"{options.recipe}, {options.topology}, {options.clips} clips per device"
     table = [
         f"{title}: {seconds:,.0f} processor seconds to compile {options.layers or layers} layers, "
-        f"{gib(compiled):,.2f} GiB per device",
+        f"{gib(compiled):,.2f} GiB per device. The choice of the program: {seconds_of_choice:,.1f} "
+        f"processor seconds to compile, {1e3 * of_choice:,.2f} {column(chip)}.",
         "",
         *rows(parts, work(config, len(devices)), chip),
         "",
@@ -153,6 +151,22 @@ def absent(topology: str) -> list[jax.Device]:
     return topologies.get_topology_desc(
         platform="cuda", topology_name="H100", topology=f"1x1x{shape}", target_config=H100
     ).devices
+
+
+def compile_timed(
+    lower: Callable[..., Lowered], config: ConfigDict, devices: Sequence[jax.Device], *program: int
+) -> tuple[Compiled, float]:
+    """Lowers and compiles; returns the program and the processor's seconds."""
+    start = time.process_time()
+    lowered = lower(config, devices, *program)
+    options: dict[str, str | bool] = {}
+    if devices[0].platform == "gpu":  # kernels can't be tried out, as it is absent
+        options["xla_gpu_autotune_level"] = "0"
+    return lowered.compile(options), time.process_time() - start
+
+
+def times(program: hlo.Program, chip: Chip) -> Cycles:
+    return program.floor(chip.flops, chip.memory) if chip.memory else program.cycles()
 
 
 def column(chip: Chip) -> str:

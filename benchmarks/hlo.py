@@ -136,6 +136,8 @@ class Program:
             calls, repeats = instruction.calls, 1
             if instruction.opcode == "while":
                 calls, repeats = calls[1:], self.trips(instruction)
+            elif instruction.opcode == "conditional":
+                raise ValueError(f"{instruction.id}: which branch a step takes is not known")
             elif instruction.cycles or instruction.opcode == "fusion":
                 # Its time includes that of what it calls, so only collectives count there.
                 inner = (pair for name in calls for pair in self._walk(name, times))

@@ -3,10 +3,10 @@
     pip install 'jax[tpu]'
     python benchmarks/tpu_attention.py
 
-Compiles, for one chip of an absent v5e, the gradients of a layer's four products and of attention
-between them, without dropout: with the model's attention, and with Pallas' flash and splash
-attention, whose blocks have 128 positions. The compiler does not estimate a Pallas kernel, so the
-figures of these two are what it takes to call them.
+Compiles the gradients of a layer's four products and the attention between them, without dropout,
+for one chip of an absent v5e. It does so with the model's attention and with Pallas's flash and
+splash attention, whose blocks have 128 positions. The compiler does not estimate Pallas kernels, so
+the last two figures count only the work around them.
 """
 
 import os
@@ -44,7 +44,7 @@ def main() -> None:
             ((CLIPS, LENGTH), jnp.bool),
         ]
     ]
-    print("| attention | million cycles | without |\n|---|---:|---|")
+    print("| attention | million cycles | not counted |\n|---|---:|---|")
     for attend in (model_attention, flash_attention, splash_attention):
         traced = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=3).trace(*shapes, attend)
         program = hlo.Program(traced.lower(lowering_platforms=("tpu",)).compile().as_text() or "")

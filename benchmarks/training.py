@@ -37,7 +37,7 @@ from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks.pretrain import Pretrain
 from vtmask.training import make_train_step, sharding
 from vtmask.training.optimizer import make_optimizer
-from vtmask.training.step import initial_state, make_choice
+from vtmask.training.step import initial_state, make_chooser
 
 Batch = dict[str, np.ndarray]
 Step = Callable[[Batch], Any]  # returns the loss, on the device
@@ -173,14 +173,14 @@ def jax_step(
     optimizer = make_optimizer(OPTIM, schedule)
     state = [initial_state(initial_params(model, 0), optimizer, mesh, fsdp)]
     train_step = make_train_step(model, task, optimizer, schedule, 0, mesh, fsdp)
-    choose = make_choice(model, task, 0, mesh)
+    choose = make_chooser(model, task, 0, mesh)
     steps = itertools.count()
     programs: list[jax.stages.Compiled] = []
 
     def step(batch: Batch) -> jax.Array:
         placed = sharding.put_batch(batch, mesh)
         if not programs:
-            lowered = (train_step.lower(state[0], placed, i) for i in range(task.num_programs))
+            lowered = (train_step.lower(state[0], placed, i) for i in range(len(budgets) + 1))
             programs.extend(program.compile() for program in lowered)
         program = programs[int(choose(placed, next(steps)))]
         state[0], metrics = program(state[0], placed)

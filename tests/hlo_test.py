@@ -60,6 +60,12 @@ def test_a_loop_whose_number_of_trips_varies_counts_once() -> None:
     assert hlo.Program(varying).cycles().total() == 113
 
 
+def test_a_branch_that_may_not_run_is_refused() -> None:
+    chosen = PROGRAM.replace("fusion(%r.0), kind=kLoop", "conditional(%r.0), kind=kLoop")
+    with pytest.raises(ValueError, match="f.3: which branch a step takes is not known"):
+        hlo.Program(chosen).cycles()
+
+
 def test_exchanges_count_once_per_channel_and_trip() -> None:
     gathered, reduced, listed, _ = hlo.Program(PROGRAM).collectives()
     assert gathered == ("all-gather", "g", 128, 11, 0)

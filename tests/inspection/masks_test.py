@@ -46,7 +46,7 @@ def test_the_masks_equal_those_of_the_training_step(step: int) -> None:
     train_step = make_train_step(model, task, optimizer, lambda _: 0.1, seed, mesh)
     params = initial_params(model, seed)
     state = TrainState(jnp.asarray(step, jnp.int32), params, optimizer.init(params))
-    _, trained = train_step(state, sharding.put_batch(batch, mesh))
+    _, trained = train_step(state, sharding.put_batch(batch, mesh), 0)
     shown = masks.add_masks(task, batch, seed, step, CONFIG)
     assert shown["text_masked"].any() and shown["video_masked"].any()
     for ours, theirs in [("seen", "text"), *[(f"{k}_masked",) * 2 for k in ("text", "video")]]:

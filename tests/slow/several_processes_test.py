@@ -20,7 +20,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
 def test_one_two_and_four_processes_have_the_same_losses(
     alone: list[float], tmp_path: Path, count: int, model: int, fsdp: bool
 ) -> None:
-    layout = {"sharding": {"model": model, "fsdp": fsdp}}
+    layout = {"sharding": {"model": model, "fsdp": fsdp}, "budgets": ((0.8, 0.25, 0.9),)}
     actual = launch.run(tmp_path, count, 4 // count, num_steps=STEPS, **layout)
     assert len(actual) == STEPS
     np.testing.assert_allclose(actual, alone, rtol=1e-5)

@@ -13,6 +13,7 @@ import pytest
 from training import launch
 from vtmask.errors import UserError
 from vtmask.training import distributed
+from vtmask.training.curves import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +25,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_have_the_losses_of_one(alone: Path, tmp_path: Path) -> None:
     """tests/slow/several_processes_test.py has other layouts and numbers of processes."""
-    actual = launch.run(tmp_path, 2, 2, num_steps=4, sharding={"model": 1, "fsdp": True})
-    assert len(actual) == 4
+    fields = {"sharding": {"model": 1, "fsdp": True}, "budgets": ((0.8, 0.25, 0.9),)}
+    actual = launch.run(tmp_path, 2, 2, num_steps=4, **fields)
+    assert [line["budget"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 1, 0, 0]
     np.testing.assert_allclose(actual, launch.losses(alone), rtol=1e-5)
     for ours, theirs in zip(launch.params(tmp_path), launch.params(alone), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)

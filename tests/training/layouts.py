@@ -59,7 +59,7 @@ def of_layout(
         VLM(model_config), task, optimizer, lambda _: 1e-3, 0, mesh, fsdp, microbatches
     )
     on_devices = sharding.put_batch(batch, mesh)
-    compiled = step.lower(state, on_devices).compile()
+    compiled = step.lower(state, on_devices, 0).compile()
     taken = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
     metrics = []
     for _ in range(2):

@@ -30,7 +30,8 @@ ROOT = Path(__file__).parents[2]
 RETRIEVAL = ConfigDict({"name": "retrieval", "isolated_layers": 2, "direction": "t2v"})
 APART = ConfigDict({"name": "retrieval", "isolated_layers": None, "direction": "both"})
 PRETRAIN = synthetic.config().task
-PRETRAIN.budgets = ((0.7, 0.25, 0.65),)  # holds all batches of a run but one
+# On one device, the first budget holds every other batch. On eight, only the second holds any.
+PRETRAIN.budgets = ((0.75, 0.157, 1), (0.95, 0.4, 1))
 TASKS = {"pretrain": PRETRAIN, "retrieval": RETRIEVAL, "apart": APART}
 
 
@@ -90,6 +91,20 @@ def test_a_resumed_run_ends_with_the_same_bits(
     curves = [read_metrics(folder / "metrics.jsonl") for folder in (workdir, tmp_path)]
     assert [line["step"] for line in curves[1]] == [1, 2, 3, 4, 5, 6]
     assert [line["loss"] for line in curves[0]] == [line["loss"] for line in curves[1]]
+
+
+def test_each_batch_has_the_program_that_holds_its_masks(
+    pretrained: tuple[Path, Any], tmp_path: Path
+) -> None:
+    """The budget holds 40 masked positions; batches have 48, 40, 37, 42, 40 and 43."""
+    padded = PRETRAIN.copy_and_resolve_references()
+    padded.budgets = ()
+    run(tmp_path, task=padded)
+    workdir, _ = pretrained
+    lines = read_metrics(workdir / "metrics.jsonl")
+    assert [line["budget"] for line in lines] == [1, 0, 0, 1, 0, 1]
+    losses = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    np.testing.assert_allclose([line["loss"] for line in lines], losses, rtol=1e-5)
 
 
 NORMS: list[float] = []

@@ -42,8 +42,8 @@ def main(workdir: str, fields: dict[str, Any]) -> None:
     config = synthetic.config()
     batches = Part(nan_step=fields.pop("nan_step", None))
     Part.seconds = fields.pop("seconds", 0.0)
+    config.task.budgets = fields.pop("budgets", ())  # fewer programs to compile
     config.update(fields)
-    config.task.budgets = ()  # less to compile
     Part.model = config.sharding.model
     model = VLM(dataclasses.replace(synthetic.CONFIG, num_layers=1))
     # On one device, as an export's parameters are.

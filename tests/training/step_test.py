@@ -19,7 +19,7 @@ from vtmask.models import VLM, VLMConfig, initial_params
 from vtmask.tasks import Pretrain, Retrieval
 from vtmask.training import make_train_step, sharding
 from vtmask.training.optimizer import make_optimizer
-from vtmask.training.step import initial_state, make_choice
+from vtmask.training.step import initial_state, make_chooser
 
 BATCH = synthetic.SyntheticBatches().batch(0)
 BUDGETS = ((0.2, 0.2, 0.2), (0.9, 0.7, 0.9))
@@ -38,7 +38,7 @@ def step(
         model, task, optimizer, lambda _: 1.0, 0, mesh, False, microbatches
     )
     batch = sharding.put_batch(BATCH, mesh)
-    program = int(make_choice(model, task, 0, mesh, microbatches)(batch, 0))
+    program = int(make_chooser(model, task, 0, mesh, microbatches)(batch, 0))
     new, metrics = train_step(state, batch, program)
     updates = jax.tree.map(lambda a, b: np.asarray(a - b), new.params, params)
     return updates, {name: float(value) for name, value in metrics.items()}
@@ -73,19 +73,36 @@ def test_a_batch_that_no_budget_holds_is_padded_and_its_dropout_is_the_same() ->
 @pytest.mark.parametrize(
     ("too_small", "fits"), [((0.2, 1, 1), 1), ((1, 0.1, 1), 1), ((1, 1, 0.2), 1), ((1, 1, 1), 0)]
 )
-def test_the_first_budget_that_fits_is_chosen(too_small: Any, fits: int) -> None:
+def test_a_budget_fits_if_it_holds_positions_masks_and_frames(too_small: Any, fits: int) -> None:
     task = Pretrain(budgets=(too_small,))
-    assert task.num_programs == 2
-    assert task.choose_program(VLM(synthetic.CALM), BATCH, jax.random.key(0)) == fits
+    held = task.fits(VLM(synthetic.CALM), BATCH, jax.random.key(0))
+    assert held.tolist() == [fits == 0, True]
 
 
-@pytest.mark.parametrize(("microbatches", "fits"), [(1, 0), (2, 1)])
-def test_a_budget_must_hold_each_microbatch(microbatches: int, fits: int) -> None:
-    """Here, it holds the complete batch, but the second half of the clips is longer."""
-    long = jnp.arange(len(BATCH["text"]))[:, None] >= len(BATCH["text"]) // 2
-    batch = BATCH | {"video_mask": BATCH["video_mask"] & long, "text_mask": BATCH["text_mask"]}
-    task, mesh = Pretrain(budgets=((1, 1, 0.5),)), sharding.make_mesh()
-    choose = make_choice(VLM(synthetic.CALM), task, 0, mesh, microbatches)
+def test_microbatches_in_budgets_have_the_update_of_padded_ones() -> None:
+    """Each needs its own masks to choose a program, which must hold both."""
+    tight = Pretrain(budgets=((1, 0.15, 1), (1, 0.2, 1)))
+    in_parts = step(tight, microbatches=2)
+    assert in_parts[1]["budget"] == 1
+    assert_same(in_parts, step(Pretrain(), microbatches=2))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "microbatches", "fits"),
+    [
+        (((1, 1, 0.5),), 1, 0),
+        (((1, 1, 0.5),), 2, 1),  # the budget holds the complete batch, but not its second half
+        (((0.55, 1, 1), (1, 1, 0.5)), 2, 2),  # each budget holds a half
+    ],
+)
+def test_a_program_must_fit_each_microbatch(budgets: Any, microbatches: int, fits: int) -> None:
+    """Only the second half of the clips has frames, and only the first half has text."""
+    second = jnp.arange(len(BATCH["text"]))[:, None] >= len(BATCH["text"]) // 2
+    full = {name: jnp.ones_like(BATCH[name]) for name in ("video_mask", "text_mask")}
+    batch = BATCH | {"video_mask": full["video_mask"] & second}
+    batch |= {"text_mask": full["text_mask"] & ~second}
+    mesh = sharding.make_mesh()
+    choose = make_chooser(VLM(synthetic.CALM), Pretrain(budgets=budgets), 0, mesh, microbatches)
     assert choose(sharding.put_batch(batch, mesh), 0) == fits
 
 
@@ -123,7 +140,7 @@ def test_a_gpu_s_programs_multiply_bfloat16_and_donate_the_old_state() -> None:
     state = initial_state(initial_params(VLM(model_config), 0), optimizer, mesh, fsdp=False)
     task = Pretrain(budgets=BUDGETS)
     train_step = make_train_step(VLM(model_config), task, optimizer, lambda _: 1.0, 0, mesh)
-    for program in range(task.num_programs):
+    for program in range(len(BUDGETS) + 1):
         traced = train_step.trace(state, sharding.put_batch(BATCH, mesh), program)
         text = traced.lower(lowering_platforms=("cuda",)).as_text()
         products = re.findall(r"dot_general.* : \((.*)\) ->", text)

@@ -25,18 +25,15 @@ class Task:
 
     needs_vlm: ClassVar[bool] = False
 
-    @property
-    def num_programs(self) -> int:
-        """Number of programs that compute the gradients of a batch; see `choose_program`."""
-        return 1
+    def fits(self, model: AnyModel, batch: Batch, key: Array) -> Array:
+        """Returns, for each program of `gradients`, True if it can compute the batch.
 
-    def choose_program(self, model: AnyModel, batch: Batch, key: Array) -> Array:
-        """Returns the index of the fastest program that can compute the batch, int [].
+        The first one that can is used, so faster programs come first. Most tasks have one program.
 
-        All programs give the same gradients except for rounding. Each is compiled when a batch
-        first needs it.
+        Returns:
+          bool [programs], True at one of them at least.
         """
-        return jnp.zeros((), jnp.int32)
+        return jnp.ones(1, bool)
 
     def loss(self, model: Any, batch: Batch, key: Array) -> tuple[Array, Metrics]:
         """Computes the loss of a batch, [], and its parts for the training curves.
@@ -54,11 +51,14 @@ class Task:
         batch: Batch,
         key: Array,
         dropout_key: Array,
-        program: int = 0,
+        program: int,
     ) -> tuple[Any, Metrics]:
         """Returns the gradients of the batch's loss by parameter, and the loss and its parts.
 
         A task with several programs overrides this, as `vtmask.tasks.pretrain.Pretrain` does.
+
+        Args:
+          program: index of a program that can compute the batch; see `fits`.
         """
         loss = functools.partial(self.loss, batch=batch, key=key)
         return gradients(loss, model, params, dropout_key)

@@ -65,9 +65,9 @@ class Pretrain(Task):
       negatives: a masked position's negatives are the unmasked frames of the complete batch
         ("global"), as published, or of the device's own part of it ("device"). "device" gives fewer
         negatives, so the loss depends on the number of devices, but needs no communication.
-      budgets: (positions, masked, frames) each, ascending; see `Budget`. A batch is unpadded into
-        the first budget that holds it. If none does, it is computed with all its padding, so that
-        nothing is dropped.
+      budgets: (positions, masked, frames) each, smallest first; see `Budget`. A batch is unpadded
+        into the first budget that holds it. If none does, it is computed with all its padding, so
+        that nothing is dropped.
     """
 
     needs_vlm: ClassVar[bool] = True
@@ -93,16 +93,11 @@ class Pretrain(Task):
         masked = masking.mask(key, batch, self.scheme, model.config)
         return self.masked_loss(model, batch, masked, deterministic=False)
 
-    @property
-    def num_programs(self) -> int:
-        """One for each budget, and one for batches that no budget holds."""
-        return len(self.budgets) + 1
-
-    def choose_program(self, model: AnyModel, batch: Batch, key: Array) -> Array:
-        """Returns the index of the first budget that holds the batch, else len(budgets): int []."""
+    def fits(self, model: AnyModel, batch: Batch, key: Array) -> Array:
+        """Returns True for each budget that holds the batch, then True for padding."""
         masked = masking.mask(key, batch, self.scheme, model.config)
         selections = [_valid(batch), _masked(masked), batch["video_mask"]]
-        fits = [
+        held = [
             jnp.stack(
                 [
                     unpadding.most_chosen(chosen) <= unpadding.num_slots(share, chosen.size)
@@ -111,7 +106,7 @@ class Pretrain(Task):
             ).all()
             for budget in self.budgets
         ]
-        return jnp.argmax(jnp.stack([*fits, jnp.array(True)]))
+        return jnp.stack([*held, jnp.array(True)])
 
     def gradients(
         self,
@@ -120,12 +115,12 @@ class Pretrain(Task):
         batch: Batch,
         key: Array,
         dropout_key: Array,
-        program: int = 0,
+        program: int,
     ) -> tuple[Any, Metrics]:
-        """Computes the gradients of a batch that the budget of index `program` holds.
+        """Computes the gradients of a batch, in a budget that holds it or with all its padding.
 
         Args:
-          program: of `choose_program`; len(budgets) computes any batch, with all its padding.
+          program: index of the budget; len(budgets) for padding.
 
         Returns:
           gradients by parameter; the loss, its parts and, if there are budgets, `program`.
@@ -136,7 +131,7 @@ class Pretrain(Task):
             metrics = {"budget": jnp.array(program)}
             if program < len(self.budgets):
                 budget = Budget(*self.budgets[program])
-            else:  # for few batches, so it may be slow; it compiles fast and takes little memory
+            else:  # Few batches need padding, so it may be slow. It compiles fast and saves memory.
                 small = dataclasses.replace(model.config, scan_layers=True, remat="all")
                 model = model.clone(config=small)
 

@@ -22,19 +22,20 @@ from vtmask.training.curves import MetricWriter
 from vtmask.training.optimizer import make_optimizer, make_schedule
 from vtmask.training.preemption import Preempted
 from vtmask.training.step import (
-    Choice,
     Metrics,
     Params,
     Task,
     initial_state,
-    make_choice,
+    make_chooser,
     make_train_step,
 )
 from vtmask.training.workdir import claim_workdir
 
 Validation = Callable[[Params], dict[str, float]]
 
-AHEAD = 2  # batches on the devices in addition to the current one
+# Batches on the devices in addition to the current one. With 2, the devices choose the program of a
+# batch before they start the preceding step.
+AHEAD = 2
 
 
 class Batches(Protocol):
@@ -103,7 +104,7 @@ def train(
     train_step = make_train_step(
         model, task, optimizer, schedule, config.seed, mesh, fsdp, config.microbatches
     )
-    choose = make_choice(model, task, config.seed, mesh, config.microbatches)
+    choose = make_chooser(model, task, config.seed, mesh, config.microbatches)
     state = initial_state(params, optimizer, mesh, fsdp)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(preemption.watch())
@@ -140,6 +141,7 @@ def train(
                 steps.set_postfix_str("compiling")
                 programs[program] = train_step.lower(state, batch, program).compile()
                 distributed.wait_for_all("compiled")
+                steps.set_postfix_str("", refresh=False)
             state, metrics = programs[program](state, batch)
             feed.fill()
             curves.add(step, metrics)
@@ -202,8 +204,8 @@ class Validator:
 class Feed:
     """Transfers batches to the devices while earlier steps run.
 
-    Steps and transfers are queued for the devices without blocking, so one thread is enough. The
-    program for a batch is chosen before earlier steps run, so `take` doesn't wait for them.
+    Steps and transfers are queued for the devices without blocking, so one thread is enough. A
+    batch's program is chosen before the preceding step runs, so `take` doesn't wait for that step.
     """
 
     def __init__(
@@ -211,13 +213,13 @@ class Feed:
         batches: Batches,
         steps: range,
         mesh: Mesh,
-        choose: Choice,
+        choose: Callable[[dict[str, jax.Array], int], jax.Array],
         params: Callable[[], Params],
     ):
         self._mesh, self._params, self._coming = mesh, params, deque(steps)
         self._dependent = batches if isinstance(batches, ParamsDependent) else None
         self._source, self._choose = batches.from_step(steps.start), choose
-        self._ready: deque[tuple[dict[str, jax.Array], jax.Array | int]] = deque()
+        self._ready: deque[tuple[dict[str, jax.Array], jax.Array]] = deque()
 
     def take(self) -> tuple[dict[str, jax.Array], int]:
         """Returns the next step's batch and the index of its program.

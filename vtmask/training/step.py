@@ -18,18 +18,13 @@ from vtmask.training import sharding
 
 Params = dict[str, Any]
 Metrics = dict[str, Array]
-Choice = Callable[[dict[str, Array], int], Array | int]  # (batch, step) -> program
 
 
 class Task(Protocol):
     """The part of a task that the step uses; see `vtmask.tasks.base.Task`."""
 
-    @property
-    def num_programs(self) -> int:
-        """Number of programs that compute the gradients of a batch."""
-
-    def choose_program(self, model: Any, batch: dict[str, Array], key: Array) -> Array:
-        """Returns the index of a program that can compute the batch: int []."""
+    def fits(self, model: Any, batch: dict[str, Array], key: Array) -> Array:
+        """Returns, for each program of `gradients`, True if it can compute the batch."""
 
     def gradients(
         self,
@@ -38,7 +33,7 @@ class Task(Protocol):
         batch: dict[str, Array],
         key: Array,
         dropout_key: Array,
-        program: int = 0,
+        program: int,
     ) -> tuple[Params, Metrics]:
         """Returns the gradients of a batch's loss by parameter, and the loss and other metrics."""
 
@@ -74,11 +69,13 @@ def initial_state(
     return jax.jit(state, out_shardings=places)(params)
 
 
-def step_keys(seed: int, step: Array | int) -> tuple[Array, Array]:
-    """Returns two keys for a step: one for its masks, one for its dropout."""
+def step_keys(seed: int, step: Array | int, part: Array | int | None = None) -> tuple[Array, Array]:
+    """Returns two keys for a step, or for a microbatch of it: one for masks, one for dropout."""
     key, dropout_key = jax.random.split(
         jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step)
     )
+    if part is not None:
+        key, dropout_key = (jax.random.fold_in(key, part) for key in (key, dropout_key))
     return key, dropout_key
 
 
@@ -92,12 +89,12 @@ def make_train_step(
     fsdp: bool = False,
     microbatches: int = 1,
 ) -> Wrapped:
-    """Jits `(state, batch, program=0) -> (state, metrics)`, which donates the state's buffers.
+    """Jits `(state, batch, program) -> (state, metrics)`, which donates the state's buffers.
 
-    `program` is a Python integer, which `make_choice` chooses. The new state has the shardings that
-    `initial_state` chose. Masks and dropout are drawn from `seed` folded with the step. Metrics are
-    scalars: those of the task, the norms of gradients and parameters, the learning rate, and the
-    batch's number of valid frames and tokens.
+    `program` is the Python integer that the function of `make_chooser` returns for this batch and
+    step. The new state has the shardings that `initial_state` chose. Masks and dropout are drawn
+    from `seed` folded with the step. Metrics are scalars: those of the task, the norms of gradients
+    and parameters, the learning rate, and the batch's number of valid frames and tokens.
 
     Args:
       microbatches: number of parts of a batch. To save memory, their gradients are computed one
@@ -106,17 +103,15 @@ def make_train_step(
     """
 
     def train_step(
-        state: TrainState, batch: dict[str, Array], program: int = 0
+        state: TrainState, batch: dict[str, Array], program: int
     ) -> tuple[TrainState, Metrics]:
-        keys = step_keys(seed, state.step)
-
-        def gradients(batch: dict[str, Array], part: Array) -> tuple[Params, Metrics]:
-            key, dropout_key = (jax.random.fold_in(key, part) for key in keys)
-            return task.gradients(model, state.params, batch, key, dropout_key, program)
+        def gradients(batch: dict[str, Array], part: Array | None = None) -> tuple[Params, Metrics]:
+            keys = step_keys(seed, state.step, part)
+            return task.gradients(model, state.params, batch, *keys, program)
 
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             if microbatches == 1:
-                grads, metrics = task.gradients(model, state.params, batch, *keys, program)
+                grads, metrics = gradients(batch)
             else:
                 grads, metrics = _mean_over_parts(gradients, _split(batch, microbatches))
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -134,28 +129,24 @@ def make_train_step(
     return jax.jit(train_step, donate_argnums=0, static_argnums=2, out_shardings=outputs)
 
 
-def make_choice(
+def make_chooser(
     model: AnyModel, task: Task, seed: int, mesh: Mesh, microbatches: int = 1
-) -> Choice:
-    """Jits `(batch, step) -> program`, which chooses the train step's program for a batch.
+) -> Wrapped:
+    """Jits `(batch, step) -> program`, the index of the program to compute the batch with: int [].
 
-    If the task has one program, nothing is computed. Arguments are those of `make_train_step`.
+    All microbatches have the same program. Arguments are those of `make_train_step`.
     """
-    if task.num_programs == 1:
-        return lambda batch, step: 0
 
     def choose(batch: dict[str, Array], step: int) -> Array:
-        key, _ = step_keys(seed, step)
-
-        def of_part(part: tuple[dict[str, Array], Array]) -> Array:
-            batch, number = part
-            return task.choose_program(model, batch, jax.random.fold_in(key, number))
+        def fits(batch: dict[str, Array], part: Array | None = None) -> Array:
+            key, _ = step_keys(seed, step, part)
+            return task.fits(model, batch, key)
 
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             if microbatches == 1:
-                return task.choose_program(model, batch, key)
+                return jnp.argmax(fits(batch))
             parts = _split(batch, microbatches), jnp.arange(microbatches)
-            return jax.lax.map(of_part, parts).max()
+            return jnp.argmax(jax.lax.map(lambda part: fits(*part), parts).all(axis=0))
 
     return jax.jit(choose, out_shardings=sharding.replicated(mesh))
 
