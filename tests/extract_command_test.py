@@ -123,8 +123,8 @@ def test_a_killed_extraction_resumes(
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     for name in names:
         ours, theirs = (tmp_path / name).read_bytes(), (undisturbed / name).read_bytes()
-        if name.endswith(".jsonl"):
-            assert sorted(ours.splitlines()) == sorted(theirs.splitlines())
+        if name.endswith(".jsonl"):  # a video may be logged twice: before it is written, and again
+            assert set(ours.splitlines()) == set(theirs.splitlines())
         else:
             assert ours == theirs, name
 
