@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -123,8 +124,11 @@ def test_a_killed_extraction_resumes(
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     for name in names:
         ours, theirs = (tmp_path / name).read_bytes(), (undisturbed / name).read_bytes()
-        if name.endswith(".jsonl"):  # a video may be logged twice: before it is written, and again
-            assert set(ours.splitlines()) == set(theirs.splitlines())
+        if name.endswith(".jsonl"):
+            lines, expected = Counter(ours.splitlines()), Counter(theirs.splitlines())
+            # The last video before the kill was logged again if its features were not yet written.
+            assert lines.keys() == expected.keys()
+            assert (lines - expected).total() <= 1
         else:
             assert ours == theirs, name
 

@@ -75,7 +75,7 @@ def step_keys(seed: int, step: Array | int, part: Array | int | None = None) -> 
         jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step)
     )
     if part is not None:
-        key, dropout_key = (jax.random.fold_in(key, part) for key in (key, dropout_key))
+        return jax.random.fold_in(key, part), jax.random.fold_in(dropout_key, part)
     return key, dropout_key
 
 
