@@ -3,14 +3,16 @@
     pip install 'jax[tpu]'
     python benchmarks/tpu_attention.py
 
-Compiles the gradients of a layer's four products and the attention between them, without dropout,
-for one chip of an absent v5e. It does so with the model's attention and with Pallas's flash and
-splash attention, whose blocks have 128 positions. The compiler does not estimate Pallas kernels, so
-the last two figures count only the work around them.
+Compiles the gradients of a layer's self-attention, without dropout, for one chip of an absent v5e.
+Between the layer's four products it has the model's attention, or Pallas's flash or splash
+attention, whose blocks have 128 positions. The compiler does not estimate Pallas kernels, so the
+last two figures count only the work around them.
 """
 
+import dataclasses
 import os
-from collections.abc import Callable
+from typing import Any
+from unittest import mock
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server to ask
 
@@ -24,59 +26,59 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 from jax.sharding import SingleDeviceSharding
 
-from vtmask.models.self_attention import CLOSED, _scores, _softmax
+from vtmask.models import VLMConfig, self_attention
+from vtmask.models.self_attention import ALL_ROWS, SelfAttention
 
-CLIPS, LENGTH, HEADS, SIZE = 64, 96, 12, 64
-BLOCK = 128
-
-Attention = Callable[[Array, Array, Array, Array], Array]
+CLIPS, BLOCK = 64, 128
+CONFIG = VLMConfig(dtype="bfloat16", dropout_rate=0.0)
 
 
 def main() -> None:
     jax.config.update("jax_platforms", "cpu")
-    devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
-    place = SingleDeviceSharding(devices[0])
-    shapes = [
-        jax.ShapeDtypeStruct(shape, dtype, sharding=place)
-        for shape, dtype in [
-            ((CLIPS, LENGTH, HEADS * SIZE), jnp.bfloat16),
-            ((4, HEADS * SIZE, HEADS * SIZE), jnp.bfloat16),
-            ((CLIPS, LENGTH), jnp.bool),
-        ]
-    ]
     print("| attention | million cycles | not counted |\n|---|---:|---|")
-    for attend in (model_attention, flash_attention, splash_attention):
-        traced = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=3).trace(*shapes, attend)
-        program = hlo.Program(traced.lower(lowering_platforms=("tpu",)).compile().as_text() or "")
-        kernels = sum("tpu_custom_call" in instruction.line for instruction, _ in program.walk())
-        cycles = program.cycles().total() / 1e6
-        print(f"| {attend.__name__} | {cycles:.2f} | {kernels} kernels |")
+    print(row("model", CONFIG))
+    fused = dataclasses.replace(CONFIG, fused_attention=True)
+    for name, attention in (("flash", flash_attention), ("splash", splash_attention)):
+        with mock.patch.object(self_attention, "_fused_attention", attention):
+            print(row(name, fused))
 
 
-def loss(x: Array, kernels: Array, valid: Array, attend: Attention) -> Array:
-    """A scalar of one layer's attention: x [B, L, H], kernels [4, H, H], valid [B, L]."""
-    query, key, value = ((x @ kernel).reshape(*x.shape[:2], HEADS, SIZE) for kernel in kernels[:3])
-    mixed = attend(query / SIZE**0.5, key, value, valid)
-    return (mixed.reshape(x.shape) @ kernels[3]).astype(jnp.float32).sum()
+def row(name: str, config: VLMConfig) -> str:
+    """A row of the table: cycles of the gradients by parameters and input."""
+    layer = SelfAttention(config)
+
+    def init(x: Array, mask: Array) -> Any:
+        return layer.init(jax.random.key(0), x, x, mask, None, ALL_ROWS)
+
+    def loss(params: Any, x: Array, mask: Array) -> Array:
+        mixed: Any = layer.apply(params, x, x, mask, None, ALL_ROWS)
+        return mixed.astype(jnp.float32).sum()
+
+    x = jax.ShapeDtypeStruct((CLIPS, config.max_len, config.hidden_size), jnp.bfloat16)
+    mask = jax.ShapeDtypeStruct((CLIPS, 1, config.max_len), jnp.bool)
+    params = jax.eval_shape(init, x, mask)
+    devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
+    gradient = jax.jit(
+        jax.grad(loss, argnums=(0, 1)), in_shardings=SingleDeviceSharding(devices[0])
+    )
+    lowered = gradient.trace(params, x, mask).lower(lowering_platforms=("tpu",))
+    program = hlo.Program(lowered.compile().as_text() or "")
+    kernels = sum("tpu_custom_call" in instruction.line for instruction, _ in program.walk())
+    return f"| {name} | {program.cycles().total() / 1e6:.2f} | {kernels} kernels |"
 
 
-def model_attention(query: Array, key: Array, value: Array, valid: Array) -> Array:
-    """That of `vtmask.models.self_attention`: [B, L, heads, size] each, and valid [B, L]."""
-    scores = _scores(query.swapaxes(1, 2), key.transpose(0, 2, 3, 1))
-    weights = _softmax(scores + jnp.where(valid[:, None, None], 0.0, CLOSED), query.dtype)
-    return (weights @ value.swapaxes(1, 2)).swapaxes(1, 2)
+def flash_attention(query: Array, key: Array, value: Array, mask: Array) -> Array:
+    """Takes [B, L, heads, size] each, and a mask of keys, [B, 1, 1, L]."""
+    heads = to_heads(query / query.shape[-1] ** 0.5, key, value)
+    valid = flash.SegmentIds(*[in_block(mask[:, 0, 0].astype(jnp.int32))] * 2)
+    return from_heads(flash.flash_attention(*heads, segment_ids=valid))
 
 
-def flash_attention(query: Array, key: Array, value: Array, valid: Array) -> Array:
-    segments = flash.SegmentIds(*[in_block(valid.astype(jnp.int32))] * 2)
-    return from_heads(flash.flash_attention(*to_heads(query, key, value), segment_ids=segments))
-
-
-def splash_attention(query: Array, key: Array, value: Array, valid: Array) -> Array:
-    segments = splash.SegmentIds(*[in_block(valid.astype(jnp.int32))] * 2)
-    mask = masks.MultiHeadMask([masks.FullMask((BLOCK, BLOCK))] * HEADS)
-    kernel = jax.vmap(splash.make_splash_mha_single_device(mask))
-    return from_heads(kernel(*to_heads(query, key, value), segments))
+def splash_attention(query: Array, key: Array, value: Array, mask: Array) -> Array:
+    heads = to_heads(query / query.shape[-1] ** 0.5, key, value)
+    valid = splash.SegmentIds(*[in_block(mask[:, 0, 0].astype(jnp.int32))] * 2)
+    full = masks.MultiHeadMask([masks.FullMask((BLOCK, BLOCK))] * query.shape[2])
+    return from_heads(jax.vmap(splash.make_splash_mha_single_device(full))(*heads, valid))
 
 
 def to_heads(*arrays: Array) -> list[Array]:
@@ -86,12 +88,12 @@ def to_heads(*arrays: Array) -> list[Array]:
 
 def from_heads(x: Array) -> Array:
     """[B, heads, BLOCK, size] to [B, L, heads, size]."""
-    return x.swapaxes(1, 2)[:, :LENGTH]
+    return x.swapaxes(1, 2)[:, : CONFIG.max_len]
 
 
 def in_block(x: Array) -> Array:
     """Pads [B, L, ...] to [B, BLOCK, ...]."""
-    return jnp.pad(x, [(0, 0), (0, BLOCK - LENGTH), *[(0, 0)] * (x.ndim - 2)])
+    return jnp.pad(x, [(0, 0), (0, BLOCK - x.shape[1]), *[(0, 0)] * (x.ndim - 2)])
 
 
 if __name__ == "__main__":
